@@ -1,0 +1,152 @@
+//! Every configuration key, declared once: its section, type, default and meaning. The structs that are handed down,
+//! the table behind `--help`, and the commented default file all come from this declaration.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use base::{AccountId, Region};
+
+use super::ConfigError;
+use super::layers::Layers;
+use super::setting::{LogFormat, Secret, Setting};
+
+/// One key, as `--help` and the docs show it.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// The section, without underscore.
+    pub section: &'static str,
+    /// The key in its section.
+    pub name: &'static str,
+    /// What a value looks like.
+    pub shape: &'static str,
+    /// The default, as a file would spell it; empty for none.
+    pub default: &'static str,
+    /// What it does, with its unit.
+    pub doc: &'static str,
+    /// Whether it is never printed and no flag sets it (a flag would show in the process list).
+    pub secret: bool,
+}
+
+impl Key {
+    /// The environment variable, such as `TIDEGATE_SERVER_LISTEN`.
+    pub fn env(&self) -> String {
+        format!("TIDEGATE_{}_{}", self.section.to_uppercase(), self.name.to_uppercase())
+    }
+
+    /// The flag without dashes, such as `log-segment-bytes`. Those of section `server` go without the section.
+    pub fn flag(&self) -> String {
+        let name = self.name.replace('_', "-");
+        if self.section == "server" { name } else { format!("{}-{name}", self.section) }
+    }
+}
+
+macro_rules! settings {
+    ($($(#[doc = $section_doc:literal])+ $section:ident : $Section:ident {
+        $($(#[doc = $doc:literal])+ $key:ident : $Type:ty = $default:literal $(, secret $secret:literal)? ;)+
+    })+) => {
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Debug, Clone)]
+            #[non_exhaustive]
+            pub struct $Section {
+                $($(#[doc = $doc])+ pub $key: $Type,)+
+            }
+        )+
+
+        /// The whole configuration, parsed once. Rooms get their section, or values of it.
+        #[derive(Debug, Clone)]
+        #[non_exhaustive]
+        pub struct Config {
+            $($(#[doc = $section_doc])+ pub $section: $Section,)+
+        }
+
+        /// Every key, in the order of the docs.
+        pub const KEYS: &[Key] = &[$($(Key {
+            section: stringify!($section),
+            name: stringify!($key),
+            shape: <$Type as Setting>::SHAPE,
+            default: $default,
+            doc: concat!($($doc),+),
+            secret: false $(|| $secret)?,
+        },)+)+];
+
+        /// Every section with its meaning.
+        pub const SECTIONS: &[(&str, &str)] = &[$((stringify!($section), concat!($($section_doc),+)),)+];
+
+        impl Config {
+            /// Types the layered texts; the first value that is refused is named with its place.
+            pub(super) fn typed(layers: &Layers) -> Result<Self, ConfigError> {
+                Ok(Self {
+                    $($section: $Section { $($key: layers.value(stringify!($section), stringify!($key), $default)?,)+ },)+
+                })
+            }
+        }
+    };
+}
+
+settings! {
+    /// The listener and the data folder.
+    server: Server {
+        /// Where everything is kept. Created with mode 0700 when absent.
+        data_dir: PathBuf = "./tidegate-data";
+        /// The address and port of every service. Loopback only, until TLS exists.
+        listen: SocketAddr = "127.0.0.1:4566";
+        /// Seconds that a stop may take, from the first signal to the end.
+        drain_seconds: u64 = "20";
+        /// Connections at once; further ones wait.
+        max_connections: usize = "1024";
+        /// Bytes of one request's body; Lambda's calls may have 70 MiB (a 50 MB zip in base64).
+        max_body_bytes: usize = "16777216";
+        /// Bytes of all bodies being read or handled at once; calls beyond it are told to slow down.
+        max_inflight_bytes: usize = "268435456";
+        /// Seconds in which a request's head must have come; a connection idle for longer is closed.
+        header_seconds: u64 = "30";
+        /// Seconds in which a request's body must have come.
+        body_seconds: u64 = "60";
+    }
+    /// Whose resources these are.
+    account: Account {
+        /// The account that owns every resource.
+        id: AccountId = "000000000000";
+        /// The region that `tidegate env` names and that calls without one (HTTP Basic) use.
+        region: Region = "us-east-1";
+    }
+    /// The root key. Made at first start and kept in the data folder when not given.
+    root: Root {
+        /// The root access key id, 16 to 128 letters, digits or '_'.
+        access_key_id: String = "";
+        /// The root secret, 16 characters or more.
+        secret_access_key: Secret = "", secret true;
+    }
+    /// How callers prove who they are.
+    auth: Auth {
+        /// Seconds by which a signature's time may differ from the server's clock.
+        max_skew_seconds: u64 = "300";
+        /// Function sessions held at once; the one that expires first makes room.
+        max_sessions: usize = "10000";
+    }
+    /// The journal of all streams.
+    log: Log {
+        /// Bytes of a segment file; a full one is sealed and the next begun.
+        segment_bytes: u64 = "134217728";
+        /// Bytes that may wait for the disk; beyond it, puts are throttled.
+        queue_bytes: usize = "67108864";
+    }
+    /// The event buses.
+    bus: Bus {
+        /// Hours that events stay readable and event ids are remembered against double ingest.
+        retention_hours: u64 = "24";
+    }
+    /// What runs functions.
+    runtimes: Runtimes {
+        /// The Python interpreter, a name in PATH or a path.
+        python_interpreter: PathBuf = "python3";
+    }
+    /// The log lines of the server itself.
+    logging: Logging {
+        /// Level or filter directives, such as info or info,flow=debug.
+        level: String = "info";
+        /// auto (text on a terminal, JSON otherwise), text or json.
+        format: LogFormat = "auto";
+    }
+}
