@@ -1,0 +1,55 @@
+# make demo      the pipeline on a generated day of CloudTrail, to watch
+# make test      everything CI runs: format, lints, unit, property, crash and end-to-end tests
+# make soak      the long form of the crash gates
+# make bench     speed, with its conditions printed
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON := $(CURDIR)/.venv/bin/python
+TIDEGATE_BIN ?= $(CURDIR)/target/debug/tidegate
+export TIDEGATE_RUNTIMES_PYTHON_INTERPRETER ?= $(PYTHON)
+
+.PHONY: help demo build test fmt lint unit e2e soak bench deny venv
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+venv:
+	@scripts/venv
+
+demo: venv
+	@scripts/toolchain
+	cargo build --locked --package tidegate
+	@target/debug/tidegate demo $(DEMO_ARGS)
+
+build:
+	@scripts/toolchain fmt clippy
+	cargo build --locked --workspace --all-targets
+
+fmt:
+	@scripts/toolchain fmt
+	cargo fmt --all --check
+
+lint:
+	@scripts/toolchain clippy
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+unit: build
+	cargo test --locked --workspace
+
+e2e: build venv
+	TIDEGATE_BIN=$(TIDEGATE_BIN) $(PYTHON) -m pytest tests/e2e -q -ra $(PYTEST_ARGS)
+
+test: fmt lint unit e2e
+
+soak: build venv
+	TIDEGATE_BIN=$(TIDEGATE_BIN) TIDEGATE_KILLS=$${TIDEGATE_KILLS:-200} $(PYTHON) -m pytest tests/e2e/test_crash.py -q -ra -s
+
+bench: venv
+	@scripts/toolchain
+	cargo build --locked --release --package tidegate --package bench
+	$(PYTHON) bench/run.py $(BENCH_ARGS)
+
+# Licences and sources of every dependency. Needs cargo-deny (cargo install cargo-deny).
+deny:
+	cargo deny check licenses bans sources

@@ -1,0 +1,164 @@
+"""The binary itself: start, stop, settings, metrics, and the AWS CLI."""
+
+import json
+import os
+import shlex
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ACCESS_KEY, BIN, REGION, SECRET_KEY, create_stream, free_port, wait_for
+
+AWS = str(Path(os.sys.executable).parent / "aws")
+
+
+def run(*args, env=None, **more):
+    return subprocess.run([BIN, *map(str, args)], capture_output=True, text=True, timeout=60, env=env, **more)
+
+
+def test_health_and_a_clean_stop(new_server):
+    server = new_server().start()
+    status, text = server.get("/_tidegate/health")
+    assert status == 200 and json.loads(text)
+    create_stream(server, "s")
+    assert server.stop() == 0
+    server.start()
+    assert "s" in server.client("kinesis").list_streams()["StreamNames"]
+
+
+def test_metrics_need_a_key_and_tell_of_the_streams(new_server):
+    server = new_server().start()
+    create_stream(server, "measured")
+    server.client("kinesis").put_records(StreamName="measured", Records=[{"PartitionKey": "k", "Data": b"x" * 100}] * 10)
+    assert server.get("/_tidegate/metrics")[0] in (401, 403)
+    assert server.get("/_tidegate/metrics", (ACCESS_KEY, "wrong"))[0] in (401, 403)
+    status, text = server.get("/_tidegate/metrics", (ACCESS_KEY, SECRET_KEY))
+    assert status == 200
+    assert any("measured" in line and "records" in line and line.endswith(" 10") for line in text.splitlines()), text
+    assert "fsync" in text and "# HELP" in text
+
+
+def test_root_keys_are_made_once_and_kept_private(tmp_path):
+    folder, port = tmp_path / "data", free_port()
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TIDEGATE_ROOT"))}
+
+    def start():
+        process = subprocess.Popen([BIN, "serve", "--data-dir", folder, "--listen", f"127.0.0.1:{port}"],
+                                   env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        import urllib.request
+
+        def ready():
+            assert process.poll() is None, process.stdout.read()
+            try:
+                return urllib.request.urlopen(f"http://127.0.0.1:{port}/_tidegate/health", timeout=2).status == 200
+            except OSError:
+                return False
+        wait_for(ready, 30, "health")
+        return process
+
+    def end(process):
+        process.terminate()
+        out = process.communicate(timeout=30)[0]
+        assert process.returncode == 0, out
+        return out
+
+    first = end(start())
+    exports = run("env", "--data-dir", folder, env=env)
+    assert exports.returncode == 0, exports.stderr
+    values = dict(word.split("=", 1) for line in exports.stdout.splitlines() for word in shlex.split(line) if "=" in word)
+    assert values["AWS_SECRET_ACCESS_KEY"] in first
+    kept = folder / "credentials"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    process = start()
+    aws = subprocess.run([AWS, "sts", "get-caller-identity"], env=env | values, capture_output=True, text=True, timeout=60)
+    again = end(process)
+    assert aws.returncode == 0, aws.stderr
+    assert values["AWS_SECRET_ACCESS_KEY"] not in again
+    assert values["AWS_ENDPOINT_URL"] == f"http://127.0.0.1:{port}"
+
+
+def test_a_folder_serves_one_process(new_server):
+    server = new_server().start()
+    other = run("serve", "--data-dir", server.folder, "--listen", f"127.0.0.1:{free_port()}", env=server.env())
+    assert other.returncode != 0 and str(server.folder) in other.stderr
+
+
+@pytest.mark.parametrize("args, env, text", [
+    (["--listen", "0.0.0.0:4566"], {}, "TLS"),
+    (["--listen", "nonsense"], {}, "nonsense"),
+    (["--config", "/absent.toml"], {}, "/absent.toml"),
+    ([], {"TIDEGATE_SERVER_LISTENN": "127.0.0.1:1"}, "TIDEGATE_SERVER_LISTENN"),
+    ([], {"TIDEGATE_ROOT_ACCESS_KEY_ID": "AKIAONLYHALF00000000"}, "TIDEGATE_ROOT_SECRET_ACCESS_KEY"),
+])
+def test_wrong_settings_are_refused(tmp_path, args, env, text):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TIDEGATE_"))}
+    result = run("serve", "--data-dir", tmp_path / "data", *args, env=kept | env)
+    assert result.returncode != 0 and text in result.stderr, result.stderr
+
+
+def test_settings_from_file_environment_and_flags(new_server, tmp_path):
+    config = tmp_path / "tidegate.toml"
+    config.write_text('[account]\nid = "111111111111"\n')
+    server = new_server(args=["--config", str(config)]).start()
+    assert server.client("sts").get_caller_identity()["Account"] == "111111111111"
+    assert server.stop() == 0
+    over = new_server(args=["--config", str(config)], env={"TIDEGATE_ACCOUNT_ID": "222222222222"}, name="over").start()
+    assert over.client("sts").get_caller_identity()["Account"] == "222222222222"
+    config.write_text("[acount]\nid = '1'\n")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TIDEGATE_"))}
+    result = run("serve", "--data-dir", tmp_path / "x", "--config", config, env=kept)
+    assert result.returncode != 0 and "acount" in result.stderr
+
+
+def test_malformed_requests_are_answered(server):
+    import http.client
+    from test_auth import call, code, signed
+    status, text = call(server, signed(server, body=b"{not json"), body=b"{not json")
+    assert status == 400 and code(text) == "SerializationException"
+    status, text = call(server, signed(server, target="Kinesis_20131202.Nonsense"))
+    assert status == 400 and code(text) == "UnknownOperationException"
+    status, text = call(server, signed(server, body=b'{"Limit": "ten"}'), body=b'{"Limit": "ten"}')
+    assert status == 400 and code(text) == "SerializationException"
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.putrequest("POST", "/")
+    connection.putheader("Content-Length", str(10**12))
+    connection.endheaders()
+    assert connection.getresponse().status in (400, 403, 413)
+
+
+def test_the_aws_cli(server, unique):
+    def aws(*args):
+        out = subprocess.run([AWS, *args, "--output", "json"], env=server.client_env(), capture_output=True, text=True, timeout=60)
+        assert out.returncode == 0, out.stderr
+        return json.loads(out.stdout or "null")
+
+    aws("kinesis", "create-stream", "--stream-name", unique, "--shard-count", "1")
+    put = aws("kinesis", "put-record", "--stream-name", unique, "--partition-key", "k", "--data", "aGVsbG8=")
+    iterator = aws("kinesis", "get-shard-iterator", "--stream-name", unique, "--shard-id", put["ShardId"],
+                   "--shard-iterator-type", "TRIM_HORIZON")["ShardIterator"]
+    records = aws("kinesis", "get-records", "--shard-iterator", iterator)["Records"]
+    assert [r["SequenceNumber"] for r in records] == [put["SequenceNumber"]]
+    rule = aws("events", "put-rule", "--name", unique, "--event-pattern", '{"source": ["cli"]}')
+    assert rule["RuleArn"].endswith(f":rule/{unique}")
+    assert unique in [r["Name"] for r in aws("events", "list-rules")["Rules"]]
+    topic = aws("sns", "create-topic", "--name", unique)["TopicArn"]
+    assert topic in [t["TopicArn"] for t in aws("sns", "list-topics")["Topics"]]
+    assert aws("lambda", "list-functions")["Functions"] is not None
+    assert aws("firehose", "list-delivery-streams")["HasMoreDeliveryStreams"] is False
+
+
+def test_help_teaches():
+    for command in ([], ["serve"], ["env"], ["ingest"], ["logs"], ["demo"]):
+        result = run(*command, "--help")
+        assert result.returncode == 0 and "tidegate" in result.stdout.lower(), command
+    text = run("serve", "--help").stdout
+    for flag in ("--data-dir", "--listen", "--config"):
+        assert flag in text
+
+
+def test_the_demo_plays_once_and_exits(tmp_path):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")} | {"TMPDIR": str(tmp_path), "NO_COLOR": "1"}
+    result = subprocess.run([BIN, "demo", "--once"], env=env, capture_output=True, text=True, timeout=180)
+    assert result.returncode == 0, result.stderr
+    assert "terminated instance" in result.stdout
