@@ -2,6 +2,8 @@
 //!
 //! Outside this module nothing touches `std::fs`, so every crash can be rehearsed on a simulated disk.
 
+pub mod sim;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,6 +114,14 @@ pub trait Fs: Send + Sync + 'static {
         Ok(buf)
     }
 
+    /// Creates a folder and those above it, with their names durable.
+    fn create_dir_durable(&self, path: &Path) -> io::Result<()> {
+        let missing = path.ancestors().skip(1).take_while(|above| !self.exists(above).unwrap_or(true)).count();
+        self.create_dir_all(path)?;
+        // The folder's own name is synced even if it was there: who made it may have been stopped before the sync.
+        path.ancestors().skip(1).take(missing + 1).try_for_each(|above| self.sync_dir(above))
+    }
+
     /// Replaces a file's content so that after a crash the old or the new is there whole: a temporary name, sync,
     /// rename, sync of the folder. `mode` holds from the first byte.
     fn write_atomic(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
@@ -220,7 +230,8 @@ mod real {
         }
 
         fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
-            let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            let file =
+                fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
             match file.try_lock() {
                 Ok(()) => Ok(Box::new(file)),
                 Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),

@@ -308,6 +308,9 @@ impl Kinded for StateError {
     }
 }
 
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// Durable configuration, checkpoints and tables: ordered keys and values. Reads see every committed batch.
 #[async_trait]
 pub trait StateStore: Send + Sync {
@@ -315,13 +318,7 @@ pub trait StateStore: Send + Sync {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
 
     /// Up to `limit` entries whose keys start with `prefix` and come after `after`, in key order.
-    fn scan(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError>;
+    fn scan(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StateError>;
 
     /// Writes all of the batch or nothing; `Ok` means durable. Concurrent batches share one fsync.
     async fn commit(&self, batch: Batch) -> Result<(), StateError>;
