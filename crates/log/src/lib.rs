@@ -1,0 +1,19 @@
+//! The durable, sharded log: one journal that holds every stream.
+//!
+//! Owns the journal's files. Promises that an acknowledged batch survives power loss, that a shard's records are read
+//! in the order of their positions, that nothing is read before it is durable, and that damage is found and named.
+//! Must not know any service, protocol or consumer.
+
+mod config;
+mod error;
+mod journal;
+mod record;
+mod stream;
+
+pub use config::LogConfig;
+pub use error::LogError;
+pub use journal::Log;
+pub use record::{
+    Append, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DATA_BYTES, NewRecord, Placed, ReadLimit, Record, Slice, Tail,
+};
+pub use stream::{MAX_SHARDS, Shard, ShardRef, Stream, StreamId, StreamKey, StreamKind, StreamSpec};
