@@ -131,7 +131,13 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_an_arn() {
-        for text in ["", "arn", "arn:aws:kinesis:us-east-1:12:stream/x", "urn:aws:a:b:000000000000:c", "arn:aws:::000000000000:x"] {
+        for text in [
+            "",
+            "arn",
+            "arn:aws:kinesis:us-east-1:12:stream/x",
+            "urn:aws:a:b:000000000000:c",
+            "arn:aws:::000000000000:x",
+        ] {
             assert!(text.parse::<Arn>().is_err(), "{text}");
         }
     }

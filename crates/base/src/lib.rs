@@ -9,6 +9,7 @@
 mod arn;
 mod clock;
 mod error;
+mod event;
 pub mod fs;
 mod ids;
 mod ports;
@@ -21,13 +22,14 @@ mod time;
 pub use arn::{Arn, ArnError};
 pub use clock::{Clock, SystemClock, TestClock};
 pub use error::{ErrorKind, InvalidId, Kinded};
+pub use event::Event;
 pub use fs::{File, Fs, OpenMode, RealFs};
 pub use ids::{
     AccountId, BucketName, BusName, DeliveryStreamName, FunctionName, IndexName, PartitionKey, Region, RuleName, Scope,
     ShardId, StreamName, TopicName,
 };
 pub use ports::{
-    Access, Authorizer, Batch, Decision, Delivery, Env, HttpClient, HttpError, Invocation, Invoke, InvokeError,
+    Access, Authorizer, Batch, Decision, Delivery, Entry, Env, HttpClient, HttpError, Invocation, Invoke, InvokeError,
     InvokeOutcome, LogSink, Precondition, Principal, ProducerId, SessionKeys, Sessions, StateError, StateStore, Table,
     Target, TargetError, Write,
 };

@@ -1,0 +1,23 @@
+//! Event patterns, as EventBridge rules have them.
+//!
+//! Owns the pattern language: reads a pattern, refuses a wrong one in the service's words with the place of the
+//! mistake, and says whether an event matches. Promises to be pure and never to panic, whatever the pattern and the
+//! event. Its evaluator is plain on purpose: it stays as the oracle for a faster engine.
+//! Must not know buses, rules' states, targets or quotas such as the length of a pattern.
+//!
+//! The language is "Comparison operators for use in event patterns" (EventBridge User Guide); where the guide is silent,
+//! the behaviour of the open-source matcher aws/event-ruler holds.
+
+mod address;
+mod branch;
+mod compile;
+mod error;
+mod fields;
+mod json;
+mod matcher;
+mod number;
+mod pattern;
+mod text;
+
+pub use error::RulesError;
+pub use pattern::Pattern;

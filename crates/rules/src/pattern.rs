@@ -1,0 +1,47 @@
+//! A pattern, ready to match.
+
+use serde_json::Value;
+
+use crate::branch::{self, Branch};
+use crate::fields::Wanted;
+use crate::{RulesError, compile, json};
+
+/// An event pattern.
+///
+/// ```
+/// let pattern = rules::Pattern::parse(r#"{"detail":{"eventName":["TerminateInstances"]}}"#)?;
+/// assert!(pattern.matches(&serde_json::json!({"detail": {"eventName": "TerminateInstances"}})));
+/// # Ok::<(), rules::RulesError>(())
+/// ```
+#[derive(Debug)]
+pub struct Pattern {
+    /// The event matches when one of them does.
+    branches: Vec<Branch>,
+    wanted: Wanted,
+}
+
+impl Pattern {
+    /// Reads a pattern, from text or bytes.
+    ///
+    /// # Errors
+    /// Every rule of the language that the pattern breaks is an [`RulesError::Invalid`]; the first mistake is named.
+    pub fn parse(pattern: impl AsRef<[u8]>) -> Result<Self, RulesError> {
+        let text = std::str::from_utf8(pattern.as_ref())
+            .map_err(|error| RulesError::NotText { offset: error.valid_up_to() })?;
+        let branches = compile::compile(text, &json::read(text)?)?;
+        let mut wanted = Wanted::default();
+        for path in branches.iter().flat_map(|branch| branch.keys()) {
+            wanted.add(path);
+        }
+        Ok(Self { branches, wanted })
+    }
+
+    /// Whether the event matches. An event is a JSON object; anything else has no fields.
+    pub fn matches(&self, event: &Value) -> bool {
+        let fields = self.wanted.fields(event);
+        self.branches.iter().any(|branch| branch::matches(branch, &fields))
+    }
+}
+
+#[cfg(test)]
+mod tests;

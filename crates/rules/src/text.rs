@@ -1,0 +1,142 @@
+//! Strings as patterns compare them: without case, and with wildcards.
+
+/// A text compared without regard to case, character by character: each matches its lower and its upper form, as
+/// Unicode maps single characters, so `ß` also matches `SS`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Caseless(Vec<(String, String)>);
+
+impl Caseless {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.chars().map(|c| (c.to_lowercase().collect(), c.to_uppercase().collect())).collect())
+    }
+
+    /// Whether `text` is this text.
+    pub(crate) fn equals(&self, text: &str) -> bool {
+        self.prefix_ends(text).contains(&text.len())
+    }
+
+    /// Whether `text` starts with this text.
+    pub(crate) fn starts(&self, text: &str) -> bool {
+        !self.prefix_ends(text).is_empty()
+    }
+
+    /// Whether `text` ends with this text.
+    pub(crate) fn ends(&self, text: &str) -> bool {
+        let step = |from: &usize, form: &String| text[..*from].ends_with(form.as_str()).then(|| from - form.len());
+        let start = vec![text.len()];
+        !self.0.iter().rev().fold(start, |ends, forms| advance(&ends, forms, step)).is_empty()
+    }
+
+    /// Every place in `text` where a beginning that is this text can end: the forms of a character differ in length.
+    fn prefix_ends(&self, text: &str) -> Vec<usize> {
+        let step = |from: &usize, form: &String| text[*from..].starts_with(form.as_str()).then(|| from + form.len());
+        self.0.iter().fold(vec![0], |ends, forms| advance(&ends, forms, step))
+    }
+}
+
+fn advance(
+    places: &[usize],
+    (lower, upper): &(String, String),
+    step: impl Fn(&usize, &String) -> Option<usize>,
+) -> Vec<usize> {
+    let mut next: Vec<usize> = places.iter().flat_map(|p| [step(p, lower), step(p, upper)]).flatten().collect();
+    next.sort_unstable();
+    next.dedup();
+    next
+}
+
+/// A text in which `*` stands for any characters, also none; `\*` and `\\` stand for themselves.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Wildcard {
+    /// What comes before the first `*`; all, when there is none.
+    first: String,
+    /// What comes after each `*`.
+    rest: Vec<String>,
+}
+
+impl Wildcard {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let mut pieces = vec![String::new()];
+        let mut chars = text.char_indices().peekable();
+        while let Some((at, c)) = chars.next() {
+            // The service counts bytes, its opening quote included.
+            let position = at + 1;
+            let next = chars.peek().map(|(_, c)| *c);
+            let literal = match (c, next) {
+                ('*', Some('*')) => return Err(format!("Consecutive wildcard characters at pos {position}")),
+                ('*', _) => {
+                    pieces.push(String::new());
+                    continue;
+                }
+                ('\\', Some(escaped @ ('*' | '\\'))) => {
+                    chars.next();
+                    escaped
+                }
+                ('\\', _) => return Err(format!("Invalid escape character at pos {position}")),
+                (c, _) => c,
+            };
+            if let Some(piece) = pieces.last_mut() {
+                piece.push(literal);
+            }
+        }
+        let rest = pieces.split_off(1);
+        Ok(Self { first: pieces.remove(0), rest })
+    }
+
+    /// Whether all of `text` fits. Each piece is taken as early as it comes: what is left is then the longest.
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        let Some((last, middle)) = self.rest.split_last() else { return text == self.first };
+        let Some(mut left) = text.strip_prefix(self.first.as_str()) else { return false };
+        for piece in middle {
+            let Some(at) = left.find(piece.as_str()) else { return false };
+            left = &left[at + piece.len()..];
+        }
+        left.ends_with(last.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wild(pattern: &str, text: &str) -> bool {
+        Wildcard::parse(pattern).unwrap().matches(text)
+    }
+
+    #[test]
+    fn wildcards_stand_for_any_characters() {
+        for (pattern, text) in [
+            ("*", ""),
+            ("*", "x"),
+            ("a*b", "ab"),
+            ("a*b*b", "abb"),
+            ("*.js", "a.js.js"),
+            ("a\\*b", "a*b"),
+            ("\\\\*", "\\x"),
+            ("", ""),
+            ("2*0*1*7", "20017"),
+        ] {
+            assert!(wild(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [("a*a", "a"), ("a*b*b", "ab"), ("", "x"), ("a\\*b", "axb"), ("ab", "abc"), ("*x", "xy")]
+        {
+            assert!(!wild(pattern, text), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn wrong_wildcards_are_named_with_their_place() {
+        assert_eq!(Wildcard::parse("abc**def").unwrap_err(), "Consecutive wildcard characters at pos 4");
+        assert_eq!(Wildcard::parse("a*c\\def").unwrap_err(), "Invalid escape character at pos 4");
+        assert_eq!(Wildcard::parse("\\").unwrap_err(), "Invalid escape character at pos 1");
+    }
+
+    #[test]
+    fn case_is_ignored_also_where_it_changes_the_length() {
+        assert!(Caseless::new("Straße").equals("STRASSE"));
+        assert!(Caseless::new("ⱥx").starts("Ⱥxyz"));
+        assert!(Caseless::new("Éa").ends("caféA"));
+        assert!(!Caseless::new("ab").equals("abc"));
+        assert!(Caseless::new("").starts("x") && Caseless::new("").equals("") && !Caseless::new("").equals("x"));
+    }
+}

@@ -1,0 +1,3 @@
+//! Patterns against the shared benchmark inputs.
+
+mod city_lots;
