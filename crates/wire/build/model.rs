@@ -1,0 +1,157 @@
+//! A service model as `xtask models` writes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Model {
+    pub service: String,
+    pub api_version: String,
+    pub protocol: String,
+    #[serde(default)]
+    pub json_version: String,
+    #[serde(default)]
+    pub target_prefix: String,
+    #[serde(default)]
+    pub xml_namespace: String,
+    pub signing_name: String,
+    pub operations: BTreeMap<String, Operation>,
+    pub shapes: BTreeMap<String, Shape>,
+    pub errors: BTreeMap<String, ErrorShape>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Operation {
+    /// Method and path.
+    pub http: String,
+    #[serde(default)]
+    pub done: bool,
+    pub status: Option<u16>,
+    pub input: Option<String>,
+    pub output: Option<String>,
+    pub result_wrapper: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ErrorShape {
+    pub code: Option<String>,
+    pub status: Option<u16>,
+    #[serde(default)]
+    pub server_fault: bool,
+    pub members: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Shape {
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(default)]
+    pub members: BTreeMap<String, Member>,
+    #[serde(default)]
+    pub required: BTreeSet<String>,
+    pub member: Option<Member>,
+    pub key: Option<Member>,
+    pub value: Option<Member>,
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+    pub pattern: Option<String>,
+    #[serde(default, rename = "enum")]
+    pub values: Vec<String>,
+    #[serde(default)]
+    pub sensitive: bool,
+    pub payload: Option<String>,
+    #[serde(default)]
+    pub flattened: bool,
+    pub timestamp_format: Option<String>,
+    /// An XML element's own name; only REST-XML needs it.
+    #[allow(dead_code)]
+    pub location_name: Option<String>,
+    /// One member only: not enforced, the services check it.
+    #[serde(default)]
+    #[allow(dead_code)]
+    pub union: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Member {
+    pub shape: String,
+    pub location: Option<String>,
+    pub location_name: Option<String>,
+    #[serde(default)]
+    pub flattened: bool,
+    pub timestamp_format: Option<String>,
+    /// The payload may be streamed; it is read whole.
+    #[serde(default)]
+    #[allow(dead_code)]
+    pub streaming: bool,
+}
+
+impl Model {
+    /// Reads a model; what the generator does not know is refused, so that a refreshed model cannot lose a fact.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let model: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        for name in model.shapes.keys() {
+            model.refuse_recursion(name, &mut Vec::new())?;
+        }
+        Ok(model)
+    }
+
+    pub fn shape(&self, name: &str) -> Result<&Shape, String> {
+        self.shapes.get(name).ok_or_else(|| format!("no shape {name}"))
+    }
+
+    /// The done operations.
+    pub fn done(&self) -> impl Iterator<Item = (&String, &Operation)> {
+        self.operations.iter().filter(|(_, operation)| operation.done)
+    }
+
+    /// A structure that holds itself needs a box, which no service needed so far.
+    fn refuse_recursion<'a>(&'a self, name: &'a str, path: &mut Vec<&'a str>) -> Result<(), String> {
+        if path.contains(&name) {
+            return Err(format!("shape {name} holds itself; teach build/structures.rs to box it"));
+        }
+        path.push(name);
+        let shape = self.shape(name)?;
+        if shape.kind == "structure" {
+            for member in shape.members.values() {
+                self.refuse_recursion(&member.shape, path)?;
+            }
+        }
+        path.pop();
+        Ok(())
+    }
+
+    /// How the structures are named in Rust. An input or output that one operation alone uses is called after it.
+    pub fn struct_names(&self) -> BTreeMap<&str, String> {
+        let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+        let ends = self.done().flat_map(|(_, o)| [&o.input, &o.output]).flatten().map(String::as_str);
+        let nested = self.shapes.values().flat_map(Shape::references);
+        for name in ends.chain(nested) {
+            *uses.entry(name).or_default() += 1;
+        }
+        let structures = self.shapes.iter().filter(|(_, shape)| shape.kind == "structure");
+        let mut names: BTreeMap<_, _> =
+            structures.map(|(name, _)| (name.as_str(), crate::names::camel(name))).collect();
+        for (operation, ends) in self.done() {
+            for (end, suffix) in [(&ends.input, "Input"), (&ends.output, "Output")] {
+                if let Some(end) = end.as_deref().filter(|end| uses[end] == 1) {
+                    names.insert(end, format!("{operation}{suffix}"));
+                }
+            }
+        }
+        names
+    }
+}
+
+impl Shape {
+    fn references(&self) -> impl Iterator<Item = &str> {
+        let single = [&self.member, &self.key, &self.value].into_iter().flatten();
+        self.members.values().chain(single).map(|member| member.shape.as_str())
+    }
+}

@@ -1,0 +1,48 @@
+//! The trait of a service and its dispatch.
+
+use std::fmt::Write;
+
+use crate::model::Model;
+use crate::names::{camel, snake};
+
+pub fn write(model: &Model, out: &mut String) -> Result<(), String> {
+    let service = camel(&model.service);
+    let _ = writeln!(
+        out,
+        "/// The operations of `{}` that Tidegate does. A method that is not implemented refuses its operation by name.\n\
+         #[async_trait::async_trait]\npub trait {service}: Send + Sync {{",
+        model.service
+    );
+    for (name, _) in model.done() {
+        let _ = writeln!(
+            out,
+            "    /// `{name}`.\n    #[allow(unused_variables)]\n    \
+             async fn {}(&self, call: &crate::Call, input: {name}Input) -> Result<{name}Output, crate::ServiceError> {{\n        \
+             Err(crate::ServiceError::not_done(crate::ServiceId::{service}, {name:?}))\n    }}",
+            snake(name)
+        );
+    }
+    let _ = writeln!(
+        out,
+        "}}\n\n/// Decodes the request, validates it, calls the operation's method and encodes its answer or error.\n\
+         pub async fn dispatch(\n    service: &dyn {service},\n    call: &crate::Call,\n    \
+         operation: &'static crate::model::Operation,\n    request: &http::Request<bytes::Bytes>,\n\
+         ) -> http::Response<bytes::Bytes> {{\n    use crate::protocol::{{read, write}};\n    \
+         let outcome = match operation.name {{"
+    );
+    for (name, _) in model.done() {
+        let _ = writeln!(
+            out,
+            "        {name:?} => match read::<{name}Input>(operation, request) {{\n            \
+             Ok(input) => service.{}(call, input).await.map(|output| write(operation, call, &output)),\n            \
+             Err(error) => Err(error),\n        }},",
+            snake(name)
+        );
+    }
+    let _ = writeln!(
+        out,
+        "        name => Err(crate::ServiceError::not_done(crate::ServiceId::{service}, name)),\n    }};\n    \
+         outcome.unwrap_or_else(|error| crate::protocol::refuse(&SERVICE, &error, &call.request_id))\n}}\n"
+    );
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! What a handler knows of a call besides its input.
+
+use base::{Principal, Scope, Timestamp};
+
+/// One verified call.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The account and region that the call is about.
+    pub scope: Scope,
+    /// Who calls.
+    pub principal: Principal,
+    /// The request's id, a UUID; the answer carries it.
+    pub request_id: String,
+    /// When the call arrived.
+    pub now: Timestamp,
+}

@@ -1,0 +1,61 @@
+//! Which operation a request asks for: by its signature's service and the form of its protocol.
+
+use bytes::Bytes;
+use http::Request;
+
+use crate::model::{Operation, Protocol, Service};
+use crate::protocol::{labels, parameter};
+use crate::{ServiceError, ServiceId};
+
+/// Why no operation was found.
+#[derive(Debug, Clone)]
+pub enum Unidentified {
+    /// No service of this crate signs with that name.
+    Service,
+    /// The service has no such operation, or the request names none.
+    Operation {
+        /// The service that answers.
+        service: ServiceId,
+        /// Its answer.
+        error: ServiceError,
+    },
+}
+
+/// Finds the operation of a request whose signature names `signing_name`. It may be one that is not done.
+pub fn identify(signing_name: &str, request: &Request<Bytes>) -> Result<&'static Operation, Unidentified> {
+    let mut models = ServiceId::ALL.iter().map(|id| id.model());
+    let service = models.find(|model| model.signing_name == signing_name).ok_or(Unidentified::Service)?;
+    let found = match service.protocol {
+        Protocol::AwsJson => by_target(service, request),
+        Protocol::Query => by_action(service, request),
+        Protocol::RestJson => by_path(service, request),
+    };
+    found.map_err(|error| Unidentified::Operation { service: service.id, error })
+}
+
+fn by_target(service: &Service, request: &Request<Bytes>) -> Result<&'static Operation, ServiceError> {
+    let target = request.headers().get("x-amz-target").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let named = target.strip_prefix(service.target_prefix).and_then(|rest| rest.strip_prefix('.'));
+    let shown = if target.is_empty() { "without an X-Amz-Target header" } else { target };
+    named
+        .and_then(|name| service.operation(name))
+        .ok_or_else(|| ServiceError::unknown_operation(service.id, named.unwrap_or(shown)))
+}
+
+fn by_action(service: &Service, request: &Request<Bytes>) -> Result<&'static Operation, ServiceError> {
+    let Some(action) = parameter(request, "Action") else {
+        return Err(ServiceError::new("MissingAction", "the request names no Action").with_status(400));
+    };
+    // A subscription's confirmation link names no version.
+    let version_fits = parameter(request, "Version").is_none_or(|version| version == service.api_version);
+    let found = service.operation(&action).filter(|_| version_fits);
+    found.ok_or_else(|| ServiceError::unknown_operation(service.id, &action))
+}
+
+fn by_path(service: &Service, request: &Request<Bytes>) -> Result<&'static Operation, ServiceError> {
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    let fits = |operation: &&'static Operation| operation.method == method && labels(operation.uri, path).is_some();
+    // A fixed word in a template is closer than a label in its place.
+    let found = service.operations.iter().filter(fits).min_by_key(|operation| operation.uri.matches('{').count());
+    found.ok_or_else(|| ServiceError::unknown_operation(service.id, &format!("{method} {path}")))
+}

@@ -1,0 +1,162 @@
+//! From a request to an operation's input, and from its output or error to an answer.
+//!
+//! Owns what differs between protocols: where members are, how values are written, how errors look.
+//! Must not know any operation: tables say what is where.
+
+mod json;
+mod query;
+mod rest;
+mod xml;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode};
+use serde_json::json;
+
+pub(crate) use query::parameter;
+pub(crate) use rest::labels;
+
+use crate::data::{Accept, Build, Structure, View, decode_structure};
+use crate::model::{Operation, Protocol, Service};
+use crate::{Call, ServiceError, ServiceId, validate};
+
+/// Carries the request's id in every answer.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+/// Carries an error's code beside the body's.
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+
+/// Decodes an operation's input and refuses it when it violates its model.
+pub fn read<T: Build>(operation: &Operation, request: &Request<Bytes>) -> Result<T, ServiceError> {
+    let service = operation.service;
+    let mut input = T::default();
+    let malformed = |e: serde_json::Error| ServiceError::serialization(service, in_words(&e));
+    match service.model().protocol {
+        Protocol::AwsJson => {
+            refuse_other_encodings(service, request)?;
+            decode_structure(&mut input, or_empty(request.body()), Accept::Body).map_err(malformed)?;
+        }
+        Protocol::Query => {
+            let document = query::to_json(service, T::SHAPE, request)?;
+            decode_structure(&mut input, &document, Accept::Body).map_err(malformed)?;
+        }
+        Protocol::RestJson => {
+            let bound = rest::bound(operation, T::SHAPE, request)?;
+            if rest::has_payload(T::SHAPE) {
+                input.set_payload(request.body().clone());
+            } else {
+                decode_structure(&mut input, or_empty(request.body()), Accept::Body).map_err(malformed)?;
+            }
+            decode_structure(&mut input, &bound, Accept::Bound).map_err(malformed)?;
+        }
+    }
+    validate::check(service, &input)?;
+    Ok(input)
+}
+
+/// A request without body is one without members.
+fn or_empty(body: &[u8]) -> &[u8] {
+    if body.is_empty() { b"{}" } else { body }
+}
+
+/// The seam for CBOR: until it is spoken it is refused by name, not taken for broken JSON.
+fn refuse_other_encodings(service: ServiceId, request: &Request<Bytes>) -> Result<(), ServiceError> {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !kind.contains("cbor") {
+        return Ok(());
+    }
+    let name = service.model().name;
+    let message =
+        format!("{name} is spoken as JSON here, not as {kind}; tell the SDK to use JSON (AWS_CBOR_DISABLE=true)");
+    Err(ServiceError::new("UnsupportedMediaTypeException", message).with_status(415))
+}
+
+/// A decoding error without the parser's position, which tells a caller nothing about a signed body of one line.
+fn in_words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" at line ") {
+        Some(end) if error.is_data() => text[..end].to_owned(),
+        _ => text,
+    }
+}
+
+/// Encodes an operation's output.
+pub fn write(operation: &Operation, call: &Call, output: &dyn Structure) -> Response<Bytes> {
+    let service = operation.service.model();
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status(operation.status);
+    match service.protocol {
+        Protocol::AwsJson => {
+            set_content_type(&mut response, service);
+            *response.body_mut() = json::write(output).into();
+        }
+        Protocol::Query => {
+            set_content_type(&mut response, service);
+            *response.body_mut() = xml::answer(service, operation, output, &call.request_id).into();
+        }
+        Protocol::RestJson => rest::answer(service, output, &mut response),
+    }
+    set_request_id(&mut response, &call.request_id);
+    response
+}
+
+/// Encodes an error. The answer's extensions hold the [`ServiceError`], for logs and metrics.
+pub fn refuse(service: &Service, error: &ServiceError, request_id: &str) -> Response<Bytes> {
+    let shape = service.error(&error.code);
+    let code = shape.map_or(&*error.code, |s| s.code);
+    let status_code = error.status.or(shape.map(|s| s.status)).unwrap_or(400);
+    let server_fault = status_code >= 500;
+    let mut response = Response::new(match service.protocol {
+        Protocol::AwsJson => {
+            let member = shape.map_or("message", |s| s.message_member);
+            json!({"__type": code, member: error.message}).to_string().into()
+        }
+        Protocol::RestJson => {
+            let member = shape.map_or("message", |s| s.message_member);
+            let fault = if server_fault { "Service" } else { "User" };
+            json!({"Type": fault, member: error.message}).to_string().into()
+        }
+        Protocol::Query => xml::error(service, code, &error.message, server_fault, request_id).into(),
+    });
+    *response.status_mut() = status(status_code);
+    set_content_type(&mut response, service);
+    if let Ok(value) = HeaderValue::from_str(code)
+        && service.protocol != Protocol::Query
+    {
+        response.headers_mut().insert(ERROR_TYPE, value);
+    }
+    set_request_id(&mut response, request_id);
+    response.extensions_mut().insert(error.clone());
+    response
+}
+
+fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn set_content_type(response: &mut Response<Bytes>, service: &Service) {
+    let value = match service.protocol {
+        Protocol::AwsJson if service.json_version == "1.0" => "application/x-amz-json-1.0",
+        Protocol::AwsJson => "application/x-amz-json-1.1",
+        Protocol::Query => "text/xml",
+        Protocol::RestJson => "application/json",
+    };
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(value));
+}
+
+fn set_request_id(response: &mut Response<Bytes>, id: &str) {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+}
+
+/// The members of a structure that are there, with their places.
+fn members(structure: &dyn Structure) -> impl Iterator<Item = (&'static crate::model::Member, View<'_>)> {
+    let members = match &structure.shape().kind {
+        crate::model::Kind::Structure(members) => *members,
+        _ => &[],
+    };
+    members.iter().enumerate().filter_map(|(i, member)| match structure.member(i) {
+        View::Absent => None,
+        view => Some((member, view)),
+    })
+}
