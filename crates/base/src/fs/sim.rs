@@ -23,7 +23,8 @@
 //!
 //! The model, where it decides something:
 //! - Content: every 512-byte sector holds what it held at some moment since the last sync, each sector by itself.
-//!   A length is anything between the smallest and the greatest since the last sync. What was never written is zero.
+//!   So does the length; an appending write may have grown it by a part, [`File::set_len`](crate::File::set_len) is
+//!   whole or absent, as on any file system with a journal. What was never written is zero.
 //! - Names: a change of one name, and a rename, is whole or absent. Changes that share a name survive as a prefix of
 //!   their order; unrelated changes survive independently. A synced file under a name that is not synced is lost.
 //! - A failed sync drops: an arbitrary part of the unsynced writes reaches the disk, the rest never will, though reads

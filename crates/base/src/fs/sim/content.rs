@@ -110,7 +110,7 @@ impl Content {
         bytes
     }
 
-    /// Every sector as it was at a moment of its own, and a length of its own.
+    /// Every sector as it was at a moment of its own, and so the length.
     fn scattered(&self, rng: &SeededRng) -> Vec<u8> {
         let mut moments = BTreeMap::new();
         let mut lens = vec![self.durable.len()];
@@ -141,14 +141,20 @@ impl Content {
                 from = to;
             }
         }
-        let len = if rng.below(2) == 0 {
-            lens[rng.below(lens.len() as u64) as usize]
-        } else {
-            let (low, high) = lens.iter().fold((usize::MAX, 0), |(low, high), len| (low.min(*len), high.max(*len)));
-            low + rng.below((high - low) as u64 + 1) as usize
-        };
-        bytes.resize(len, 0);
+        bytes.resize(self.length(&lens, rng), 0);
         bytes
+    }
+
+    /// The length at some moment. A file system sets a length at once, but a write that appends grows the file as its
+    /// pages get to the disk, so its moment may be in the middle.
+    fn length(&self, lens: &[usize], rng: &SeededRng) -> usize {
+        let moment = rng.below(lens.len() as u64) as usize;
+        match self.pending.get(moment) {
+            Some(Change::Write { .. }) if rng.below(2) == 0 => {
+                lens[moment] + rng.below((lens[moment + 1] - lens[moment]) as u64 + 1) as usize
+            }
+            _ => lens[moment],
+        }
     }
 
     fn moment(&self, rng: &SeededRng) -> usize {
