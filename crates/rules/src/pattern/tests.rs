@@ -349,12 +349,13 @@ fn any_leaf() -> impl Strategy<Value = Value> {
     any_json().prop_filter("a leaf", |v| !v.is_object() && !v.is_array())
 }
 
+/// A value and the elements it is in.
+type Placed = (Value, Vec<(u32, u32)>);
+/// Two members, and an inner array of two members each.
+type Element = (u8, u8, Vec<(u8, u8)>);
+
 /// Every choice of one value a path, tried one by one: slow, and evidently what the array rule says.
-fn brute_force(
-    pattern: &[(&str, Value)],
-    values: &[Vec<(Value, Vec<(u32, u32)>)>],
-    chosen: &mut Vec<(u32, u32)>,
-) -> bool {
+fn brute_force(pattern: &[(&str, Value)], values: &[Vec<Placed>], chosen: &mut Vec<(u32, u32)>) -> bool {
     let (Some((_, matcher)), Some(candidates)) = (pattern.first(), values.first()) else { return true };
     candidates.iter().any(|(value, membership)| {
         let consistent = membership.iter().all(|(a, i)| chosen.iter().all(|(b, j)| a != b || i == j));
@@ -411,7 +412,7 @@ proptest! {
             "a": a, "b": b, "c": inner.iter().map(|(x, y)| json!({"x": x, "y": y})).collect::<Vec<_>>(),
         })).collect::<Vec<_>>()});
         let pattern = json!({"d": {"a": [wanted.0], "b": [wanted.1], "c": {"x": [wanted.2], "y": [wanted.3]}}});
-        let leaves = |pick: fn(&(u8, u8, Vec<(u8, u8)>)) -> u8| {
+        let leaves = |pick: fn(&Element) -> u8| {
             (0..).zip(&elements).map(|(i, e)| (json!(pick(e)), vec![(0, i)])).collect::<Vec<_>>()
         };
         let inner = |pick: fn(&(u8, u8)) -> u8| {
