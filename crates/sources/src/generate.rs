@@ -1,0 +1,1 @@
+//! Plausible CloudTrail records.
