@@ -7,7 +7,7 @@ use base::fs::sim::SimFs;
 use base::{Batch, ErrorKind, Fs, Kinded, OpenMode, StateStore};
 use state::OpenError;
 
-use crate::bed::{LEFT, RIGHT, open};
+use crate::bed::{LEFT, RIGHT, marks, open};
 
 const PATH: &str = "/data/state.redb";
 
@@ -125,4 +125,15 @@ async fn an_interrupted_creation_is_begun_anew() {
     let store = open(&fs).await.unwrap();
     store.commit(Batch::new().put(LEFT, "a", "b")).await.unwrap();
     assert_eq!(fs.read_dir(Path::new("/data")).unwrap().len(), 1);
+}
+
+/// Every format that was ever released is read for ever. The file was written by the first version.
+#[tokio::test]
+async fn the_first_format_is_still_read() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1.redb");
+    let fs = SimFs::new(6);
+    fs.create_dir_all(Path::new("/data")).unwrap();
+    fs.write_atomic(Path::new(PATH), &base::RealFs.read(&fixture).unwrap(), 0o600).unwrap();
+    let store = open(&fs).await.unwrap();
+    assert_eq!(marks(&store), Ok(3));
 }
