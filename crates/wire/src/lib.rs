@@ -17,6 +17,7 @@ mod identify;
 pub mod model;
 pub mod protocol;
 mod services;
+pub mod sigv4;
 pub mod validate;
 
 pub use call::Call;

@@ -1,0 +1,144 @@
+//! The canonical request: the bytes that both sides agree on, and the string to sign made of them.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{HeaderMap, Request};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+use sha2::{Digest, Sha256};
+
+use super::authorization::ALGORITHM;
+
+/// RFC 3986's unreserved characters stay as they are.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
+
+/// What a request's query looks like to its signer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Query {
+    /// Every name and value decoded and encoded again, as the documentation says.
+    Encoded,
+    /// The pairs as they were sent. botocore signs a query that is part of a URL so; what was sent is what was
+    /// signed, so this is no weaker.
+    Verbatim,
+}
+
+/// The string to sign for a request; `headers` are the signed ones, `date` is the full one, `scope` without the key.
+pub(super) fn string_to_sign(
+    request: &Request<Bytes>,
+    service: &str,
+    headers: &[String],
+    payload_hash: &str,
+    query: Query,
+    date: &str,
+    scope: &str,
+) -> String {
+    let mut canonical = Vec::with_capacity(512);
+    for line in [
+        request.method().as_str().as_bytes(),
+        path(request.uri().path(), service).as_bytes(),
+        canonical_query(request.uri().query().unwrap_or_default(), query).as_bytes(),
+    ] {
+        canonical.extend_from_slice(line);
+        canonical.push(b'\n');
+    }
+    for name in headers {
+        canonical.extend_from_slice(name.as_bytes());
+        canonical.push(b':');
+        header_value(request, name, &mut canonical);
+        canonical.push(b'\n');
+    }
+    canonical.push(b'\n');
+    canonical.extend_from_slice(headers.join(";").as_bytes());
+    canonical.push(b'\n');
+    canonical.extend_from_slice(payload_hash.as_bytes());
+    format!("{ALGORITHM}\n{date}\n{scope}\n{}", sha256_hex(&canonical))
+}
+
+/// The path without dot segments and doubled slashes, encoded once more. S3 alone takes it as it was sent, because
+/// there every path is somebody's object.
+pub(super) fn path<'p>(path: &'p str, service: &str) -> Cow<'p, str> {
+    if service == "s3" {
+        return if path.is_empty() { Cow::Borrowed("/") } else { Cow::Borrowed(path) };
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let end = if path.ends_with('/') && !parts.is_empty() { "/" } else { "" };
+    let plain = format!("/{}{end}", parts.join("/"));
+    Cow::Owned(percent_encode(plain.as_bytes(), PATH).to_string())
+}
+
+/// The query's pairs, sorted by name, then value.
+pub(super) fn canonical_query(query: &str, form: Query) -> String {
+    let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match form {
+                Query::Encoded => (encode_again(name), encode_again(value)),
+                Query::Verbatim => (name.into(), value.into()),
+            }
+        })
+        .collect();
+    pairs.sort();
+    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.join("&")
+}
+
+/// A `+` is a space, as it is to those who read the query afterwards.
+fn encode_again(text: &str) -> Cow<'_, str> {
+    let spaced = text.replace('+', "%20");
+    let decoded: Vec<u8> = percent_decode(spaced.as_bytes()).collect();
+    Cow::Owned(percent_encode(&decoded, UNRESERVED).to_string())
+}
+
+/// A header's values with a comma between them, each without outer spaces and with inner runs of spaces as one.
+fn header_value(request: &Request<Bytes>, name: &str, out: &mut Vec<u8>) {
+    let mut first = true;
+    for value in request.headers().get_all(name) {
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        squeeze(value.as_bytes(), out);
+    }
+    if first && name == HOST.as_str() {
+        // HTTP/2 carries the host in `:authority` instead.
+        out.extend_from_slice(request.uri().authority().map_or("", |a| a.as_str()).as_bytes());
+    }
+}
+
+fn squeeze(value: &[u8], out: &mut Vec<u8>) {
+    let mut space = false;
+    for byte in value.trim_ascii() {
+        let is_space = *byte == b' ';
+        if !(is_space && space) {
+            out.push(*byte);
+        }
+        space = is_space;
+    }
+}
+
+/// Whether a request has a header; a host may be in the URI's authority.
+pub(super) fn has_header(request: &Request<Bytes>, headers: &HeaderMap, name: &str) -> bool {
+    headers.contains_key(name) || (name == HOST.as_str() && request.uri().authority().is_some())
+}
+
+pub(super) fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+}

@@ -1,0 +1,217 @@
+//! Checking a signature. The order of the checks is AWS's: form, scope, date, key, signature.
+
+use std::fmt;
+use std::time::Duration;
+
+use base::{Principal, Region, Timestamp};
+use bytes::Bytes;
+use http::{HeaderName, Request};
+use subtle::ConstantTimeEq;
+
+use super::authorization::{Authorization, CredentialScope};
+use super::canonical::{Query, canonical_query, has_header, sha256_hex, string_to_sign};
+use super::key::KeyCache;
+use super::rejection::{Reason, Rejection};
+
+/// What the credential provider knows of an access key.
+#[derive(Clone)]
+pub struct Credential {
+    /// The secret key.
+    pub secret: String,
+    /// The session token that must come with the key; a key without one must come without.
+    pub session_token: Option<String>,
+    /// When a session's key ends.
+    pub expires: Option<Timestamp>,
+    /// Whose key it is.
+    pub principal: Principal,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credential({:?}, secret not shown)", self.principal)
+    }
+}
+
+/// Who signed, and for what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The caller.
+    pub principal: Principal,
+    /// The access key id.
+    pub access_key: String,
+    /// The region that the signature names.
+    pub region: Region,
+    /// The signing name of the service that the signature names.
+    pub service: String,
+}
+
+/// Checks signatures. One for a server: it keeps derived keys.
+pub struct Verifier {
+    max_skew: Duration,
+    keys: KeyCache,
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verifier(max skew {:?}, keys not shown)", self.max_skew)
+    }
+}
+
+impl Verifier {
+    /// A verifier that takes requests dated up to `max_skew` before or after its own clock.
+    pub fn new(max_skew: Duration) -> Self {
+        Self { max_skew, keys: KeyCache::default() }
+    }
+
+    /// Verifies a request, whose body is whole. `lookup` gives the credential of an access key id.
+    ///
+    /// The host, the date and every `x-amz-*` header must be signed. `Content-Type` need not be: signers differ, and
+    /// the body's hash covers what it describes. A body must be signed: `UNSIGNED-PAYLOAD` is refused.
+    pub fn verify(
+        &self,
+        request: &Request<Bytes>,
+        now: Timestamp,
+        lookup: impl FnOnce(&str) -> Option<Credential>,
+    ) -> Result<Verified, Rejection> {
+        let authorization = Authorization::read(request.headers())?;
+        let scope = &authorization.credential;
+        let region =
+            scope.region.parse::<Region>().map_err(|_| mismatch("Credential should be scoped to a valid region."))?;
+        check_signed_headers(request, &authorization.signed_headers)?;
+        let date = self.check_date(request, scope, now)?;
+        let payload_hash = payload_hash(request)?;
+        let credential = lookup(&scope.access_key).ok_or_else(Rejection::unknown_key)?;
+        check_session(request, &credential, now)?;
+
+        let (key, cached) = self.keys.get(&credential.secret, scope);
+        let matches = |query| {
+            let headers = &authorization.signed_headers;
+            let text = string_to_sign(request, &scope.service, headers, &payload_hash, query, &date, &scope.text());
+            bool::from(key.sign(&text).ct_eq(&authorization.signature))
+        };
+        let query = request.uri().query().unwrap_or_default();
+        let verbatim_differs = canonical_query(query, Query::Encoded) != canonical_query(query, Query::Verbatim);
+        if !matches(Query::Encoded) && !(verbatim_differs && matches(Query::Verbatim)) {
+            return Err(Rejection::mismatch());
+        }
+        if !cached {
+            self.keys.keep(&credential.secret, scope, key);
+        }
+        let (access_key, service) = (scope.access_key.clone(), scope.service.clone());
+        Ok(Verified { principal: credential.principal, access_key, region, service })
+    }
+
+    /// The request's date as the string to sign has it.
+    fn check_date(
+        &self,
+        request: &Request<Bytes>,
+        scope: &CredentialScope,
+        now: Timestamp,
+    ) -> Result<String, Rejection> {
+        let date = request_date(request)?;
+        let text = date.to_basic();
+        if scope.date != text[..8.min(text.len())] {
+            return Err(mismatch(format!(
+                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{}' != '{}', from '{text}'.",
+                scope.date,
+                &text[..8.min(text.len())],
+            )));
+        }
+        let (oldest, newest) = (now - self.max_skew, now + self.max_skew);
+        let minutes = self.max_skew.as_secs() / 60;
+        if date < oldest {
+            return Err(mismatch(format!(
+                "Signature expired: {text} is now earlier than {} ({} - {minutes} min.)",
+                oldest.to_basic(),
+                now.to_basic(),
+            )));
+        }
+        if date > newest {
+            return Err(mismatch(format!(
+                "Signature not yet current: {text} is still later than {} ({} + {minutes} min.)",
+                newest.to_basic(),
+                now.to_basic(),
+            )));
+        }
+        Ok(text)
+    }
+
+    #[cfg(test)]
+    pub(super) fn cached_keys(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+fn mismatch(message: impl Into<String>) -> Rejection {
+    Rejection::new(Reason::Mismatch, message)
+}
+
+/// `X-Amz-Date`, else `Date`, which may be in HTTP's own form.
+fn request_date(request: &Request<Bytes>) -> Result<Timestamp, Rejection> {
+    let incomplete = |message: &str| Rejection::new(Reason::Incomplete, message);
+    if let Some(text) = single(request, "x-amz-date")? {
+        return Timestamp::from_basic(text).map_err(|_| {
+            incomplete("Date must be in ISO-8601 'basic format', as in 20261123T040506Z, in X-Amz-Date.")
+        });
+    }
+    let text = single(request, "date")?.ok_or_else(|| {
+        incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
+    })?;
+    let from_http = || jiff::fmt::rfc2822::parse(text).map(|t| Timestamp::from_millis(t.timestamp().as_millisecond()));
+    Timestamp::from_basic(text).or_else(|_| from_http()).map_err(|_| incomplete("the Date header is not a date"))
+}
+
+fn single<'r>(request: &'r Request<Bytes>, name: &str) -> Result<Option<&'r str>, Rejection> {
+    let mut values = request.headers().get_all(name).iter();
+    let value = values.next();
+    let text = value.map(|v| v.to_str()).transpose();
+    match (text, values.next()) {
+        (Ok(text), None) => Ok(text),
+        _ => Err(Rejection::new(Reason::Incomplete, format!("{name} must be there once, as plain text"))),
+    }
+}
+
+fn check_signed_headers(request: &Request<Bytes>, signed: &[String]) -> Result<(), Rejection> {
+    let is_signed = |name: &str| signed.binary_search_by(|s| s.as_str().cmp(name)).is_ok();
+    if !is_signed("host") {
+        return Err(mismatch("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."));
+    }
+    let date = if request.headers().contains_key("x-amz-date") { "x-amz-date" } else { "date" };
+    let present = request.headers().keys().map(HeaderName::as_str);
+    let must_be_signed = |name: &&str| name.starts_with("x-amz-") || *name == date;
+    if let Some(name) = present.filter(must_be_signed).find(|name| !is_signed(name)) {
+        return Err(mismatch(format!("the header '{name}' is in the request and must be a 'SignedHeader'")));
+    }
+    if let Some(name) = signed.iter().find(|name| !has_header(request, request.headers(), name)) {
+        return Err(mismatch(format!("the signed header '{name}' is not in the request")));
+    }
+    Ok(())
+}
+
+/// The hash of the body, which must be the announced one if one is announced.
+fn payload_hash(request: &Request<Bytes>) -> Result<String, Rejection> {
+    let actual = sha256_hex(request.body());
+    match single(request, "x-amz-content-sha256")? {
+        None => Ok(actual),
+        Some(announced) if announced == actual => Ok(actual),
+        Some(announced) if announced.len() == 64 => {
+            Err(mismatch("The provided 'x-amz-content-sha256' header does not match what was computed."))
+        }
+        Some(announced) => {
+            Err(mismatch(format!("the body must be signed: x-amz-content-sha256 '{announced}' is not taken")))
+        }
+    }
+}
+
+/// A session's key comes with its token and before its end; a key without session comes without token.
+fn check_session(request: &Request<Bytes>, credential: &Credential, now: Timestamp) -> Result<(), Rejection> {
+    let given = single(request, "x-amz-security-token")?.unwrap_or_default();
+    let wanted = credential.session_token.as_deref().unwrap_or_default();
+    if !bool::from(given.as_bytes().ct_eq(wanted.as_bytes())) {
+        return Err(Rejection::unknown_key());
+    }
+    if credential.expires.is_some_and(|expires| now >= expires) {
+        return Err(Rejection::new(Reason::ExpiredToken, "The security token included in the request is expired"));
+    }
+    Ok(())
+}
