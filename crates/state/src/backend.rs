@@ -55,3 +55,29 @@ impl redb::StorageBackend for FileBackend {
         self.change(|file| file.write_all_at(data, offset))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use base::fs::sim::{Call, Fault, SimFs};
+    use base::{Fs, OpenMode};
+    use redb::StorageBackend;
+
+    use super::*;
+
+    #[test]
+    fn after_a_failed_sync_nothing_is_written_or_synced() {
+        let fs = SimFs::new(1);
+        let backend = FileBackend::new(fs.open(Path::new("/f"), OpenMode::Create).unwrap());
+        backend.write(0, b"before").unwrap();
+        fs.fail(&[Call::SyncData], 1, Fault::Eio);
+        backend.sync_data().unwrap_err();
+        let calls = fs.calls(Call::CHANGES);
+        assert!(backend.sync_data().is_err() && backend.write(0, b"after").is_err() && backend.set_len(0).is_err());
+        assert_eq!(fs.calls(Call::CHANGES), calls, "the file was reached");
+        let mut read = [0; 6];
+        backend.read(0, &mut read).unwrap();
+        assert_eq!(&read, b"before");
+    }
+}
