@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 
 ALERT_EVERY = 100
 SOURCE = "crash.test"
@@ -42,7 +42,7 @@ class Ledger:
     def __init__(self):
         self.lock = threading.Lock()
         self.acknowledged, self.unknown, self.refused = set(), set(), set()
-        self.errors = Counter()
+        self.errors, self.calls = Counter(), 0
 
     def note(self, kind, ids, error=None):
         with self.lock:
@@ -74,8 +74,12 @@ class Producer(threading.Thread):
             counters = range(self.counter, self.counter + self.batch)
             self.counter += self.batch
             ids = [(self.name, n) for n in counters]
+            self.ledger.calls += 1
             try:
                 failed = self.put(client, counters)
+            except EndpointConnectionError as error:
+                # Nobody listened, so nobody got it.
+                self.ledger.note("refused", ids, type(error).__name__)
             except ClientError as error:
                 status = error.response["ResponseMetadata"]["HTTPStatusCode"]
                 self.ledger.note("refused" if status < 500 else "unknown", ids, error.response["Error"]["Code"])
@@ -100,10 +104,10 @@ class Producer(threading.Thread):
 class Moments:
     """Waits for the moment to kill at: any, or one in which something particular happens."""
 
-    KINDS = ("any", "any", "rotation", "index", "function", "alert")
+    KINDS = ("any", "any", "call", "rotation", "index", "function", "alert")
 
-    def __init__(self, server, webhook, seen, rng):
-        self.folder, self.seen, self.rng = server.folder, seen, rng
+    def __init__(self, server, webhook, ledger, seen, rng):
+        self.folder, self.ledger, self.seen, self.rng = server.folder, ledger, seen, rng
         self.alerted, self.pause = threading.Event(), threading.Event()
         webhook.answer = self.on_alert
         self.hit = Counter()
@@ -118,7 +122,7 @@ class Moments:
             self.alerted.clear()
             look = {"rotation": lambda: names(self.folder / "journal"), "index": lambda: names(self.folder / "index"),
                     "function": lambda: self.seen.exists() and self.seen.stat().st_size,
-                    "alert": self.alerted.is_set}[kind]
+                    "alert": self.alerted.is_set, "call": lambda: self.ledger.calls}[kind]
             before, deadline = look(), time.monotonic() + timeout
             while look() == before:
                 if time.monotonic() > deadline:
