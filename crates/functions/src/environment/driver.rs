@@ -1,0 +1,421 @@
+//! The driver of an environment: one task that takes every event of its process in turn and acts on it.
+//!
+//! Promises that an invocation handed to the process gets exactly one outcome; one that was not handed over yet when
+//! the process went is given back. The place is freed before the answer goes out, so that a caller who calls again at
+//! once finds it warm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Env, InvokeOutcome};
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::api::{ApiCall, Body, NextEvent, Refusal};
+use super::lines::Tail;
+use super::output::{Batch, Output};
+use super::process::Process;
+use super::report::{self, Failure, LATEST, Usage};
+use crate::{Function, FunctionError, metrics};
+
+/// How often the memory of a busy process is looked at. What it takes in between is not stopped, only seen at the end.
+const MEMORY_PERIOD: Duration = Duration::from_millis(100);
+/// How long a runtime that reported an error at its start may take to exit.
+const INIT_ERROR_GRACE: Duration = Duration::from_secs(1);
+/// The most output that is read in one go: what a pipe holds, twice.
+const DRAIN_BYTES: usize = 128 << 10;
+/// The most output that is read of a process that is gone: a descendant may still write.
+const LAST_DRAIN_BYTES: usize = 1 << 20;
+
+/// An invocation on its way to an environment.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub request_id: String,
+    /// As it was called, qualifier and all.
+    pub function_arn: String,
+    pub payload: Bytes,
+    /// JSON on one line.
+    pub client_context: Option<String>,
+    pub want_log: bool,
+    pub answer: oneshot::Sender<Served>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Served {
+    /// It ran, well or not.
+    Done(InvokeOutcome),
+    /// The environment went before the process saw it: it may be given to another.
+    Returned,
+    /// An environment cannot be started.
+    Refused(FunctionError),
+}
+
+/// Tells the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freed {
+    /// Ready for the next call.
+    Released,
+    /// Gone.
+    Ended,
+}
+
+struct Current {
+    work: Work,
+    /// Since when the process has it.
+    begun: Option<Duration>,
+    deadline: Duration,
+    tail: Tail,
+    peak_bytes: u64,
+}
+
+/// The start of the process, until its first request for an event.
+struct Init {
+    began: Duration,
+    deadline: Duration,
+    took: Option<Duration>,
+    /// Shown in the report of the first invocation only.
+    shown: bool,
+    error: Option<Bytes>,
+}
+
+pub(super) struct Driver {
+    pub env: Env,
+    pub function: Arc<Function>,
+    pub process: Process,
+    pub api: mpsc::Receiver<ApiCall>,
+    pub work: mpsc::Receiver<Work>,
+    pub output: Output,
+    pub log: mpsc::Sender<Batch>,
+    pub freed: Arc<dyn Fn(Freed) + Send + Sync>,
+    pub stopping: CancellationToken,
+}
+
+enum Event {
+    Api(ApiCall),
+    Exited,
+    Work(Work),
+    Retired,
+    Timer,
+    /// There is room in the log's queue, and something to write to it or to read.
+    Output,
+}
+
+/// What the loop does after an event.
+enum Step {
+    Go,
+    /// The process is to be ended; the running invocation fails so.
+    End(Option<Failure>),
+}
+
+pub(super) struct Running {
+    d: Driver,
+    next: Option<oneshot::Sender<Result<NextEvent, Refusal>>>,
+    current: Option<Current>,
+    init: Init,
+    pending: Batch,
+}
+
+impl Driver {
+    /// Drives the environment from its first invocation to its end. `began` is when its start began.
+    pub async fn run(self, first: Work, began: Duration, init_timeout: Duration) {
+        let deadline = self.env.clock.instant() + init_timeout;
+        let init = Init { began, deadline, took: None, shown: false, error: None };
+        let mut running = Running { d: self, next: None, current: None, init, pending: Vec::new() };
+        running.take(first);
+        let failure = loop {
+            let event = running.next_event().await;
+            match running.handle(event) {
+                Step::Go => {}
+                Step::End(failure) => break failure,
+            }
+        };
+        running.end(failure).await;
+    }
+}
+
+impl Running {
+    fn instant(&self) -> Duration {
+        self.d.env.clock.instant()
+    }
+
+    /// When to look next: at a deadline, or at the memory of a busy process.
+    fn timer(&self) -> Option<Duration> {
+        let current = self.current.as_ref()?;
+        let deadline = if self.init.took.is_none() { self.init.deadline } else { current.deadline };
+        Some(deadline.saturating_sub(self.instant()).min(MEMORY_PERIOD))
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let timer = self.timer();
+        if timer == Some(Duration::ZERO) {
+            return Event::Timer;
+        }
+        let d = &mut self.d;
+        let (idle, written) = (self.current.is_none(), self.pending.is_empty());
+        let (log, output) = (&d.log, &d.output);
+        let has_output = async {
+            // The permit is given back at once; nobody else sends.
+            drop(log.reserve().await);
+            if written {
+                output.readable().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(call) = d.api.recv() => Event::Api(call),
+            () = d.process.exited() => Event::Exited,
+            work = d.work.recv(), if idle && written => work.map_or(Event::Retired, Event::Work),
+            () = d.env.clock.sleep(timer.unwrap_or_default()), if timer.is_some() => Event::Timer,
+            () = d.stopping.cancelled(), if idle => Event::Retired,
+            () = has_output, if d.output.is_open() || !written => Event::Output,
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Step {
+        match event {
+            Event::Api(ApiCall::Next(reply)) => self.on_next(reply),
+            Event::Api(ApiCall::Response { request_id, body, reply }) => self.on_answer(&request_id, body, reply, Ok),
+            Event::Api(ApiCall::Error { request_id, body, reply }) => {
+                self.on_answer(&request_id, body, reply, |document| Err(Failure::Reported(document)));
+            }
+            Event::Api(ApiCall::InitError { body, reply }) => self.on_init_error(body, reply),
+            Event::Exited => return Step::End(None),
+            Event::Work(work) => self.take(work),
+            Event::Retired => return Step::End(None),
+            Event::Timer => return self.on_timer(),
+            Event::Output => {
+                self.read_output(DRAIN_BYTES / 2);
+                self.flush();
+            }
+        }
+        Step::Go
+    }
+
+    fn take(&mut self, work: Work) {
+        let deadline = self.instant() + self.d.function.settings.timeout.duration();
+        self.current = Some(Current { work, begun: None, deadline, tail: Tail::default(), peak_bytes: 0 });
+        self.hand_over();
+    }
+
+    fn on_next(&mut self, reply: oneshot::Sender<Result<NextEvent, Refusal>>) {
+        if self.current.as_ref().is_some_and(|current| current.begun.is_some()) {
+            // A runtime that stopped listening does not miss the refusal.
+            let _ = reply.send(Err(Refusal::WrongState));
+            return;
+        }
+        if self.init.took.is_none() {
+            self.init.took = Some(self.instant().saturating_sub(self.init.began));
+        }
+        self.next = Some(reply);
+        self.hand_over();
+    }
+
+    /// Gives the invocation to the process, when both are there.
+    fn hand_over(&mut self) {
+        let now = self.instant();
+        let timeout = self.d.function.settings.timeout.duration();
+        let Some(current) = self.current.as_mut().filter(|current| current.begun.is_none()) else { return };
+        let Some(next) = self.next.take() else { return };
+        let event = NextEvent {
+            request_id: current.work.request_id.clone(),
+            deadline_ms: (self.d.env.clock.now() + timeout).millis(),
+            function_arn: current.work.function_arn.clone(),
+            trace_id: trace_id(&self.d.env),
+            client_context: current.work.client_context.clone(),
+            payload: current.work.payload.clone(),
+        };
+        // When the request was given up meanwhile, the runtime asks again.
+        if next.send(Ok(event)).is_ok() {
+            (current.begun, current.deadline) = (Some(now), now + timeout);
+            let line = report::start_line(&current.work.request_id);
+            self.write(line);
+        }
+    }
+
+    fn on_answer(
+        &mut self,
+        request_id: &str,
+        body: Body,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+        result: impl FnOnce(Bytes) -> Result<Bytes, Failure>,
+    ) {
+        let running = self.current.as_ref().filter(|current| current.begun.is_some());
+        let verdict = match running {
+            None => Err(Refusal::WrongState),
+            Some(current) if current.work.request_id != request_id => Err(Refusal::WrongRequest),
+            Some(_) => match body {
+                Ok(body) => {
+                    self.finish(result(body), Freed::Released);
+                    Ok(())
+                }
+                Err(length) => {
+                    self.finish(Err(Failure::ResponseTooLarge(length)), Freed::Released);
+                    Err(Refusal::TooLarge)
+                }
+            },
+        };
+        // A runtime that does not wait for the verdict does not need it.
+        let _ = reply.send(verdict);
+    }
+
+    fn on_init_error(&mut self, body: Body, reply: oneshot::Sender<Result<(), Refusal>>) {
+        let verdict = match body {
+            _ if self.init.took.is_some() => Err(Refusal::WrongState),
+            Err(_) => Err(Refusal::TooLarge),
+            Ok(document) => {
+                self.init.error = Some(document);
+                self.init.deadline = self.instant() + INIT_ERROR_GRACE;
+                Ok(())
+            }
+        };
+        // As above.
+        let _ = reply.send(verdict);
+    }
+
+    fn on_timer(&mut self) -> Step {
+        let now = self.instant();
+        self.flush();
+        let memory = self.d.process.memory(&*self.d.env.fs);
+        let settings = &self.d.function.settings;
+        let Some(current) = self.current.as_mut() else { return Step::Go };
+        current.peak_bytes = current.peak_bytes.max(memory.peak);
+        if memory.resident > settings.memory.bytes() {
+            return Step::End(Some(Failure::OutOfMemory));
+        }
+        if self.init.took.is_none() && now >= self.init.deadline {
+            let after = self.init.deadline.saturating_sub(self.init.began);
+            return Step::End(Some(Failure::InitTimedOut { after }));
+        }
+        if self.init.took.is_some() && now >= current.deadline {
+            let timeout = settings.timeout.duration();
+            return Step::End(Some(Failure::TimedOut { at: self.d.env.clock.now(), timeout }));
+        }
+        Step::Go
+    }
+
+    fn write(&mut self, line: String) {
+        if let Some(current) = self.current.as_mut().filter(|current| current.work.want_log) {
+            current.tail.push(&line);
+        }
+        self.pending.push((self.d.env.clock.now(), line));
+    }
+
+    fn read_output(&mut self, limit: usize) {
+        let (now, pending) = (self.d.env.clock.now(), &mut self.pending);
+        let mut tail = self.current.as_mut().filter(|current| current.work.want_log).map(|current| &mut current.tail);
+        self.d.output.read(limit, |line| {
+            if let Some(tail) = tail.as_mut() {
+                tail.push(&line);
+            }
+            pending.push((now, line));
+        });
+    }
+
+    /// Hands the lines to the log when its queue has room; else they wait, and so does everything that makes more.
+    fn flush(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        if let Ok(permit) = self.d.log.try_reserve() {
+            permit.send(std::mem::take(&mut self.pending));
+        }
+    }
+
+    /// Closes the running invocation: its remaining output, its report, its place in the pool, its answer.
+    fn finish(&mut self, result: Result<Bytes, Failure>, freed: Freed) {
+        self.read_output(if freed == Freed::Ended { LAST_DRAIN_BYTES } else { DRAIN_BYTES });
+        if let Some(line) = self.d.output.finish_line() {
+            self.write(line);
+        }
+        let Some(begun) = self.current.as_ref().map(|current| current.begun) else { return };
+        let now = self.instant();
+        let timeout = self.d.function.settings.timeout.duration();
+        let duration = begun.map_or(Duration::ZERO, |begun| now.saturating_sub(begun)).min(timeout);
+        let memory = self.d.process.memory(&*self.d.env.fs);
+        let (failure, payload) = match result {
+            Ok(payload) => (None, payload),
+            Err(failure) => (Some(failure), Bytes::new()),
+        };
+        self.write_report(begun.is_some(), duration, memory.peak, failure.as_ref());
+        let Some(current) = self.current.take() else { return };
+        self.flush();
+        let request_id = current.work.request_id;
+        let payload = failure.as_ref().map_or(payload, |failure| failure.document(&request_id));
+        metrics::invocation(&self.d.function, duration, failure.is_some());
+        (self.d.freed)(freed);
+        let outcome = InvokeOutcome {
+            request_id,
+            payload,
+            error: failure.map(|_| "Unhandled".to_owned()),
+            log_tail: current.work.want_log.then(|| current.tail.into_text()),
+            executed_version: LATEST.to_owned(),
+            duration,
+        };
+        // A caller that does not wait any more gets no answer; the function has run all the same.
+        let _ = current.work.answer.send(Served::Done(outcome));
+    }
+
+    fn write_report(&mut self, started: bool, duration: Duration, peak: u64, failure: Option<&Failure>) {
+        let Some(current) = self.current.as_ref() else { return };
+        let (request_id, peak) = (current.work.request_id.clone(), peak.max(current.peak_bytes));
+        let init = if self.init.shown { None } else { self.init.took };
+        self.init.shown = true;
+        let usage = Usage { duration, init, memory_mb: self.d.function.settings.memory.mb(), used_bytes: peak };
+        let mut lines = Vec::with_capacity(4);
+        if !started {
+            lines.push(report::start_line(&request_id));
+        }
+        lines.extend(failure.map(|failure| failure.line(&request_id)).filter(|line| !line.is_empty()));
+        lines.push(report::end_line(&request_id));
+        lines.push(report::report_line(&request_id, &usage, failure));
+        for line in lines {
+            self.write(line);
+        }
+    }
+
+    /// Ends the process. The invocation that it had fails by `failure`, or by how the process ended.
+    async fn end(mut self, failure: Option<Failure>) {
+        let status = self.d.process.end(&*self.d.env.fs).await;
+        match (self.current.as_ref().map(|current| current.begun.is_some()), failure) {
+            (None, _) => {
+                self.read_output(LAST_DRAIN_BYTES);
+                let rest = self.d.output.finish_line();
+                rest.into_iter().for_each(|line| self.write(line));
+            }
+            (Some(false), None) if self.init.took.is_some() => {
+                // It went between two invocations, before it saw this one.
+                (self.d.freed)(Freed::Ended);
+                if let Some(current) = self.current.take() {
+                    // A caller that is gone does not call again.
+                    let _ = current.work.answer.send(Served::Returned);
+                }
+            }
+            (Some(_), failure) => {
+                let reported = self.init.error.take().filter(|_| self.init.took.is_none());
+                let failure = match (reported, failure, status) {
+                    (Some(document), ..) => Failure::Reported(document),
+                    (None, Some(failure), _) => failure,
+                    (None, None, Ok(status)) => Failure::Exited(status),
+                    (None, None, Err(error)) => {
+                        tracing::error!(%error, function = %self.d.function.name, "a function's process is lost");
+                        Failure::Exited(Default::default())
+                    }
+                };
+                self.finish(Err(failure), Freed::Ended);
+            }
+        }
+        if !self.pending.is_empty() {
+            // The log's task ends only after this queue is closed.
+            let _ = self.d.log.send(self.pending).await;
+        }
+    }
+}
+
+/// In the form of AWS X-Ray's header; never sampled.
+fn trace_id(env: &Env) -> String {
+    let secs = u32::try_from(env.clock.now().millis() / 1_000).unwrap_or(0);
+    let (a, b, parent) = (env.rng.u64(), env.rng.u64() as u32, env.rng.u64());
+    format!("Root=1-{secs:08x}-{a:016x}{b:08x};Parent={parent:016x};Sampled=0")
+}

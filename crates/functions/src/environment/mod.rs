@@ -1,0 +1,18 @@
+//! One environment: a process that runs one function's handler, the Runtime API it speaks, its output and its end.
+//!
+//! Promises one invocation at a time, an answer to each that was handed over, and nothing left of the process group
+//! when it ends. Must not know the pool's limits or where functions are stored.
+
+mod api;
+mod driver;
+mod lines;
+mod output;
+mod proc;
+mod process;
+mod report;
+mod start;
+mod variables;
+
+pub(crate) use driver::{Freed, Served, Work};
+pub(crate) use report::LATEST;
+pub(crate) use start::{Parts, run, write_bootstrap};

@@ -1,0 +1,149 @@
+//! The process of an environment: started in a group of its own, ended with all that belongs to it.
+//!
+//! Three ways lead to the end, and each is final: [`Process::end`] kills the group and what left the group but is still
+//! a descendant; dropping kills the group; and when the server itself dies (`kill -9`), a watcher of a few hundred
+//! kilobytes in the group sees its standard input close and kills the group. The watcher is a shell, because the
+//! parent-death signal of the kernel is bound to the thread that starts a process, and asking for it needs unsafe code.
+
+use std::io::{self, PipeWriter};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+
+use base::Fs;
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use tokio::io::unix::AsyncFd;
+
+use super::proc;
+
+/// Starts the watcher, sets the limits, becomes the runtime. `$$` is the group that the server made. No core dumps, and
+/// as many open files as on AWS Lambda ("Lambda quotas": 1,024) where the server's own limit allows it.
+const WRAPPER: &str = r#"exec 3<&0 </dev/null
+( ( read -r _ <&3; kill -9 -- -$$ ) >/dev/null 2>&1 & )
+exec 3<&-
+ulimit -c 0
+ulimit -n 1024 2>/dev/null
+exec "$@""#;
+
+/// What is started.
+#[derive(Debug)]
+pub(crate) struct CommandLine {
+    pub program: PathBuf,
+    pub arguments: Vec<PathBuf>,
+    pub folder: PathBuf,
+    /// The whole environment: nothing of the server's own is added.
+    pub variables: Vec<(String, String)>,
+}
+
+/// A running (or just ended) process group.
+pub(crate) struct Process {
+    child: Child,
+    pid: Pid,
+    exit: AsyncFd<OwnedFd>,
+    reaped: bool,
+    /// Closes with the server, by which the watcher knows.
+    _lifeline: Option<ChildStdin>,
+}
+
+impl Process {
+    /// Starts a process whose standard output and error both are `output`. Blocks for about a millisecond.
+    pub fn start(line: &CommandLine, output: PipeWriter) -> io::Result<Self> {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", WRAPPER, "sh"])
+            .arg(&line.program)
+            .args(&line.arguments)
+            .current_dir(&line.folder)
+            .env_clear()
+            .envs(line.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .process_group(0)
+            .spawn()?;
+        let pid = Pid::from_child(&child);
+        let exit = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from);
+        let exit = match exit.and_then(AsyncFd::new) {
+            Ok(exit) => exit,
+            Err(error) => {
+                kill_group(pid);
+                child.wait()?;
+                return Err(error);
+            }
+        };
+        let lifeline = child.stdin.take();
+        Ok(Self { child, pid, exit, reaped: false, _lifeline: lifeline })
+    }
+
+    /// Completes when the process has exited by itself. Cancel-safe.
+    pub async fn exited(&self) {
+        // A failing poll would mean that the descriptor is broken; then nobody may wait for it.
+        if let Err(error) = self.exit.readable().await {
+            tracing::error!(%error, "cannot wait for a function's process; it is ended");
+        }
+    }
+
+    /// The memory of the process and its descendants.
+    pub fn memory(&self, fs: &dyn Fs) -> proc::Memory {
+        proc::memory(fs, self.pid.as_raw_nonzero().get())
+    }
+
+    /// Kills all that is left of the group, and descendants that left the group, and says how the process ended.
+    pub async fn end(&mut self, fs: &dyn Fs) -> io::Result<ExitStatus> {
+        let escaped = proc::descendants(fs, self.pid.as_raw_nonzero().get());
+        // Until it is waited for, the process holds its id: the group cannot be another's.
+        kill_group(self.pid);
+        for pid in escaped.into_iter().filter_map(Pid::from_raw) {
+            // Most are in the group and gone already.
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        self.exited().await;
+        let status = self.child.wait()?;
+        self.reaped = true;
+        reap_group(self.pid);
+        Ok(status)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.reaped {
+            kill_group(self.pid);
+            if let Err(error) = self.child.wait() {
+                tracing::warn!(%error, "a killed function process could not be waited for");
+            }
+        }
+    }
+}
+
+fn kill_group(pid: Pid) {
+    // No such group: all are gone, which is what was wanted.
+    let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+}
+
+/// Where the server is process 1 or reaps for others, orphans of the group became its children.
+fn reap_group(pid: Pid) {
+    while let Ok(Some(_)) = rustix::process::waitpgid(pid, WaitOptions::NOHANG) {}
+}
+
+/// How AWS words the end of a process, after "Runtime exited "; absent for an end in peace.
+pub(crate) fn describe(status: ExitStatus) -> Option<String> {
+    match (status.code(), status.signal()) {
+        (Some(0), _) => None,
+        (Some(code), _) => Some(format!("exit status {code}")),
+        (None, signal) => Some(format!("signal: {}", signal_name(signal.unwrap_or(0)))),
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    match signal {
+        4 => "illegal instruction".to_owned(),
+        6 => "aborted".to_owned(),
+        7 => "bus error".to_owned(),
+        8 => "floating point exception".to_owned(),
+        9 => "killed".to_owned(),
+        11 => "segmentation fault".to_owned(),
+        15 => "terminated".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,31 @@
+//! Functions: code packages, their configuration, and the processes that run them.
+//!
+//! Owns the registry of functions, the unpacked code on disk, the pool of warm environments and the Lambda Runtime API
+//! (version 2018-06-01) that each environment's process speaks.
+//! Promises that a process of a function sees nothing of the server's own environment, that it and its children are
+//! gone when its time is over or the server dies, that its output is bounded in memory and lands in its log in order,
+//! and that every call ends with an answer: the function's, or an error document as AWS Lambda words it.
+//! Must not know who calls functions, nor any HTTP service beside the Runtime API.
+
+mod config;
+mod environment;
+mod error;
+mod function;
+mod functions;
+mod interpreter;
+mod invoke;
+mod metrics;
+mod package;
+mod packages;
+mod pool;
+mod registry;
+mod runtime;
+mod settings;
+
+pub use config::Config;
+pub use error::FunctionError;
+pub use function::{Code, Function};
+pub use functions::{CodeChange, Functions, NewFunction, Ports};
+pub use package::PackageError;
+pub use runtime::Runtime;
+pub use settings::{Handler, MemorySize, Settings, SettingsChange, Timeout, Variables};

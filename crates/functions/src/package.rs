@@ -1,0 +1,221 @@
+//! Code archives: what is accepted, and how one is unpacked.
+//!
+//! Owns the checks on an uploaded zip. Promises that nothing is written outside the given folder, that sizes are
+//! counted while inflating (a header is never believed), and that a refusal names the entry.
+//! Must not know functions or where packages are kept.
+
+use std::collections::BTreeSet;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use base::{ErrorKind, Fs, Kinded, OpenMode};
+use zip::ZipArchive;
+
+/// The largest archive that can be uploaded directly ("Lambda quotas": 50 MB).
+pub(crate) const MAX_ARCHIVE_BYTES: usize = 50 << 20;
+/// The most that an archive may unpack to ("Lambda quotas": 250 MB).
+const MAX_UNPACKED_BYTES: u64 = 250 << 20;
+/// More entries than any package of that size has; also what a zip without the 64-bit extension can hold.
+const MAX_ENTRIES: usize = 65_535;
+/// Deflate cannot do better than 1,032 : 1; beyond this much an entry above the floor is a bomb, not code.
+const MAX_RATIO: u64 = 500;
+const RATIO_FLOOR_BYTES: u64 = 16 << 20;
+
+/// Why an archive is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PackageError {
+    /// It is not a zip, or a damaged one.
+    #[error("Could not unzip uploaded file. Please check your file, then try to upload again: {0}")]
+    Unreadable(String),
+    /// An entry is not acceptable.
+    #[error("Could not unzip uploaded file. Please check your file, then try to upload again: entry '{entry}' {reason}")]
+    Entry {
+        /// The entry's name, cut to a printable length.
+        entry: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// It unpacks to too much.
+    #[error("Unzipped size must be smaller than {MAX_UNPACKED_BYTES} bytes; entry '{entry}' passes it")]
+    TooLarge {
+        /// The entry at which the limit was passed.
+        entry: String,
+    },
+    /// The archive itself is too large.
+    #[error("Request must be smaller than {MAX_ARCHIVE_BYTES} bytes for a code archive; this one has {0}")]
+    ArchiveTooLarge(usize),
+    /// The disk failed.
+    #[error("unpacking to {}: {source}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// How.
+        source: io::Error,
+    },
+}
+
+impl Kinded for PackageError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } => ErrorKind::Unavailable,
+            _ => ErrorKind::Invalid,
+        }
+    }
+}
+
+fn entry_error(entry: &str, reason: &'static str) -> PackageError {
+    PackageError::Entry { entry: shown(entry), reason }
+}
+
+fn shown(entry: &str) -> String {
+    entry.chars().take(200).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// The path of an entry inside the package, or why it has none.
+fn relative(name: &str) -> Result<PathBuf, PackageError> {
+    let refuse = |reason| Err(entry_error(name, reason));
+    if name.is_empty() || name.len() > 1_024 {
+        return refuse("has a name of no or too many bytes");
+    }
+    if name.starts_with('/') {
+        return refuse("has an absolute path");
+    }
+    if name.contains('\\') || name.chars().any(char::is_control) {
+        return refuse("has a backslash or control character in its name");
+    }
+    let mut path = PathBuf::new();
+    for part in name.trim_end_matches('/').split('/') {
+        match part {
+            ".." => return refuse("leads out of the package by '..'"),
+            "" => return refuse("has an empty folder name"),
+            "." => {}
+            part if part.len() > 255 => return refuse("has a part of more than 255 bytes"),
+            part => path.push(part),
+        }
+    }
+    Ok(path)
+}
+
+const FILE_KIND: u32 = 0o170_000;
+const REGULAR: u32 = 0o100_000;
+const FOLDER: u32 = 0o040_000;
+
+/// Unpacks `archive` into the existing, empty folder `to` and makes it durable. On an error the folder is left half
+/// full for the caller to remove.
+pub(crate) fn unpack(fs: &dyn Fs, archive: &[u8], to: &Path) -> Result<(), PackageError> {
+    let mut zip = ZipArchive::new(Cursor::new(archive)).map_err(|e| PackageError::Unreadable(e.to_string()))?;
+    if zip.has_duplicate_names() {
+        return Err(PackageError::Unreadable("two entries have the same name".to_owned()));
+    }
+    if zip.is_empty() {
+        return Err(PackageError::Unreadable("it has no entries".to_owned()));
+    }
+    if zip.len() > MAX_ENTRIES {
+        return Err(PackageError::Unreadable(format!("it has {} entries, {MAX_ENTRIES} are allowed", zip.len())));
+    }
+    let mut unpacking = Unpacking { fs, root: to, left: MAX_UNPACKED_BYTES, files: BTreeSet::new(), folders: BTreeSet::new() };
+    unpacking.folders.insert(PathBuf::new());
+    for index in 0..zip.len() {
+        let named = zip.by_index_raw(index).map_err(|e| PackageError::Unreadable(e.to_string()))?;
+        let name = String::from_utf8(named.name_raw().to_vec())
+            .map_err(|e| entry_error(&String::from_utf8_lossy(e.as_bytes()), "has a name that is not UTF-8"))?;
+        let mode = named.unix_mode();
+        let (is_folder, compressed) = (name.ends_with('/'), named.compressed_size());
+        drop(named);
+        match mode.map_or(0, |mode| mode & FILE_KIND) {
+            0 => {}
+            REGULAR if !is_folder => {}
+            FOLDER if is_folder => {}
+            _ => return Err(entry_error(&name, "is not a plain file or folder (links and devices are refused)")),
+        }
+        let path = relative(&name)?;
+        if is_folder {
+            unpacking.folder(&name, &path)?;
+            continue;
+        }
+        let entry = zip.by_index(index).map_err(|e| PackageError::Unreadable(format!("entry '{}': {e}", shown(&name))))?;
+        let executable = mode.is_some_and(|mode| mode & 0o111 != 0);
+        unpacking.file(&name, &path, entry, compressed, if executable { 0o755 } else { 0o644 })?;
+    }
+    unpacking.sync()
+}
+
+struct Unpacking<'a> {
+    fs: &'a dyn Fs,
+    root: &'a Path,
+    left: u64,
+    files: BTreeSet<PathBuf>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Unpacking<'_> {
+    fn io<T>(&self, path: &Path, result: io::Result<T>) -> Result<T, PackageError> {
+        result.map_err(|source| PackageError::Io { path: path.to_owned(), source })
+    }
+
+    fn folder(&mut self, name: &str, path: &Path) -> Result<(), PackageError> {
+        for folder in path.ancestors() {
+            if self.files.contains(folder) {
+                return Err(entry_error(name, "is below another entry that is a file"));
+            }
+            if !self.folders.insert(folder.to_owned()) {
+                break;
+            }
+        }
+        let full = self.root.join(path);
+        self.io(&full, self.fs.create_dir_all(&full))
+    }
+
+    fn file(
+        &mut self,
+        name: &str,
+        path: &Path,
+        mut content: impl Read,
+        compressed: u64,
+        mode: u32,
+    ) -> Result<(), PackageError> {
+        self.folder(name, path.parent().unwrap_or_else(|| Path::new("")))?;
+        if self.folders.contains(path) || !self.files.insert(path.to_owned()) {
+            return Err(entry_error(name, "has the same path as another entry"));
+        }
+        let full = self.root.join(path);
+        let file = self.io(&full, self.fs.open(&full, OpenMode::CreateNew))?;
+        let mut buffer = vec![0; 64 << 10];
+        let mut written: u64 = 0;
+        loop {
+            let read = match content.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return Err(entry_error(name, "is damaged")),
+            };
+            self.left = self
+                .left
+                .checked_sub(read as u64)
+                .ok_or_else(|| PackageError::TooLarge { entry: shown(name) })?;
+            if written > RATIO_FLOOR_BYTES && written / MAX_RATIO > compressed {
+                return Err(entry_error(name, "inflates far beyond its size"));
+            }
+            self.io(&full, file.write_all_at(&buffer[..read], written))?;
+            written += read as u64;
+        }
+        self.io(&full, self.fs.set_mode(&full, mode))
+    }
+
+    /// All at the end: by then most of it is on its way to the disk, and one pass waits less than a sync after each.
+    fn sync(&self) -> Result<(), PackageError> {
+        for path in &self.files {
+            let full = self.root.join(path);
+            let file = self.io(&full, self.fs.open(&full, OpenMode::Read))?;
+            self.io(&full, file.sync_data())?;
+        }
+        for path in &self.folders {
+            let full = self.root.join(path);
+            self.io(&full, self.fs.sync_dir(&full))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The registry of functions: durable in the state store, readable from memory.
+//!
+//! Layout: table `functions`, key `ACCOUNT/REGION/NAME`, value the function as JSON with a format version `v`.
+//! Promises that what it shows is what is stored. Must not know code on disk or environments.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use base::{Batch, FunctionName, Precondition, Scope, StateError, StateStore, Table};
+use serde::{Deserialize, Serialize};
+
+use crate::function::arn;
+use crate::{Function, FunctionError};
+
+const TABLE: Table = Table("functions");
+const FORMAT: u32 = 1;
+const LOAD_ENTRIES: usize = 500;
+
+type Key = (Scope, FunctionName);
+
+#[derive(Serialize, Deserialize)]
+struct Stored<F> {
+    v: u32,
+    #[serde(flatten)]
+    function: F,
+}
+
+/// All functions.
+pub(crate) struct Registry {
+    state: Arc<dyn StateStore>,
+    functions: RwLock<BTreeMap<Key, Arc<Function>>>,
+}
+
+fn encoded(scope: &Scope, name: &FunctionName) -> String {
+    format!("{scope}/{name}")
+}
+
+fn decode(key: &[u8], value: &[u8]) -> Result<Function, FunctionError> {
+    let corrupt = |reason: String| FunctionError::Corrupt { key: String::from_utf8_lossy(key).into_owned(), reason };
+    let stored: Stored<Function> = serde_json::from_slice(value).map_err(|e| corrupt(e.to_string()))?;
+    if stored.v != FORMAT {
+        return Err(corrupt(format!("its format is {}, this version reads {FORMAT}", stored.v)));
+    }
+    Ok(stored.function)
+}
+
+fn encode(function: &Function) -> Result<Vec<u8>, FunctionError> {
+    serde_json::to_vec(&Stored { v: FORMAT, function })
+        .map_err(|e| FunctionError::Invalid(format!("function {} cannot be stored: {e}", function.name)))
+}
+
+impl Registry {
+    /// Reads all functions.
+    pub fn load(state: Arc<dyn StateStore>) -> Result<Self, FunctionError> {
+        let mut functions = BTreeMap::new();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = state.scan(TABLE, b"", after.as_deref(), LOAD_ENTRIES)?;
+            for (key, value) in &page {
+                let function = decode(key, value)?;
+                functions.insert((function.scope.clone(), function.name.clone()), Arc::new(function));
+            }
+            match page.into_iter().last() {
+                Some((key, _)) => after = Some(key),
+                None => return Ok(Self { state, functions: RwLock::new(functions) }),
+            }
+        }
+    }
+
+    /// A function, when there is one.
+    pub fn find(&self, scope: &Scope, name: &FunctionName) -> Option<Arc<Function>> {
+        let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
+        functions.get(&(scope.clone(), name.clone())).cloned()
+    }
+
+    /// A function.
+    pub fn get(&self, scope: &Scope, name: &FunctionName) -> Result<Arc<Function>, FunctionError> {
+        self.find(scope, name).ok_or_else(|| FunctionError::NotFound(arn(scope, name)))
+    }
+
+    /// Up to `limit` functions of a scope by name, those after `after`.
+    pub fn list(&self, scope: &Scope, after: Option<&FunctionName>, limit: usize) -> Vec<Arc<Function>> {
+        let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
+        let of_scope = functions.values().filter(|f| f.scope == *scope);
+        of_scope.filter(|f| after.is_none_or(|after| f.name > *after)).take(limit).cloned().collect()
+    }
+
+    /// Stores a new function.
+    pub async fn insert(&self, function: &Function) -> Result<Arc<Function>, FunctionError> {
+        let key = encoded(&function.scope, &function.name);
+        let batch = Batch::new().require(TABLE, key.as_bytes(), Precondition::Absent);
+        match self.state.commit(batch.put(TABLE, key.as_bytes(), encode(function)?)).await {
+            Ok(()) => {
+                self.refresh(&function.scope, &function.name)?;
+                self.get(&function.scope, &function.name)
+            }
+            Err(StateError::Conflict { .. }) => Err(FunctionError::Exists(function.name.clone())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Stores what `change` makes of a function.
+    pub async fn update(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        change: impl FnOnce(Function) -> Result<Function, FunctionError> + Send,
+    ) -> Result<Arc<Function>, FunctionError> {
+        let key = encoded(scope, name);
+        let stored = self.state.get(TABLE, key.as_bytes())?.ok_or_else(|| FunctionError::NotFound(arn(scope, name)))?;
+        let changed = change(decode(key.as_bytes(), &stored)?)?;
+        let batch = Batch::new().require(TABLE, key.as_bytes(), Precondition::Equals(stored));
+        match self.state.commit(batch.put(TABLE, key.as_bytes(), encode(&changed)?)).await {
+            Ok(()) => {
+                self.refresh(scope, name)?;
+                self.get(scope, name)
+            }
+            Err(StateError::Conflict { .. }) => Err(FunctionError::Changing(name.clone())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Forgets a function.
+    pub async fn remove(&self, scope: &Scope, name: &FunctionName) -> Result<(), FunctionError> {
+        let key = encoded(scope, name);
+        let batch = Batch::new().require(TABLE, key.as_bytes(), Precondition::Present);
+        match self.state.commit(batch.delete(TABLE, key.as_bytes())).await {
+            Ok(()) => self.refresh(scope, name),
+            Err(StateError::Conflict { .. }) => Err(FunctionError::NotFound(arn(scope, name))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes over what is stored. Under the lock, so that of two changes the later one is what stays.
+    fn refresh(&self, scope: &Scope, name: &FunctionName) -> Result<(), FunctionError> {
+        let key = encoded(scope, name);
+        let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
+        match self.state.get(TABLE, key.as_bytes())? {
+            Some(stored) => {
+                let function = decode(key.as_bytes(), &stored)?;
+                functions.insert((scope.clone(), name.clone()), Arc::new(function));
+            }
+            None => _ = functions.remove(&(scope.clone(), name.clone())),
+        }
+        Ok(())
+    }
+}
