@@ -47,7 +47,7 @@ pub async fn measure(server: &Server, duration: Duration) -> anyhow::Result<Stri
         }
         let detail = json!({"n": n}).to_string();
         let body = json!({"Entries": [{"Source": "bench", "DetailType": "event", "Detail": detail}]}).to_string();
-        let request = render(&Request::json("events", "AWSEvents.PutEvents", body.as_bytes()), &server.address, &server.keys);
+        let request = render(&Request::json("events", "AWSEvents.PutEvents", body.as_bytes()), &server.address, &server.keys)?;
         sent.insert(n, clock.instant());
         let (status, answer) = connection.call(&request).await?;
         ensure!(status == 200, "{status}: {}", String::from_utf8_lossy(answer));

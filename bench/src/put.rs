@@ -22,15 +22,12 @@ pub async fn measure(server: &Server, connections: usize, shards: u32, duration:
     let create = format!(r#"{{"StreamName":"bench","ShardCount":{shards}}}"#);
     server.call(&Request::json("kinesis", "Kinesis_20131202.CreateStream", create.as_bytes())).await?;
     let rng = SeededRng::new(1);
-    let requests: Arc<Vec<Vec<u8>>> = Arc::new(
-        (0..BODIES)
-            .map(|_| {
-                let body = body(&rng);
-                let request = Request::json("kinesis", "Kinesis_20131202.PutRecords", body.as_bytes());
-                render(&request, &server.address, &server.keys)
-            })
-            .collect(),
-    );
+    let rendered = (0..BODIES).map(|_| {
+        let body = body(&rng);
+        let request = Request::json("kinesis", "Kinesis_20131202.PutRecords", body.as_bytes());
+        render(&request, &server.address, &server.keys)
+    });
+    let requests: Arc<Vec<Vec<u8>>> = Arc::new(rendered.collect::<Result<_, _>>()?);
     let clock = Arc::new(SystemClock::new());
     let (warm, end) = (clock.instant() + duration / 5, clock.instant() + duration / 5 + duration);
     let tasks: Vec<_> = (0..connections)

@@ -66,7 +66,7 @@ impl Server {
 
     /// Makes one signed call and reads its JSON answer (`Null` when it is none); any error status is an error.
     pub async fn call(&self, request: &signing::Request<'_>) -> anyhow::Result<Value> {
-        let bytes = signing::render(request, &self.address, &self.keys);
+        let bytes = signing::render(request, &self.address, &self.keys)?;
         let mut connection = Connection::open(&self.address).await?;
         let (status, body) = connection.call(&bytes).await?;
         ensure!(status < 300, "{} answered {status}: {}", request.label(), String::from_utf8_lossy(body));
