@@ -139,6 +139,8 @@ pub trait LogSink: Send + Sync {
 pub enum Principal {
     /// The owner's root key.
     Root,
+    /// Nobody known: the call carries its own proof, as a subscription's confirmation link does.
+    Anonymous,
     /// A function's session, by the function that holds it.
     FunctionSession {
         /// The function.

@@ -4,4 +4,17 @@
 //! everything. Promises that no route is reached but through the gate, which denies by default, and that a stop
 //! drains, commits and syncs. Must not hold any room's logic: a service module translates and calls.
 
+mod app;
+pub mod auth;
 pub mod config;
+pub mod data_dir;
+mod edge;
+mod metrics;
+mod refusal;
+mod rooms;
+mod route;
+mod services;
+mod start;
+
+pub use edge::PooledClient;
+pub use start::{Server, StartError, StopError};

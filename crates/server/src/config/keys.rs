@@ -13,6 +13,8 @@ use super::setting::{LogFormat, Secret, Setting};
 /// One key, as `--help` and the docs show it.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
+    /// Section and key, such as `server.listen`.
+    pub id: &'static str,
     /// The section, without underscore.
     pub section: &'static str,
     /// The key in its section.
@@ -62,6 +64,7 @@ macro_rules! settings {
 
         /// Every key, in the order of the docs.
         pub const KEYS: &[Key] = &[$($(Key {
+            id: concat!(stringify!($section), ".", stringify!($key)),
             section: stringify!($section),
             name: stringify!($key),
             shape: <$Type as Setting>::SHAPE,
@@ -131,6 +134,10 @@ settings! {
         segment_bytes: u64 = "134217728";
         /// Bytes that may wait for the disk; beyond it, puts are throttled.
         queue_bytes: usize = "67108864";
+        /// Bytes of recent records kept in memory, so that readers at the tail touch no disk.
+        tail_cache_bytes: usize = "67108864";
+        /// Bytes of sealed segments' indexes kept in memory.
+        index_cache_bytes: usize = "67108864";
     }
     /// The event buses.
     bus: Bus {
@@ -141,6 +148,28 @@ settings! {
     runtimes: Runtimes {
         /// The Python interpreter, a name in PATH or a path.
         python_interpreter: PathBuf = "python3";
+    }
+    /// The environments in which functions run.
+    functions: Functions {
+        /// Seconds without a call after which an environment is ended.
+        idle_seconds: u64 = "600";
+        /// Environments of all functions together; a call that would need one more is throttled.
+        max_environments: usize = "64";
+        /// Environments of one function.
+        max_environments_each: usize = "16";
+        /// Seconds in which a function's process must ask for its first event.
+        init_seconds: u64 = "10";
+        /// Hours that a function's session keys live.
+        session_hours: u64 = "6";
+    }
+    /// The embedded search index.
+    index: Index {
+        /// Bytes that one index's writer may fill before it writes a segment.
+        writer_bytes: usize = "33554432";
+        /// Indices at once, over all regions.
+        max_indices: usize = "1000";
+        /// Searches that run at once; further ones wait.
+        search_threads: usize = "2";
     }
     /// The log lines of the server itself.
     logging: Logging {

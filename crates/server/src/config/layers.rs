@@ -10,8 +10,9 @@ use super::ConfigError;
 use super::keys::{KEYS, Key};
 use super::setting::Setting;
 
-/// Variables under this prefix belong to the test suites and are passed over.
+/// Variables that the test suites set for themselves; passed over.
 const TEST_PREFIX: &str = "TIDEGATE_TEST_";
+const TEST_NAMES: &[&str] = &["TIDEGATE_BIN", "TIDEGATE_KILLS"];
 /// Names the configuration file, as `--config` does.
 pub(super) const CONFIG_VARIABLE: &str = "TIDEGATE_CONFIG";
 
@@ -39,10 +40,9 @@ impl Layers {
             for (key, value) in table {
                 let place = line(key.span().start);
                 let dotted = format!("{}.{}", section.get_ref(), key.get_ref());
-                let known = KEYS.iter().find(|k| format!("{}.{}", k.section, k.name) == dotted);
-                let known = known.ok_or_else(|| {
-                    unknown(&dotted, place.clone(), &nearest(&dotted, |k| format!("{}.{}", k.section, k.name)))
-                })?;
+                let known = KEYS.iter().find(|k| k.id == dotted);
+                let known =
+                    known.ok_or_else(|| unknown(&dotted, place.clone(), &nearest(&dotted, |k| k.id.to_owned())))?;
                 let value = value.get_ref();
                 let text = match (value.as_str(), value.as_integer(), value.as_bool()) {
                     (Some(text), _, _) => text.to_owned(),
@@ -63,7 +63,7 @@ impl Layers {
     pub fn add_env(&mut self, vars: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(), ConfigError> {
         for (name, value) in vars {
             let Some(name) = name.to_str().filter(|n| n.starts_with("TIDEGATE_")) else { continue };
-            if name.starts_with(TEST_PREFIX) || name == CONFIG_VARIABLE {
+            if name.starts_with(TEST_PREFIX) || TEST_NAMES.contains(&name) || name == CONFIG_VARIABLE {
                 continue;
             }
             let place = || "the environment".to_owned();

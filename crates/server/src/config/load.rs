@@ -58,11 +58,15 @@ impl Config {
                 return refuse(
                     "root",
                     "secret_access_key",
-                    "an access key id came without its secret; give both or neither",
+                    "an access key id came without its secret; set TIDEGATE_ROOT_SECRET_ACCESS_KEY too, or neither",
                 );
             }
             (true, false) => {
-                return refuse("root", "access_key_id", "a secret came without its access key id; give both or neither");
+                return refuse(
+                    "root",
+                    "access_key_id",
+                    "a secret came without its access key id; set TIDEGATE_ROOT_ACCESS_KEY_ID too, or neither",
+                );
             }
             (false, false) => {
                 let well_formed = id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');

@@ -12,7 +12,9 @@ mod setting;
 mod tests;
 
 pub use error::ConfigError;
-pub use keys::{Account, Auth, Bus, Config, KEYS, Key, Log, Logging, Root, Runtimes, SECTIONS, Server};
+pub use keys::{
+    Account, Auth, Bus, Config, Functions, Index, KEYS, Key, Log, Logging, Root, Runtimes, SECTIONS, Server,
+};
 pub use layers::Layers;
 pub use load::default_file;
 pub use setting::{LogFormat, Secret};

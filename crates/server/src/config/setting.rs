@@ -61,7 +61,7 @@ impl Setting for SocketAddr {
     fn parse(text: &str) -> Result<Self, String> {
         let spelled =
             text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
-        spelled.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:4566".to_owned())
+        spelled.parse().map_err(|_| format!("'{text}' is not an IP address and a port, such as 127.0.0.1:4566"))
     }
 }
 

@@ -50,8 +50,8 @@ impl Authorization {
         let text = value.to_str().map_err(|_| incomplete("the Authorization header is not text"))?;
         let (algorithm, rest) = text.split_once(' ').unwrap_or((text, ""));
         if algorithm != ALGORITHM {
-            // Other schemes carry no AWS credentials at all.
-            let reason = if algorithm.starts_with("AWS4") { Reason::Incomplete } else { Reason::NoToken };
+            // HTTP Basic is whole, but carries no AWS credentials; anything else is a broken attempt.
+            let reason = if algorithm.eq_ignore_ascii_case("basic") { Reason::NoToken } else { Reason::Incomplete };
             return Err(Rejection::new(reason, format!("the Authorization header must begin with {ALGORITHM}")));
         }
         let [credential, signed_headers, signature] = parts(rest)?;

@@ -1,0 +1,100 @@
+//! `tidegate env`: the shell exports that point any AWS SDK or the AWS CLI at the server.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use base::RealFs;
+use clap::{Arg, ArgMatches, Command};
+use server::auth::RootKey;
+use server::config::Config;
+use server::data_dir::Running;
+
+use crate::flags;
+
+const EXAMPLES: &str = "\
+Examples:
+  eval \"$(tidegate env)\"                     this shell's AWS CLI and SDKs talk to the server
+  tidegate env --format json                 the same for programs
+  docker run --env-file <(tidegate env --format docker) …";
+
+/// How it is called.
+pub fn command() -> Command {
+    let command = Command::new("env")
+        .about("Print the variables that point AWS SDKs and the AWS CLI at the server")
+        .arg(
+            Arg::new("format")
+                .long("format")
+                .value_parser(["shell", "docker", "json"])
+                .default_value("shell")
+                .help("shell: export lines; docker: NAME=value lines; json: one object"),
+        )
+        .after_help(EXAMPLES);
+    flags::with_data_dir(command)
+}
+
+/// Prints them.
+pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let config = flags::config(args)?;
+    let variables = variables(&config)?;
+    let text = match args.get_one::<String>("format").map(String::as_str) {
+        Some("json") => {
+            let object: serde_json::Map<_, _> =
+                variables.iter().map(|(k, v)| ((*k).to_owned(), v.as_str().into())).collect();
+            format!("{:#}\n", serde_json::Value::Object(object))
+        }
+        Some("docker") => variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect(),
+        _ => shell(&variables),
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot print")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn variables(config: &Config) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let dir = &config.server.data_dir;
+    let running = Running::read(&RealFs, dir)?;
+    let (key, _) = RootKey::find(&config.root, &RealFs, dir)?;
+    let (endpoint, region) = match running {
+        Some(running) => (running.endpoint, running.region),
+        None if config.server.listen.port() == 0 => {
+            bail!("no server runs on {}: with port 0 its address is known only while it runs", dir.display())
+        }
+        None => (endpoint(config.server.listen), config.account.region.to_string()),
+    };
+    Ok(vec![
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_REGION", region.clone()),
+        ("AWS_DEFAULT_REGION", region),
+        ("AWS_ACCESS_KEY_ID", key.access_key_id),
+        ("AWS_SECRET_ACCESS_KEY", key.secret.reveal().to_owned()),
+    ])
+}
+
+fn endpoint(listen: SocketAddr) -> String {
+    format!("http://{listen}")
+}
+
+/// Export lines. A session token left over from another account would spoil every call.
+fn shell(variables: &[(&str, String)]) -> String {
+    let exports = variables.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value)));
+    exports.chain(["unset AWS_SESSION_TOKEN\n".to_owned()]).collect()
+}
+
+/// In single quotes, as every POSIX shell reads back unchanged.
+fn quoted(value: &str) -> String {
+    let plain = !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:+=@".contains(&b));
+    if plain { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_survive_the_shell() {
+        assert_eq!(quoted("http://127.0.0.1:4566"), "http://127.0.0.1:4566");
+        assert_eq!(quoted("a'b $(c)"), r"'a'\''b $(c)'");
+        assert_eq!(quoted(""), "''");
+    }
+}

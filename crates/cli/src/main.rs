@@ -1,0 +1,52 @@
+//! The `tidegate` binary: one table of subcommands, one file each.
+
+mod config;
+mod env;
+mod flags;
+mod logging;
+mod serve;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+
+/// A subcommand: how it is called, and what it does.
+struct Subcommand {
+    command: fn() -> Command,
+    run: fn(&ArgMatches) -> anyhow::Result<ExitCode>,
+}
+
+const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand { command: serve::command, run: serve::run },
+    Subcommand { command: env::command, run: env::run },
+    Subcommand { command: config::command, run: config::run },
+];
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate serve                          start on 127.0.0.1:4566, data in ./tidegate-data
+  eval \"$(tidegate env)\"                  point the AWS CLI and every SDK of this shell at it
+  aws kinesis create-stream --stream-name events --shard-count 1
+  aws kinesis list-streams";
+
+fn main() -> ExitCode {
+    let mut program = Command::new("tidegate")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Real-time security analytics on one machine, spoken to as to AWS")
+        .after_help(EXAMPLES)
+        .subcommand_required(true)
+        .arg_required_else_help(true);
+    for subcommand in SUBCOMMANDS {
+        program = program.subcommand((subcommand.command)());
+    }
+    let matches = program.get_matches();
+    let Some((name, args)) = matches.subcommand() else { return ExitCode::FAILURE };
+    let chosen = SUBCOMMANDS.iter().find(|s| (s.command)().get_name() == name);
+    let ended = chosen.map_or(Ok(ExitCode::FAILURE), |s| (s.run)(args));
+    ended.unwrap_or_else(|error| {
+        // With standard error closed there is nobody left to tell.
+        let _ = writeln!(std::io::stderr(), "tidegate {name}: {error:#}");
+        ExitCode::FAILURE
+    })
+}

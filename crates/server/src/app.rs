@@ -1,0 +1,315 @@
+//! One request from head to answer: route, body, proof, permission, service.
+//!
+//! Promises that nothing but a public route is answered before its caller is proven and permitted, and that every
+//! answer carries its request id and is counted.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use base::{Access, AccountId, Arn, Authorizer, Decision, Env, Region, Scope};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use wire::{Call, ServiceId, Unidentified};
+
+use crate::auth::{Caller, Gate, RootKey, SessionStore};
+use crate::config::Config;
+use crate::edge::{Answer, BodyError, BodyLimits, Handler};
+use crate::metrics::Answered;
+use crate::refusal::{Refusal, Voice, json};
+use crate::rooms::{Doors, Rooms};
+use crate::route::{Destination, Route, route};
+
+/// A function's package of 50 MB in base64, and its settings ("Lambda quotas").
+const LARGE_BODY_BYTES: usize = 70 << 20;
+/// The signing name of the search API.
+const SEARCH: &str = "es";
+/// The signing name of Tidegate's own routes.
+const CONSOLE: &str = "tidegate";
+
+/// Everything that a request needs.
+pub(crate) struct App {
+    env: Env,
+    account: AccountId,
+    default_region: Region,
+    bodies: BodyLimits,
+    max_body: usize,
+    gate: Gate,
+    authorizer: Arc<dyn Authorizer>,
+    doors: OnceLock<Doors>,
+    stopping: AtomicBool,
+}
+
+/// What a request turned out to be, for the metrics.
+struct Note {
+    service: &'static str,
+    operation: &'static str,
+}
+
+impl Handler for App {
+    async fn handle(&self, request: Request<Incoming>) -> Answer {
+        let started = self.env.clock.instant();
+        let request_id = self.env.rng.uuid();
+        let (head, body) = request.into_parts();
+        let route = route(&head);
+        let limit = if route.large { self.max_body.max(LARGE_BODY_BYTES) } else { self.max_body };
+        let mut note = Note { service: "tidegate", operation: "unknown" };
+        let (mut response, bytes_in) = match self.bodies.read(body, limit).await {
+            Ok(held) => {
+                let len = held.bytes.len();
+                // The body's share of the memory bound is held until the answer is there.
+                (self.answer(route, Request::from_parts(head, held.bytes.clone()), &request_id, &mut note).await, len)
+            }
+            Err(error) => {
+                let voice = Voice::of(&head, None);
+                note.service = voice.name();
+                (unread(&error).answer(voice, &request_id), 0)
+            }
+        };
+        if let Ok(id) = HeaderValue::from_str(&request_id) {
+            response.headers_mut().entry(HeaderName::from_static("x-amzn-requestid")).or_insert(id);
+        }
+        crate::metrics::answered(&Answered {
+            service: note.service,
+            operation: note.operation,
+            status: response.status().as_u16(),
+            took: self.env.clock.instant().saturating_sub(started),
+            bytes_in,
+            bytes_out: response.body().len(),
+        });
+        response.map(Full::new)
+    }
+}
+
+fn unread(error: &BodyError) -> Refusal {
+    let reason = error.to_string();
+    match error {
+        BodyError::TooLarge { .. } => Refusal::TooLarge(reason),
+        BodyError::TooSlow | BodyError::Broken => Refusal::TooSlow(reason),
+        BodyError::Overloaded => Refusal::Overloaded(reason),
+    }
+}
+
+impl App {
+    /// The application before its rooms are open: it knows callers, and tells them to wait.
+    pub fn new(
+        config: &Config,
+        env: Env,
+        root: RootKey,
+        sessions: Arc<SessionStore>,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> Self {
+        let server = &config.server;
+        let skew = Duration::from_secs(config.auth.max_skew_seconds);
+        Self {
+            account: config.account.id.clone(),
+            default_region: config.account.region.clone(),
+            bodies: BodyLimits::new(
+                Arc::clone(&env.clock),
+                server.max_inflight_bytes.max(LARGE_BODY_BYTES),
+                Duration::from_secs(server.body_seconds),
+            ),
+            max_body: server.max_body_bytes,
+            gate: Gate::new(Arc::clone(&env.clock), root, sessions, skew),
+            authorizer,
+            doors: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            env,
+        }
+    }
+
+    /// From now on calls reach the rooms.
+    pub fn ready(&self, rooms: &Rooms) {
+        // A server opens its rooms once.
+        let _ = self.doors.set(rooms.doors());
+    }
+
+    /// From now on the health check tells balancers to look elsewhere.
+    pub fn stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    async fn answer(
+        &self,
+        route: &'static Route,
+        request: Request<Bytes>,
+        request_id: &str,
+        note: &mut Note,
+    ) -> Response<Bytes> {
+        let (head, body) = request.into_parts();
+        let refuse = |refusal: Refusal, head: &Parts, service: Option<&str>, note: &mut Note| {
+            let voice = Voice::of(head, service);
+            note.service = voice.name();
+            refusal.answer(voice, request_id)
+        };
+        if route.destination == Destination::Health {
+            note.operation = "Health";
+            return self.health();
+        }
+        let request = Request::from_parts(head, body);
+        let caller = match self.gate.admit(route.requirement, &request) {
+            Ok(caller) => caller,
+            Err(away) => return refuse(away.refusal, &request.into_parts().0, away.claimed_service.as_deref(), note),
+        };
+        let service = caller.service.clone();
+        match self.serve(route.destination, caller, &request, request_id, note).await {
+            Ok(response) => response,
+            Err(refusal) => refuse(refusal, &request.into_parts().0, service.as_deref(), note),
+        }
+    }
+
+    fn health(&self) -> Response<Bytes> {
+        let (status, word) = match (self.stopping.load(Ordering::Relaxed), self.doors.get()) {
+            (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+            (false, None) => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
+            (false, Some(_)) => (StatusCode::OK, "ready"),
+        };
+        json(status, &serde_json::json!({"status": word, "version": env!("CARGO_PKG_VERSION")}))
+    }
+
+    /// Answers an admitted request, once it is also permitted.
+    async fn serve(
+        &self,
+        destination: Destination,
+        caller: Caller,
+        request: &Request<Bytes>,
+        request_id: &str,
+        note: &mut Note,
+    ) -> Result<Response<Bytes>, Refusal> {
+        let region = caller.region.unwrap_or_else(|| self.default_region.clone());
+        let scope = Scope { account: self.account.clone(), region };
+        let call =
+            Call { scope, principal: caller.principal, request_id: request_id.to_owned(), now: self.env.clock.now() };
+        let doors = self.doors.get().ok_or(Refusal::NotReady)?;
+        let console = |note: &mut Note, operation: &'static str| {
+            *note = Note { service: CONSOLE, operation };
+            if caller.service.as_deref().is_some_and(|service| service != CONSOLE) {
+                let reason = format!("this path is signed for the service '{CONSOLE}'");
+                return Err(Refusal::WrongService(reason));
+            }
+            self.permit(&call, CONSOLE, operation)
+        };
+        match destination {
+            Destination::Health => Ok(self.health()),
+            Destination::Metrics => {
+                console(note, "Metrics")?;
+                Ok(doors.metrics(&self.env))
+            }
+            Destination::IngestCloudTrail => {
+                console(note, "IngestCloudTrail")?;
+                Err(Refusal::NotFound(format!("there is nothing at {}", request.uri().path())))
+            }
+            Destination::FunctionLog => {
+                console(note, "ReadFunctionLog")?;
+                Err(Refusal::NotFound(format!("there is nothing at {}", request.uri().path())))
+            }
+            Destination::Unknown => {
+                console(note, "Unknown")?;
+                Err(Refusal::NotFound(format!("there is nothing at {}", request.uri().path())))
+            }
+            Destination::ConfirmationLink => self.confirm(doors, call, request, note).await,
+            Destination::Search => self.search(doors, &call, request, note).await,
+            Destination::Aws => match caller.service.as_deref() {
+                Some(SEARCH) => self.search(doors, &call, request, note).await,
+                Some(service) => self.aws(doors, &call, service, request, note).await,
+                None => Err(Refusal::missing_token()),
+            },
+        }
+    }
+
+    fn permit(&self, call: &Call, service: &str, operation: &str) -> Result<(), Refusal> {
+        let action = format!("{service}:{operation}");
+        match self.authorizer.decide(&Access { principal: &call.principal, action: &action, resource: "*" }) {
+            Decision::Allow => Ok(()),
+            Decision::Deny(reason) => Err(Refusal::Denied(reason)),
+        }
+    }
+
+    async fn aws(
+        &self,
+        doors: &Doors,
+        call: &Call,
+        service: &str,
+        request: &Request<Bytes>,
+        note: &mut Note,
+    ) -> Result<Response<Bytes>, Refusal> {
+        let operation = match wire::identify(service, request) {
+            Ok(operation) => operation,
+            Err(Unidentified::Service) => {
+                return Err(Refusal::NotFound(format!(
+                    "the service '{service}' is not available in this version of Tidegate"
+                )));
+            }
+            Err(Unidentified::Operation { service, error }) => {
+                note.service = service.model().name;
+                return Ok(wire::protocol::refuse(service.model(), &error, &call.request_id));
+            }
+        };
+        *note = Note { service: operation.service.model().name, operation: operation.name };
+        self.permit(call, action_prefix(operation.service), action_name(operation.service, operation.name))?;
+        Ok(doors.services.call(call, operation, request).await)
+    }
+
+    async fn search(
+        &self,
+        doors: &Doors,
+        call: &Call,
+        request: &Request<Bytes>,
+        note: &mut Note,
+    ) -> Result<Response<Bytes>, Refusal> {
+        // The actions of a search domain are its HTTP methods ("Identity and Access Management in Amazon OpenSearch Service").
+        let action = match request.method().as_str() {
+            "GET" => "ESHttpGet",
+            "HEAD" => "ESHttpHead",
+            "POST" => "ESHttpPost",
+            "PUT" => "ESHttpPut",
+            "DELETE" => "ESHttpDelete",
+            "PATCH" => "ESHttpPatch",
+            _ => "ESHttpOther",
+        };
+        *note = Note { service: SEARCH, operation: action };
+        self.permit(call, SEARCH, action)?;
+        Ok(doors.index.handle(&call.scope, request.clone()).await)
+    }
+
+    /// A link of a message to a topic's new subscriber: its token is its proof, its topic's ARN says where it belongs.
+    async fn confirm(
+        &self,
+        doors: &Doors,
+        mut call: Call,
+        request: &Request<Bytes>,
+        note: &mut Note,
+    ) -> Result<Response<Bytes>, Refusal> {
+        let model = ServiceId::Sns.model();
+        // Looked up by name: whatever else the query says, this route does nothing but confirm.
+        let operation = model.operation("ConfirmSubscription").ok_or_else(Refusal::missing_token)?;
+        *note = Note { service: model.name, operation: operation.name };
+        if let Some(scope) = topic_scope(request.uri().query().unwrap_or_default()) {
+            call.scope.region = scope.region;
+        }
+        Ok(doors.services.call(&call, operation, request).await)
+    }
+}
+
+/// Where the topic of a confirmation link lives.
+fn topic_scope(query: &str) -> Option<Scope> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("TopicArn="))?;
+    let arn: Arn = percent_encoding::percent_decode_str(value).decode_utf8().ok()?.parse().ok()?;
+    arn.scope()
+}
+
+/// The service's name in actions, which is that of its signature.
+fn action_prefix(service: ServiceId) -> &'static str {
+    service.model().signing_name
+}
+
+/// The operation's name in actions. Lambda's are those of its own reference: `Invoke` is `InvokeFunction`.
+fn action_name(service: ServiceId, operation: &'static str) -> &'static str {
+    match (service, operation) {
+        (ServiceId::Lambda, "Invoke" | "InvokeAsync") => "InvokeFunction",
+        _ => operation,
+    }
+}

@@ -1,0 +1,118 @@
+//! The gate: the only place where a caller becomes known.
+//!
+//! Promises that a route's requirement is met before its caller is let in, and that secrets are compared in constant
+//! time. Must not know what the caller wants.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Clock, Principal, Region};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::Request;
+use http::header::AUTHORIZATION;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use wire::sigv4::{Authorization, Credential, Reason, Rejection, Verifier};
+
+use super::{RootKey, SessionStore};
+use crate::refusal::Refusal;
+use crate::route::{Requirement, is_basic};
+
+/// A caller who was let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// Who it is.
+    pub principal: Principal,
+    /// The region that the signature names.
+    pub region: Option<Region>,
+    /// The service that the signature names; absent without a signature.
+    pub service: Option<String>,
+}
+
+/// A caller who was not, with the service that they meant to call, as far as they said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TurnedAway {
+    /// Why.
+    pub refusal: Refusal,
+    /// The signature's service, unproven: good for choosing the form of the answer only.
+    pub claimed_service: Option<String>,
+}
+
+/// Knows all keys.
+pub(crate) struct Gate {
+    clock: Arc<dyn Clock>,
+    root: RootKey,
+    sessions: Arc<SessionStore>,
+    verifier: Verifier,
+}
+
+impl Gate {
+    /// A gate for the holder of `root` and for sessions; a signature's time may be `max_skew` off.
+    pub fn new(clock: Arc<dyn Clock>, root: RootKey, sessions: Arc<SessionStore>, max_skew: Duration) -> Self {
+        Self { clock, root, sessions, verifier: Verifier::new(max_skew) }
+    }
+
+    /// Lets the caller of `request` in, whose body is whole, or says why not.
+    pub fn admit(&self, requirement: Requirement, request: &Request<Bytes>) -> Result<Caller, TurnedAway> {
+        match requirement {
+            Requirement::Public => Ok(Caller { principal: Principal::Anonymous, region: None, service: None }),
+            Requirement::SignedOrBasic if is_basic(request.headers()) => self.basic(request),
+            Requirement::Signed | Requirement::SignedOrBasic => self.signed(request),
+        }
+    }
+
+    fn signed(&self, request: &Request<Bytes>) -> Result<Caller, TurnedAway> {
+        let verified = self.verifier.verify(request, self.clock.now(), |id| self.credential(id));
+        match verified {
+            Ok(verified) => Ok(Caller {
+                principal: verified.principal,
+                region: Some(verified.region),
+                service: Some(verified.service),
+            }),
+            Err(rejection) => {
+                let claimed = Authorization::read(request.headers()).ok();
+                let refusal = Refusal::Unproven(rejection);
+                Err(TurnedAway { refusal, claimed_service: claimed.map(|a| a.credential.service) })
+            }
+        }
+    }
+
+    fn credential(&self, access_key_id: &str) -> Option<Credential> {
+        if access_key_id == self.root.access_key_id {
+            return Some(Credential {
+                secret: self.root.secret.reveal().to_owned(),
+                session_token: None,
+                expires: None,
+                principal: Principal::Root,
+            });
+        }
+        let session = self.sessions.find(access_key_id)?;
+        Some(Credential {
+            secret: session.secret.reveal().to_owned(),
+            session_token: Some(session.token.reveal().to_owned()),
+            expires: Some(session.expires),
+            principal: session.principal.clone(),
+        })
+    }
+
+    /// The root key as user and password. A session's key has a token, for which HTTP Basic has no place.
+    fn basic(&self, request: &Request<Bytes>) -> Result<Caller, TurnedAway> {
+        let value = request.headers().get(AUTHORIZATION).map(|v| v.as_bytes()).unwrap_or_default();
+        let given = value.get(6..).and_then(|encoded| STANDARD.decode(encoded.trim_ascii()).ok()).unwrap_or_default();
+        let wanted = format!("{}:{}", self.root.access_key_id, self.root.secret.reveal());
+        // Of the digests, so that not even the length is told.
+        if bool::from(Sha256::digest(given).ct_eq(&Sha256::digest(wanted))) {
+            return Ok(Caller { principal: Principal::Root, region: None, service: None });
+        }
+        Err(TurnedAway { refusal: Refusal::WrongPassword, claimed_service: None })
+    }
+}
+
+impl Refusal {
+    /// No proof where one is needed.
+    pub fn missing_token() -> Self {
+        Self::Unproven(Rejection { reason: Reason::NoToken, message: "Missing Authentication Token".to_owned() })
+    }
+}

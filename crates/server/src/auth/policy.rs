@@ -1,0 +1,105 @@
+//! The fixed policy that holds until roles carry their own: the owner may everything, functions may use data.
+
+use base::{Access, AccountId, Authorizer, Decision, Principal};
+
+/// What a function's session may do, on any resource of the account: move and read data, call functions, publish.
+/// Nothing here creates, changes or deletes a resource. A final `*` stands for any ending.
+const FUNCTION_ACTIONS: &[&str] = &[
+    "es:ESHttp*",
+    "events:PutEvents",
+    "firehose:PutRecord",
+    "firehose:PutRecordBatch",
+    "kinesis:Describe*",
+    "kinesis:GetRecords",
+    "kinesis:GetShardIterator",
+    "kinesis:List*",
+    "kinesis:PutRecord",
+    "kinesis:PutRecords",
+    "lambda:InvokeFunction",
+    "sns:Publish",
+    "sns:PublishBatch",
+    "sts:GetCallerIdentity",
+];
+
+/// The [`Authorizer`] of this release.
+#[derive(Debug)]
+pub struct FixedPolicy {
+    account: AccountId,
+}
+
+impl FixedPolicy {
+    /// The policy of one account.
+    pub fn new(account: AccountId) -> Self {
+        Self { account }
+    }
+}
+
+impl Authorizer for FixedPolicy {
+    fn decide(&self, access: &Access<'_>) -> Decision {
+        let allowed = match access.principal {
+            Principal::Root => true,
+            Principal::Anonymous => false,
+            Principal::FunctionSession { .. } => FUNCTION_ACTIONS.iter().any(|pattern| matches(pattern, access.action)),
+        };
+        if allowed {
+            return Decision::Allow;
+        }
+        Decision::Deny(format!(
+            "User: {} is not authorized to perform: {} on resource: {} because no identity-based policy allows the {} action",
+            caller_arn(&self.account, access.principal),
+            access.action,
+            access.resource,
+            access.action
+        ))
+    }
+}
+
+fn matches(pattern: &str, action: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == action, |prefix| action.starts_with(prefix))
+}
+
+/// How a caller is named in messages and by STS.
+pub fn caller_arn(account: &AccountId, principal: &Principal) -> String {
+    match principal {
+        Principal::Root => format!("arn:aws:iam::{account}:root"),
+        Principal::Anonymous => "anonymous".to_owned(),
+        Principal::FunctionSession { function, role } => {
+            let role = role.resource().rsplit('/').next().unwrap_or_default();
+            let session = function.resource_of("function").and_then(|name| name.split(':').next()).unwrap_or_default();
+            format!("arn:aws:sts::{account}:assumed-role/{role}/{session}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decide(principal: &Principal, action: &str) -> Decision {
+        let policy = FixedPolicy::new("000000000000".parse().unwrap());
+        policy.decide(&Access { principal, action, resource: "*" })
+    }
+
+    #[test]
+    fn functions_use_data_and_change_nothing() {
+        let function = Principal::FunctionSession {
+            function: "arn:aws:lambda:us-east-1:000000000000:function:alert".parse().unwrap(),
+            role: "arn:aws:iam::000000000000:role/service/worker".parse().unwrap(),
+        };
+        for action in ["sns:Publish", "kinesis:PutRecords", "kinesis:DescribeStreamSummary", "es:ESHttpPost"] {
+            assert_eq!(decide(&function, action), Decision::Allow, "{action}");
+        }
+        for action in
+            ["kinesis:DeleteStream", "lambda:CreateFunction", "sns:CreateTopic", "tidegate:Metrics", "", "sns:PublishX"]
+        {
+            let Decision::Deny(reason) = decide(&function, action) else { panic!("{action} was allowed") };
+            assert!(
+                reason.starts_with(
+                    "User: arn:aws:sts::000000000000:assumed-role/worker/alert is not authorized to perform"
+                )
+            );
+        }
+        assert_ne!(decide(&Principal::Anonymous, "sns:Publish"), Decision::Allow);
+        assert_eq!(decide(&Principal::Root, "lambda:CreateFunction"), Decision::Allow);
+    }
+}

@@ -1,0 +1,167 @@
+//! Reading a request's body within its bounds: size, time, and the memory that all bodies share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Clock;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A refused body is still read this far, so that a client that is busy sending gets to see the refusal.
+const DISCARDED_BYTES: usize = 64 << 20;
+
+/// The bounds that all requests share.
+#[derive(Clone)]
+pub struct BodyLimits {
+    clock: Arc<dyn Clock>,
+    inflight: Arc<Semaphore>,
+    time: Duration,
+}
+
+/// A body together with its share of the memory bound; the share is given back when this is dropped.
+pub struct HeldBody {
+    /// The bytes, as they came in one frame or joined.
+    pub bytes: Bytes,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a body was not taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// Longer than this request may be.
+    #[error("the request body is larger than {limit} bytes")]
+    TooLarge {
+        /// The bound, in bytes.
+        limit: usize,
+    },
+    /// Not there in time.
+    #[error("the request body did not arrive in time")]
+    TooSlow,
+    /// Too many bytes are being handled already.
+    #[error("too many bytes are in flight; slow down and try again")]
+    Overloaded,
+    /// The connection broke.
+    #[error("the request body broke off")]
+    Broken,
+}
+
+impl BodyLimits {
+    /// At most `inflight` bytes of all bodies at once, each within `time`.
+    pub fn new(clock: Arc<dyn Clock>, inflight: usize, time: Duration) -> Self {
+        Self { clock, inflight: Arc::new(Semaphore::new(inflight.min(Semaphore::MAX_PERMITS))), time }
+    }
+
+    /// Reads `body` whole, at most `limit` bytes.
+    pub async fn read<B>(&self, body: B, limit: usize) -> Result<HeldBody, BodyError>
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+    {
+        tokio::select! {
+            held = self.read_in_time(body, limit) => held,
+            () = self.clock.sleep(self.time) => Err(BodyError::TooSlow),
+        }
+    }
+
+    async fn read_in_time<B>(&self, mut body: B, limit: usize) -> Result<HeldBody, BodyError>
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+    {
+        let announced = body.size_hint().exact().map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        if announced.is_some_and(|n| n > limit) {
+            return Err(discard(body, BodyError::TooLarge { limit }).await);
+        }
+        let mut first = Bytes::new();
+        let mut joined: Option<BytesMut> = None;
+        let mut share: Option<OwnedSemaphorePermit> = None;
+        let mut len = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+            len += data.len();
+            if len > limit {
+                return Err(discard(body, BodyError::TooLarge { limit }).await);
+            }
+            let Ok(part) =
+                Arc::clone(&self.inflight).try_acquire_many_owned(u32::try_from(data.len()).unwrap_or(u32::MAX))
+            else {
+                return Err(discard(body, BodyError::Overloaded).await);
+            };
+            match &mut share {
+                Some(share) => share.merge(part),
+                None => share = Some(part),
+            }
+            match &mut joined {
+                Some(joined) => joined.extend_from_slice(&data),
+                None if first.is_empty() => first = data,
+                None => {
+                    // The announced length spares growing; it is bounded by `limit`.
+                    let mut all = BytesMut::with_capacity(announced.unwrap_or(len * 2));
+                    all.extend_from_slice(&first);
+                    all.extend_from_slice(&data);
+                    first = Bytes::new();
+                    joined = Some(all);
+                }
+            }
+        }
+        Ok(HeldBody { bytes: joined.map_or(first, BytesMut::freeze), _share: share })
+    }
+}
+
+async fn discard<B>(mut body: B, error: BodyError) -> BodyError
+where
+    B: Body<Data = Bytes> + Send + Unpin,
+{
+    let mut left = DISCARDED_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        left = left.saturating_sub(Frame::data_ref(&frame).map_or(0, Bytes::len));
+        if left == 0 {
+            break;
+        }
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{TestClock, Timestamp};
+    use futures::stream;
+    use http_body_util::{Full, StreamBody};
+
+    use super::*;
+
+    fn limits(inflight: usize) -> BodyLimits {
+        BodyLimits::new(Arc::new(TestClock::at(Timestamp::from_millis(0))), inflight, Duration::from_secs(5))
+    }
+
+    fn frames(sizes: &[usize]) -> impl Body<Data = Bytes> + Send + Unpin + use<> {
+        let frames: Vec<Result<_, std::io::Error>> =
+            sizes.iter().map(|n| Ok(Frame::data(Bytes::from(vec![b'x'; *n])))).collect();
+        StreamBody::new(stream::iter(frames))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_are_joined_and_the_share_is_given_back() {
+        let limits = limits(100);
+        let held = limits.read(frames(&[10, 20, 30]), 60).await.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(held.bytes.len(), 60);
+        assert_eq!(limits.inflight.available_permits(), 40);
+        assert_eq!(limits.read(frames(&[41]), 60).await.err(), Some(BodyError::Overloaded));
+        drop(held);
+        assert!(limits.read(frames(&[41]), 60).await.is_ok());
+        assert_eq!(limits.inflight.available_permits(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn too_large_is_refused_announced_or_not() {
+        let full = Full::new(Bytes::from(vec![0; 61]));
+        assert_eq!(limits(100).read(full, 60).await.err(), Some(BodyError::TooLarge { limit: 60 }));
+        assert_eq!(limits(100).read(frames(&[30, 31]), 60).await.err(), Some(BodyError::TooLarge { limit: 60 }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_given_up() {
+        let never = StreamBody::new(stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
+        assert_eq!(limits(100).read(never, 60).await.err(), Some(BodyError::TooSlow));
+    }
+}

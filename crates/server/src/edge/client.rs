@@ -1,0 +1,111 @@
+//! HTTP out, for deliverers: pooled, bounded in time and size, no redirects.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::{HttpClient, HttpError};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+/// Bytes of an answer that are read; receivers have nothing longer to say.
+const ANSWER_BYTES: usize = 1 << 20;
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+const IDLE_TIME: Duration = Duration::from_secs(30);
+const IDLE_PER_HOST: usize = 32;
+
+/// The [`HttpClient`] of the server.
+pub struct PooledClient {
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl PooledClient {
+    /// A client without connections yet.
+    pub fn new() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIME));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIME)
+            .pool_max_idle_per_host(IDLE_PER_HOST)
+            .build(connector);
+        Self { client }
+    }
+
+    async fn exchange(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, String> {
+        if request.uri().scheme_str() == Some("https") {
+            return Err("https is not supported yet; use an http address".to_owned());
+        }
+        let answer = self.client.request(request.map(Full::new)).await.map_err(|e| chain(&e))?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES).collect().await.map_err(|e| e.to_string())?;
+        Ok(http::Response::from_parts(head, body.to_bytes()))
+    }
+}
+
+impl Default for PooledClient {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl HttpClient for PooledClient {
+    async fn send(&self, request: http::Request<Bytes>, timeout: Duration) -> Result<http::Response<Bytes>, HttpError> {
+        let url = plain(request.uri());
+        let ended = tokio::time::timeout(timeout, self.exchange(request)).await;
+        let answer = ended.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")));
+        answer.map_err(|message| HttpError { url, message })
+    }
+}
+
+/// The address without user info and query, which may hold secrets.
+fn plain(uri: &http::Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or("http");
+    let port = uri.port().map(|p| format!(":{p}")).unwrap_or_default();
+    format!("{scheme}://{}{port}{}", uri.host().unwrap_or_default(), uri.path())
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(url: &str) -> http::Request<Bytes> {
+        http::Request::get(url).body(Bytes::new()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_named_without_secrets() {
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        drop(socket);
+        let url = format!("http://user:hunter2@{address}/hook?token=hunter2");
+        let error = PooledClient::new().send(get(&url), Duration::from_secs(5)).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("http://{address}/hook")) && !error.contains("hunter2"), "{error}");
+        assert!(error.contains("refused"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn silence_is_given_up_and_https_is_refused() {
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", socket.local_addr().unwrap());
+        let error = PooledClient::new().send(get(&url), Duration::from_millis(50)).await.unwrap_err();
+        assert!(error.message.contains("no answer within"));
+        let error = PooledClient::new().send(get("https://127.0.0.1/"), Duration::from_secs(1)).await.unwrap_err();
+        assert!(error.message.contains("https"));
+    }
+}

@@ -1,0 +1,108 @@
+//! What the server measures of itself, and the Prometheus text of everything that any room measures.
+//!
+//! The recorder is the process's: the `metrics` facade has one. Promises base units (seconds, bytes) and few label
+//! values: an operation is named only when the service's model knows it.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use base::{Env, OpenMode};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Upper bounds in seconds: fine around a disk's sync and a function's run, coarse up to a function's longest.
+const SECONDS: &[f64] = &[
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    300.0, 900.0,
+];
+/// Upper bounds in bytes.
+const BYTES: &[f64] = &[256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0];
+
+static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Installs the process's recorder, once. `None` when the process has another one already.
+pub(crate) fn install() -> Option<&'static PrometheusHandle> {
+    RECORDER.get_or_init(|| {
+        let builder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
+            .and_then(|b| b.set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES));
+        let recorder = builder.ok()?.build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder).ok()?;
+        describe();
+        Some(handle)
+    });
+    RECORDER.get().and_then(Option::as_ref)
+}
+
+fn describe() {
+    let seconds = |name, text| describe_histogram!(name, Unit::Seconds, text);
+    seconds("tidegate_request_duration_seconds", "Time from a request's head to its answer, by service and operation.");
+    describe_counter!("tidegate_requests_total", "Requests answered, by service, operation and status.");
+    describe_counter!("tidegate_request_body_bytes_total", Unit::Bytes, "Bytes of request bodies, by service.");
+    describe_counter!("tidegate_response_body_bytes_total", Unit::Bytes, "Bytes of response bodies, by service.");
+    describe_counter!("tidegate_refused_requests_total", "Requests refused at the gate, by error code.");
+    describe_gauge!("tidegate_connections", "Open client connections.");
+    describe_gauge!("tidegate_sessions", "Function sessions held.");
+    describe_gauge!("tidegate_build_info", "Always 1; the label is the version.");
+    describe_gauge!("tidegate_uptime_seconds", Unit::Seconds, "Time since the process started.");
+    describe_gauge!("tidegate_resident_memory_bytes", Unit::Bytes, "Resident memory of the server process.");
+    describe_counter!("tidegate_task_errors_total", "Errors of background tasks, by task.");
+    describe_gauge!("tidegate_reconciler_last_run_timestamp_seconds", Unit::Seconds, "When a reconciler last ran.");
+    describe_gauge!("tidegate_reconciler_healthy", "1 when a reconciler's last run succeeded, else 0.");
+}
+
+/// One answered request.
+pub(crate) struct Answered<'a> {
+    pub service: &'a str,
+    pub operation: &'a str,
+    pub status: u16,
+    pub took: Duration,
+    pub bytes_in: usize,
+    pub bytes_out: usize,
+}
+
+pub(crate) fn answered(request: &Answered<'_>) {
+    let (service, operation) = (request.service.to_owned(), request.operation.to_owned());
+    histogram!("tidegate_request_duration_seconds", "service" => service.clone(), "operation" => operation.clone())
+        .record(request.took.as_secs_f64());
+    counter!("tidegate_request_body_bytes_total", "service" => service.clone()).increment(request.bytes_in as u64);
+    counter!("tidegate_response_body_bytes_total", "service" => service.clone()).increment(request.bytes_out as u64);
+    counter!("tidegate_requests_total", "service" => service, "operation" => operation, "status" => request.status.to_string())
+        .increment(1);
+}
+
+pub(crate) fn refused(code: &str) {
+    counter!("tidegate_refused_requests_total", "code" => code.to_owned()).increment(1);
+}
+
+pub(crate) fn connections(change: f64) {
+    gauge!("tidegate_connections").increment(change);
+}
+
+pub(crate) fn sessions(held: usize) {
+    gauge!("tidegate_sessions").set(held as f64);
+}
+
+pub(crate) fn reconciled(name: &'static str, at: base::Timestamp, healthy: bool) {
+    gauge!("tidegate_reconciler_last_run_timestamp_seconds", "reconciler" => name).set(at.secs_f64());
+    gauge!("tidegate_reconciler_healthy", "reconciler" => name).set(if healthy { 1.0 } else { 0.0 });
+}
+
+/// The process's own figures, taken when asked for.
+pub(crate) fn process(env: &Env) {
+    gauge!("tidegate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    gauge!("tidegate_uptime_seconds").set(env.clock.instant().as_secs_f64());
+    if let Some(bytes) = resident_bytes(env) {
+        gauge!("tidegate_resident_memory_bytes").set(bytes as f64);
+    }
+}
+
+/// `VmRSS` of `/proc/self/status` ("proc_pid_status(5)"). Absent where there is no such file.
+fn resident_bytes(env: &Env) -> Option<u64> {
+    let file = env.fs.open("/proc/self/status".as_ref(), OpenMode::Read).ok()?;
+    let mut buf = [0; 4096];
+    let n = file.read_at(&mut buf, 0).ok()?;
+    let line = std::str::from_utf8(&buf[..n]).ok()?.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}

@@ -1,0 +1,42 @@
+//! The AWS services, one module each, and the one place that hands a call to its service.
+//!
+//! Must not know what an operation does: a service module translates between the wire and a room.
+
+mod sts;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wire::model::Operation;
+use wire::{Call, ServiceId};
+
+pub(crate) use sts::Identity;
+
+/// Every service.
+pub(crate) struct Services {
+    pub kinesis: Arc<dyn wire::kinesis::Kinesis>,
+    pub events: Arc<dyn wire::events::Events>,
+    pub lambda: Arc<dyn wire::lambda::Lambda>,
+    pub sns: Arc<dyn wire::sns::Sns>,
+    pub firehose: Arc<dyn wire::firehose::Firehose>,
+    pub sts: Arc<dyn wire::sts::Sts>,
+}
+
+impl Services {
+    /// Hands an authorised call to its service.
+    pub async fn call(
+        &self,
+        call: &Call,
+        operation: &'static Operation,
+        request: &http::Request<Bytes>,
+    ) -> http::Response<Bytes> {
+        match operation.service {
+            ServiceId::Kinesis => wire::kinesis::dispatch(&*self.kinesis, call, operation, request).await,
+            ServiceId::Events => wire::events::dispatch(&*self.events, call, operation, request).await,
+            ServiceId::Lambda => wire::lambda::dispatch(&*self.lambda, call, operation, request).await,
+            ServiceId::Sns => wire::sns::dispatch(&*self.sns, call, operation, request).await,
+            ServiceId::Firehose => wire::firehose::dispatch(&*self.firehose, call, operation, request).await,
+            ServiceId::Sts => wire::sts::dispatch(&*self.sts, call, operation, request).await,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Targets of rules: each option is translated or refused by name.
+
+use flow::bus::{InputSpec, RuleTarget, TargetRetry};
+use wire::events::*;
+use wire::{Call, ServiceError, only};
+
+use super::{EventBridge, SERVICE, bad_token, bus_of, failed, invalid, limit, page, role, rule_name};
+
+pub(super) async fn put(
+    service: &EventBridge,
+    call: &Call,
+    input: PutTargetsInput,
+) -> Result<PutTargetsOutput, ServiceError> {
+    let (bus, rule) = (bus_of(&call.scope, input.event_bus_name.as_deref())?, rule_name(&input.rule)?);
+    let targets = input.targets.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let failures = service.buses.put_targets(&call.scope, &bus, &rule, targets).await.map_err(failed)?;
+    let entries: Vec<_> = failures
+        .into_iter()
+        .map(|failure| PutTargetsResultEntry {
+            target_id: Some(failure.id),
+            error_code: Some(failure.code.to_owned()),
+            error_message: Some(failure.message),
+        })
+        .collect();
+    Ok(PutTargetsOutput { failed_entry_count: i32::try_from(entries.len()).ok(), failed_entries: Some(entries) })
+}
+
+pub(super) async fn remove(
+    service: &EventBridge,
+    call: &Call,
+    input: RemoveTargetsInput,
+) -> Result<RemoveTargetsOutput, ServiceError> {
+    let (bus, rule) = (bus_of(&call.scope, input.event_bus_name.as_deref())?, rule_name(&input.rule)?);
+    let failures = service.buses.remove_targets(&call.scope, &bus, &rule, &input.ids).await.map_err(failed)?;
+    let entries: Vec<_> = failures
+        .into_iter()
+        .map(|failure| RemoveTargetsResultEntry {
+            target_id: Some(failure.id),
+            error_code: Some(failure.code.to_owned()),
+            error_message: Some(failure.message),
+        })
+        .collect();
+    Ok(RemoveTargetsOutput { failed_entry_count: i32::try_from(entries.len()).ok(), failed_entries: Some(entries) })
+}
+
+pub(super) fn list(
+    service: &EventBridge,
+    call: &Call,
+    input: &ListTargetsByRuleInput,
+) -> Result<ListTargetsByRuleOutput, ServiceError> {
+    let bus = bus_of(&call.scope, input.event_bus_name.as_deref())?;
+    let rule = service.buses.rule(&call.scope, &bus, &rule_name(&input.rule)?).map_err(failed)?;
+    let key = |target: &RuleTarget| target.id.clone();
+    let (targets, next_token) =
+        page(rule.targets, key, limit(input.limit), input.next_token.as_deref()).map_err(bad_token)?;
+    Ok(ListTargetsByRuleOutput { targets: Some(targets.into_iter().map(show).collect()), next_token })
+}
+
+/// Options that are executed. Every other one is refused.
+const KNOWN: [&str; 8] =
+    ["Id", "Arn", "RoleArn", "Input", "InputPath", "InputTransformer", "KinesisParameters", "RetryPolicy"];
+
+fn read(target: Target) -> Result<RuleTarget, ServiceError> {
+    only(SERVICE, &target, &KNOWN)?;
+    let input = match (target.input, target.input_path, target.input_transformer) {
+        (None, None, None) => InputSpec::Event,
+        (Some(text), None, None) => InputSpec::Constant(text),
+        (None, Some(path), None) => InputSpec::Path(path),
+        (None, None, Some(transformer)) => InputSpec::Transformer {
+            paths: transformer.input_paths_map.unwrap_or_default(),
+            template: transformer.input_template,
+        },
+        _ => {
+            let id = target.id;
+            return Err(invalid(format!("Only one of Input, InputPath, or InputTransformer must be provided for target {id}.")));
+        }
+    };
+    let mut retry = TargetRetry::default();
+    if let Some(policy) = target.retry_policy {
+        let number = |value: Option<i32>, default: u32| value.map_or(Some(default), |value| u32::try_from(value).ok());
+        let out_of_range = || invalid("a retry policy's numbers cannot be negative");
+        retry.max_attempts = number(policy.maximum_retry_attempts, retry.max_attempts).ok_or_else(out_of_range)?;
+        retry.max_age_secs = number(policy.maximum_event_age_in_seconds, retry.max_age_secs).ok_or_else(out_of_range)?;
+    }
+    Ok(RuleTarget {
+        id: target.id,
+        arn: target.arn.parse().map_err(|e: base::ArnError| invalid(e.to_string()))?,
+        input,
+        partition_key_path: target.kinesis_parameters.map(|parameters| parameters.partition_key_path),
+        retry,
+        role: role(target.role_arn.as_deref())?,
+        since: base::Position::default(),
+    })
+}
+
+fn show(target: RuleTarget) -> Target {
+    let mut shown = Target { id: target.id, arn: target.arn.to_string(), ..Default::default() };
+    shown.role_arn = target.role.map(|role| role.to_string());
+    match target.input {
+        InputSpec::Event => {}
+        InputSpec::Constant(text) => shown.input = Some(text),
+        InputSpec::Path(path) => shown.input_path = Some(path),
+        InputSpec::Transformer { paths, template } => {
+            shown.input_transformer = Some(InputTransformer {
+                input_paths_map: (!paths.is_empty()).then_some(paths),
+                input_template: template,
+                ..Default::default()
+            });
+        }
+    }
+    shown.kinesis_parameters = target
+        .partition_key_path
+        .map(|partition_key_path| KinesisParameters { partition_key_path, ..Default::default() });
+    if target.retry != TargetRetry::default() {
+        shown.retry_policy = Some(RetryPolicy {
+            maximum_retry_attempts: i32::try_from(target.retry.max_attempts).ok(),
+            maximum_event_age_in_seconds: i32::try_from(target.retry.max_age_secs).ok(),
+        });
+    }
+    shown
+}

@@ -1,0 +1,187 @@
+//! Start and stop of the whole server.
+//!
+//! Promises the order: the folder is taken before it is read, the address before the rooms open (calls are told to
+//! wait until they have), and at a stop calls end before the rooms that serve them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Env, ErrorKind, Kinded, TaskGroup};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::auth::{FixedPolicy, RootKey, RootKeyError, RootKeyOrigin, SessionStore};
+use crate::config::Config;
+use crate::data_dir::{DataDir, DataDirError, Running};
+use crate::edge::{ConnectionLimits, Listener};
+use crate::rooms::{Foundation, Rooms, RoomsError};
+
+/// Of the time that a stop may take, what requests get to end in; the rooms get the rest.
+const REQUESTS_SHARE: u32 = 2;
+
+/// A running server.
+pub struct Server {
+    env: Env,
+    dir: DataDir,
+    running: Running,
+    root_key: (RootKey, RootKeyOrigin),
+    rooms: Rooms,
+    app: Arc<App>,
+    tasks: TaskGroup,
+    accepting: CancellationToken,
+    requests: TaskGroup,
+    drain: Duration,
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// There is no root key.
+    #[error(transparent)]
+    RootKey(#[from] RootKeyError),
+    /// The address cannot be taken.
+    #[error("cannot listen on {address}: {source}; stop what listens there, or give another --listen")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A room did not open.
+    #[error(transparent)]
+    Room(#[from] RoomsError),
+}
+
+impl Kinded for StartError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::DataDir(e) => e.kind(),
+            Self::RootKey(e) => e.kind(),
+            Self::Listen { .. } => ErrorKind::Conflict,
+            Self::Room(e) => e.kind(),
+        }
+    }
+}
+
+/// What a stop could not finish in its time; a later start recovers it.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped, but not cleanly: {0}")]
+pub struct StopError(String);
+
+impl Kinded for StopError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Unavailable
+    }
+}
+
+impl Server {
+    /// Takes the data folder and the address, opens the rooms, and serves.
+    pub async fn start(config: Config, env: Env) -> Result<Self, StartError> {
+        crate::metrics::install();
+        let dir = DataDir::open(Arc::clone(&env.fs), &config.server.data_dir)?;
+        let root_key = RootKey::find_or_make(&config.root, &env, dir.path())?;
+        let address = config.server.listen;
+        let listener = Listener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+        let running = Running {
+            endpoint: format!("http://{}", listener.address()),
+            region: config.account.region.to_string(),
+            pid: std::process::id(),
+        };
+        let sessions =
+            Arc::new(SessionStore::new(Arc::clone(&env.clock), Arc::clone(&env.rng), config.auth.max_sessions));
+        let policy = Arc::new(FixedPolicy::new(config.account.id.clone()));
+        let app = Arc::new(App::new(&config, env.clone(), root_key.0.clone(), Arc::clone(&sessions), policy));
+
+        let (tasks, requests) = (task_group(&env), task_group(&env));
+        let accepting = CancellationToken::new();
+        let limits = ConnectionLimits {
+            connections: config.server.max_connections,
+            head_time: Duration::from_secs(config.server.header_seconds),
+        };
+        requests.spawn_infallible(
+            "listener",
+            listener.serve(Arc::clone(&app), limits, Arc::clone(&env.clock), accepting.clone()),
+        );
+
+        let foundation = Foundation {
+            config: config.clone(),
+            env: env.clone(),
+            dir: dir.path().to_owned(),
+            endpoint: running.endpoint.clone(),
+            sessions: Arc::clone(&sessions),
+            tasks: tasks.clone(),
+        };
+        let rooms = match Rooms::open(foundation).await {
+            Ok(rooms) => rooms,
+            Err(error) => {
+                accepting.cancel();
+                requests.stop(Duration::from_secs(1)).await;
+                return Err(error.into());
+            }
+        };
+        reconcile_sessions(&tasks, &env, sessions);
+        dir.announce(&running)?;
+        app.ready(&rooms);
+        let drain = Duration::from_secs(config.server.drain_seconds);
+        Ok(Self { env, dir, running, root_key, rooms, app, tasks, accepting, requests, drain })
+    }
+
+    /// Where it answers.
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Where its data is.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().to_owned()
+    }
+
+    /// The root key, and whether it was made just now and is to be shown.
+    pub fn root_key(&self) -> (&RootKey, RootKeyOrigin) {
+        (&self.root_key.0, self.root_key.1)
+    }
+
+    /// Completes when a task failed that the server cannot do without; it should then be stopped.
+    pub async fn failed(&self) {
+        self.tasks.stopping().cancelled().await;
+    }
+
+    /// Stops accepting, lets requests end, commits checkpoints, syncs. Takes at most the configured time.
+    pub async fn stop(self) -> Result<(), StopError> {
+        let deadline = self.env.clock.instant() + self.drain;
+        let mut unfinished = Vec::new();
+        self.app.stopping();
+        self.accepting.cancel();
+        if !self.requests.stop(self.drain / REQUESTS_SHARE).await {
+            unfinished.push("some requests had not ended".to_owned());
+        }
+        let left = deadline.saturating_sub(self.env.clock.instant());
+        self.rooms.stop(left).await.unwrap_or_else(|e| unfinished.push(e.to_string()));
+        if !self.tasks.stop(deadline.saturating_sub(self.env.clock.instant())).await {
+            unfinished.push("some background tasks had not ended".to_owned());
+        }
+        self.dir.withdraw().unwrap_or_else(|e| unfinished.push(e.to_string()));
+        if unfinished.is_empty() { Ok(()) } else { Err(StopError(unfinished.join("; "))) }
+    }
+}
+
+fn task_group(env: &Env) -> TaskGroup {
+    TaskGroup::new(Arc::clone(&env.clock), Arc::clone(&env.rng))
+}
+
+/// Forgets expired sessions now and then.
+fn reconcile_sessions(tasks: &TaskGroup, env: &Env, sessions: Arc<SessionStore>) {
+    const PERIOD: Duration = Duration::from_secs(60);
+    let (clock, stopping) = (Arc::clone(&env.clock), tasks.stopping());
+    tasks.spawn_infallible("sessions", async move {
+        while tokio::select! { () = clock.sleep(PERIOD) => true, () = stopping.cancelled() => false } {
+            crate::metrics::sessions(sessions.sweep());
+            crate::metrics::reconciled("sessions", clock.now(), true);
+        }
+    });
+}
