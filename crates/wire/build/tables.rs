@@ -28,7 +28,7 @@ fn write_service(model: &Model, out: &mut String) -> Result<(), String> {
         "/// The service's model.\npub static SERVICE: crate::model::Service = crate::model::Service {{\n    \
          id: crate::ServiceId::{id},\n    name: {:?},\n    signing_name: {:?},\n    \
          protocol: crate::model::Protocol::{protocol},\n    json_version: {:?},\n    target_prefix: {:?},\n    \
-         api_version: {:?},\n    xml_namespace: {:?},\n    operations: &OPERATIONS,\n    errors: &ERRORS,\n}};\n",
+         api_version: {:?},\n    xml_namespace: {:?},\n    operations: &OPERATIONS,\n    errors: &ERRORS,\n    shapes: &SHAPES,\n}};\n",
         model.service,
         model.signing_name,
         model.json_version,
@@ -54,6 +54,13 @@ fn write_service(model: &Model, out: &mut String) -> Result<(), String> {
     }
     out.push_str("    ]\n};\n\n");
     write_errors(model, out);
+    let shapes: Vec<_> = model.shapes.keys().map(|name| format!("&shapes::{}", upper(name))).collect();
+    let _ = writeln!(
+        out,
+        "static SHAPES: [&crate::model::Shape; {}] = [\n    {},\n];\n",
+        shapes.len(),
+        shapes.join(",\n    ")
+    );
     Ok(())
 }
 

@@ -145,7 +145,8 @@ fn code(service: ServiceId, kind: ErrorKind) -> (&'static str, u16) {
             NotFound => ("ResourceNotFoundException", 400),
             Conflict => ("ResourceInUseException", 400),
             Denied => ("AccessDeniedException", 400),
-            Throttled | Unavailable => ("ServiceUnavailableException", 503),
+            // What Firehose says to a caller above its throughput, too.
+            Throttled | Unavailable => ("ServiceUnavailableException", 500),
             Corrupt | Internal => ("InternalFailure", 500),
         },
         ServiceId::Sts => match kind {

@@ -15,6 +15,7 @@ pub mod data;
 mod error;
 mod identify;
 pub mod model;
+mod options;
 pub mod protocol;
 mod services;
 pub mod sigv4;
@@ -22,5 +23,6 @@ pub mod validate;
 
 pub use call::Call;
 pub use error::ServiceError;
-pub use identify::{Unidentified, identify};
+pub use identify::{Unidentified, identify, seeming_service};
+pub use options::only;
 pub use services::{ServiceId, events, firehose, kinesis, lambda, sns, sts};

@@ -41,6 +41,8 @@ pub struct Service {
     pub operations: &'static [Operation],
     /// The errors of the done operations, by shape name.
     pub errors: &'static [ErrorShape],
+    /// The shapes of the done operations, by name.
+    pub shapes: &'static [&'static Shape],
 }
 
 impl Service {
@@ -218,6 +220,15 @@ impl Pattern {
 
     /// Whether the whole of `value` matches.
     pub fn matches(&self, value: &str) -> bool {
-        self.compiled.get_or_init(|| Matcher::new(self.text)).matches(value)
+        self.matcher().matches(value)
+    }
+
+    /// Whether the pattern could be compiled. One that could not refuses nothing.
+    pub fn is_checked(&self) -> bool {
+        self.matcher().is_complete()
+    }
+
+    fn matcher(&self) -> &Matcher {
+        self.compiled.get_or_init(|| Matcher::new(self.text))
     }
 }

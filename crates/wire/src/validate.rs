@@ -90,13 +90,13 @@ fn value(view: View<'_>, shape: &'static Shape, path: &mut Path, out: &mut Vec<S
         (View::List(items), Kind::List { member, .. }) => {
             let simple = !matches!(member.shape.kind, Kind::Structure(_) | Kind::List { .. } | Kind::Map { .. });
             if simple {
-                if (0..items.len()).any(|i| !broken(items.at(i), member.shape).is_empty()) {
+                if (0..items.count()).any(|i| !broken(items.at(i), member.shape).is_empty()) {
                     let rule = format!("Member must satisfy constraint: [{}]", constraints(member.shape).join(", "));
                     out.push(violation(&shown(view, shape), path, &rule));
                 }
                 return;
             }
-            for i in 0..items.len() {
+            for i in 0..items.count() {
                 path.within(Step::Item(i), |path| value(items.at(i), member.shape, path, out));
             }
         }
@@ -135,8 +135,8 @@ fn broken(view: View<'_>, shape: &Shape) -> Vec<String> {
         View::Absent | View::Bool(_) | View::Time(_) | View::Structure(_) => return out,
         View::Str(v) => (length(v, shape), false),
         View::Blob(v) => (as_i64(v.len()), false),
-        View::List(v) => (as_i64(v.len()), false),
-        View::Map(v) => (as_i64(v.len()), false),
+        View::List(v) => (as_i64(v.count()), false),
+        View::Map(v) => (as_i64(v.count()), false),
         View::Int(v) => (v, true),
         View::Float(v) => (v as i64, true),
     };
@@ -212,7 +212,7 @@ fn show(view: View<'_>, shape: &Shape, out: &mut String) {
         (View::Structure(v), _) => out.push_str(v.shape().name),
         (View::List(items), Kind::List { member, .. }) => {
             out.push('[');
-            for i in 0..items.len() {
+            for i in 0..items.count() {
                 if i > 0 {
                     out.push_str(", ");
                 }

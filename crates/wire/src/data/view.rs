@@ -51,16 +51,16 @@ pub trait Structure: Send + Sync {
 /// A sequence, for reading.
 pub trait Items {
     /// How many it holds.
-    fn len(&self) -> usize;
+    fn count(&self) -> usize;
 
-    /// The one at this place, which must be below `len`.
+    /// The one at this place, which must be below `count`.
     fn at(&self, index: usize) -> View<'_>;
 }
 
 /// A map, for reading.
 pub trait Entries {
     /// How many it holds.
-    fn len(&self) -> usize;
+    fn count(&self) -> usize;
 
     /// Shows every entry, by key.
     fn each(&self, show: &mut dyn FnMut(&str, View<'_>));
@@ -127,7 +127,7 @@ impl<T: Viewed> Viewed for Vec<T> {
 }
 
 impl<T: Viewed> Items for Vec<T> {
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.len()
     }
 
@@ -143,7 +143,7 @@ impl<T: Viewed> Viewed for BTreeMap<String, T> {
 }
 
 impl<T: Viewed> Entries for BTreeMap<String, T> {
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.len()
     }
 
@@ -199,7 +199,7 @@ impl fmt::Debug for View<'_> {
             Self::Bool(v) => v.fmt(f),
             Self::Blob(v) => write!(f, "{} bytes", v.len()),
             Self::Time(v) => write!(f, "{v}"),
-            Self::List(items) => f.debug_list().entries((0..items.len()).map(|i| items.at(i))).finish(),
+            Self::List(items) => f.debug_list().entries((0..items.count()).map(|i| items.at(i))).finish(),
             Self::Map(entries) => {
                 let mut map = f.debug_map();
                 entries.each(&mut |key, value| {

@@ -47,7 +47,7 @@ fn write_value(view: View<'_>, shape: &Shape, time: Option<TimeFormat>, out: &mu
         View::List(items) => {
             let Kind::List { member, .. } = &shape.kind else { return };
             out.push(b'[');
-            for i in 0..items.len() {
+            for i in 0..items.count() {
                 if i > 0 {
                     out.push(b',');
                 }

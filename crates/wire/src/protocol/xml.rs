@@ -64,7 +64,7 @@ fn write_members(structure: &dyn Structure, out: &mut String) {
 }
 
 fn write_items(name: &str, item: &Element, items: &dyn crate::data::Items, out: &mut String) {
-    for i in 0..items.len() {
+    for i in 0..items.count() {
         element(name, out, |out| write_value(items.at(i), item.shape, None, out));
     }
 }

@@ -91,7 +91,8 @@ impl Verifier {
         };
         let query = request.uri().query().unwrap_or_default();
         let verbatim_differs = canonical_query(query, Query::Encoded) != canonical_query(query, Query::Verbatim);
-        if !matches(Query::Encoded) && !(verbatim_differs && matches(Query::Verbatim)) {
+        let valid = matches(Query::Encoded) || (verbatim_differs && matches(Query::Verbatim));
+        if !valid {
             return Err(Rejection::mismatch());
         }
         if !cached {

@@ -6,10 +6,16 @@
 use regex::Regex;
 
 /// Patterns with look-around: the text, what the whole value must match, what it must not match.
-const SPLIT: &[(&str, &str, &str)] = &[
-    (r"^(?!\s*$).+", r".+", r"\s*"),
-    (r"[0-9A-Za-z\.\-_]*(?<!\.)", r"[0-9A-Za-z\.\-_]*", r".*\."),
-    (r"(^(?!(system\x2e)))(^[_a-zA-Z0-9])([^$]*)", r"[_a-zA-Z0-9][^$]*", r"(?s)system\..*"),
+const SPLIT: &[(&str, &str, Option<&str>)] = &[
+    (r"^(?!\s*$).+", r".+", Some(r"\s*")),
+    (r"[0-9A-Za-z\.\-_]*(?<!\.)", r"[0-9A-Za-z\.\-_]*", Some(r".*\.")),
+    (r"^(?!aws:)[\p{L}\p{Z}\p{N}_.:\/=+\-@%]*$", r"[\p{L}\p{Z}\p{N}_.:\/=+\-@%]*", Some(r"(?s)aws:.*")),
+    (r"(^(?!(system\x2e)))(^[_a-zA-Z0-9])([^$]*)", r"[_a-zA-Z0-9][^$]*", Some(r"(?s)system\..*")),
+    (
+        r"jdbc:(redshift|postgresql)://((?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)+(redshift(-serverless)?)\.([a-zA-Z0-9\.\-]+):\d{1,5}/[a-zA-Z0-9_$-]+",
+        r"jdbc:(redshift|postgresql)://([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+(redshift(-serverless)?)\.([a-zA-Z0-9\.\-]+):\d{1,5}/[a-zA-Z0-9_$-]+",
+        None,
+    ),
 ];
 
 /// A compiled pattern.
@@ -17,16 +23,22 @@ const SPLIT: &[(&str, &str, &str)] = &[
 pub struct Matcher {
     must: Option<Regex>,
     must_not: Option<Regex>,
+    complete: bool,
 }
 
 impl Matcher {
     /// Compiles a model's pattern. One that cannot be compiled refuses nothing; a test over all models sees to it
     /// that there is none.
     pub fn new(text: &str) -> Self {
-        match SPLIT.iter().find(|(pattern, ..)| *pattern == text) {
-            Some((_, must, must_not)) => Self { must: compile(must), must_not: compile(must_not) },
-            None => Self { must: compile(text), must_not: None },
-        }
+        let split = SPLIT.iter().find(|(pattern, ..)| *pattern == text);
+        let (must, must_not) = split.map_or((text, None), |(_, must, must_not)| (*must, *must_not));
+        let (must, refused) = (compile(must), must_not.and_then(compile));
+        Self { complete: must.is_some() && refused.is_some() == must_not.is_some(), must, must_not: refused }
+    }
+
+    /// Whether everything of the pattern was compiled.
+    pub fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// Whether the whole of `value` matches.

@@ -1,0 +1,41 @@
+//! The protocols from the outside: requests as SDKs send them, answers as SDKs read them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers may panic as it may")]
+
+mod botocore;
+mod errors;
+mod json;
+mod query;
+mod rest;
+mod validation;
+
+use std::time::Duration;
+
+use base::{Principal, Scope, Timestamp};
+use bytes::Bytes;
+use http::{Request, Response};
+use wire::Call;
+use wire::model::Operation;
+
+/// A call in account 000000000000, region us-east-1.
+fn call() -> Call {
+    Call {
+        scope: Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() },
+        principal: Principal::Root,
+        request_id: "7d6e3fd1-0a4f-4b0f-9c43-5e8f0d5f8a11".into(),
+        now: Timestamp::from_millis(1_795_406_706_789),
+    }
+}
+
+fn operation(service: &str, request: &Request<Bytes>) -> &'static Operation {
+    wire::identify(service, request).unwrap()
+}
+
+fn body(response: &Response<Bytes>) -> &str {
+    std::str::from_utf8(response.body()).unwrap()
+}
+
+/// A deadline for tests that wait; nothing here does more than compute.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), future).await.unwrap()
+}

@@ -1,0 +1,154 @@
+//! Query: forms in, XML out.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use wire::sns::{self, Sns};
+use wire::sts::{self, Sts};
+use wire::{Call, ServiceError};
+
+use crate::{body, call, operation, soon};
+
+struct Topics;
+
+#[async_trait]
+impl Sns for Topics {
+    async fn create_topic(
+        &self,
+        _: &Call,
+        input: sns::CreateTopicInput,
+    ) -> Result<sns::CreateTopicOutput, ServiceError> {
+        Ok(sns::CreateTopicOutput { topic_arn: Some(format!("arn:<{}>&", input.name)) })
+    }
+
+    async fn delete_topic(&self, _: &Call, _: sns::DeleteTopicInput) -> Result<sns::DeleteTopicOutput, ServiceError> {
+        Ok(sns::DeleteTopicOutput {})
+    }
+
+    async fn list_topics(&self, _: &Call, _: sns::ListTopicsInput) -> Result<sns::ListTopicsOutput, ServiceError> {
+        let topics = ["a", "b"].map(|name| sns::Topic { topic_arn: Some(name.into()) });
+        Ok(sns::ListTopicsOutput { topics: Some(topics.into()), next_token: None })
+    }
+
+    async fn get_topic_attributes(
+        &self,
+        _: &Call,
+        input: sns::GetTopicAttributesInput,
+    ) -> Result<sns::GetTopicAttributesOutput, ServiceError> {
+        if input.topic_arn == "gone" {
+            return Err(ServiceError::new("NotFoundException", "Topic does not exist"));
+        }
+        let attributes = [("DisplayName", "x\u{1}\"y\""), ("Owner", "000000000000")];
+        let attributes = attributes.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        Ok(sns::GetTopicAttributesOutput { attributes: Some(attributes.into()) })
+    }
+}
+
+struct Callers;
+
+#[async_trait]
+impl Sts for Callers {
+    async fn get_caller_identity(
+        &self,
+        call: &Call,
+        _: sts::GetCallerIdentityInput,
+    ) -> Result<sts::GetCallerIdentityOutput, ServiceError> {
+        let account = call.scope.account.to_string();
+        let arn = format!("arn:aws:iam::{account}:root");
+        Ok(sts::GetCallerIdentityOutput { user_id: Some(account.clone()), account: Some(account), arn: Some(arn) })
+    }
+}
+
+fn form(text: &str) -> Request<Bytes> {
+    Request::post("/").body(text.to_owned().into()).unwrap()
+}
+
+async fn send(text: &str) -> Response<Bytes> {
+    let request = form(&format!("{text}&Version=2010-03-31"));
+    soon(sns::dispatch(&Topics, &call(), operation("sns", &request), &request)).await
+}
+
+const ID: &str = "7d6e3fd1-0a4f-4b0f-9c43-5e8f0d5f8a11";
+const NAMESPACE: &str = "http://sns.amazonaws.com/doc/2010-03-31/";
+
+#[tokio::test]
+async fn answers_have_their_wrapper_namespace_and_request_id() {
+    let response = send("Action=CreateTopic&Name=a%2Bb+c").await;
+    assert_eq!((response.status().as_u16(), &response.headers()["content-type"]), (200, &"text/xml".parse().unwrap()));
+    let expected = format!(
+        "<?xml version=\"1.0\"?>\n<CreateTopicResponse xmlns=\"{NAMESPACE}\"><CreateTopicResult><TopicArn>arn:&lt;a+b \
+         c&gt;&amp;</TopicArn></CreateTopicResult><ResponseMetadata><RequestId>{ID}</RequestId></ResponseMetadata>\
+         </CreateTopicResponse>"
+    );
+    assert_eq!(body(&response), expected);
+    let response = send("Action=DeleteTopic&TopicArn=a").await;
+    let expected = format!(
+        "<?xml version=\"1.0\"?>\n<DeleteTopicResponse xmlns=\"{NAMESPACE}\"><ResponseMetadata><RequestId>{ID}\
+         </RequestId></ResponseMetadata></DeleteTopicResponse>"
+    );
+    assert_eq!(body(&response), expected);
+}
+
+#[tokio::test]
+async fn lists_and_maps_have_their_elements() {
+    let response = send("Action=ListTopics").await;
+    assert!(body(&response).contains(
+        "<ListTopicsResult><Topics><member><TopicArn>a</TopicArn></member><member><TopicArn>b</TopicArn></member></Topics></ListTopicsResult>"
+    ));
+    let response = send("Action=GetTopicAttributes&TopicArn=a").await;
+    assert!(body(&response).contains(
+        "<Attributes><entry><key>DisplayName</key><value>x\u{fffd}&quot;y&quot;</value></entry><entry><key>Owner</key><value>000000000000</value></entry></Attributes>"
+    ));
+}
+
+#[tokio::test]
+async fn errors_are_sender_or_receiver() {
+    let response = send("Action=GetTopicAttributes&TopicArn=gone").await;
+    assert_eq!(response.status(), 404);
+    let expected = format!(
+        "<?xml version=\"1.0\"?>\n<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>Sender</Type><Code>NotFound</Code>\
+         <Message>Topic does not exist</Message></Error><RequestId>{ID}</RequestId></ErrorResponse>"
+    );
+    assert_eq!(body(&response), expected);
+    let response = send("Action=GetTopicAttributes").await;
+    assert_eq!(response.status(), 400);
+    assert!(body(&response).contains(
+        "<Code>ValidationError</Code><Message>1 validation error detected: Value null at 'topicArn' failed to satisfy constraint: Member must not be null</Message>"
+    ));
+    let response = send("Action=TagResource&ResourceArn=a").await;
+    assert_eq!(response.status(), 501);
+    assert!(body(&response).contains("<Type>Receiver</Type><Code>NotImplemented</Code><Message>TagResource of sns"));
+}
+
+#[tokio::test]
+async fn a_confirmation_link_is_a_call_without_version() {
+    let uri = "/?Action=ConfirmSubscription&TopicArn=arn%3Aaws%3Asns%3Aus-east-1%3A000000000000%3Aalerts&Token=abc";
+    let request = Request::get(uri).body(Bytes::new()).unwrap();
+    let operation = operation("sns", &request);
+    assert_eq!(operation.name, "ConfirmSubscription");
+    let input: sns::ConfirmSubscriptionInput = wire::protocol::read(operation, &request).unwrap();
+    assert_eq!((input.topic_arn.as_str(), input.token.as_str()), ("arn:aws:sns:us-east-1:000000000000:alerts", "abc"));
+}
+
+#[tokio::test]
+async fn a_list_keeps_the_order_of_its_numbers() {
+    let members: String =
+        (1..=12).rev().map(|n| format!("&Tags.member.{n}.Key=k{n}&Tags.member.{n}.Value=v")).collect();
+    let request = form(&format!("Action=CreateTopic&Name=a{members}"));
+    let input: sns::CreateTopicInput = wire::protocol::read(operation("sns", &request), &request).unwrap();
+    let keys: Vec<_> = input.tags.unwrap().into_iter().map(|tag| tag.key).collect();
+    assert_eq!(keys[..3], ["k1", "k2", "k3"]);
+    assert_eq!((keys.len(), keys[11].as_str()), (12, "k12"));
+    let request = form("Action=CreateTopic&Name=a&Tags.member.x.Key=k");
+    let refused = wire::protocol::read::<sns::CreateTopicInput>(operation("sns", &request), &request).unwrap_err();
+    assert_eq!(refused.code, "MalformedInput");
+}
+
+#[tokio::test]
+async fn the_caller_learns_who_it_is() {
+    let request = form("Action=GetCallerIdentity&Version=2011-06-15");
+    let response = soon(sts::dispatch(&Callers, &call(), operation("sts", &request), &request)).await;
+    assert!(body(&response).contains(
+        "<GetCallerIdentityResult><Account>000000000000</Account><Arn>arn:aws:iam::000000000000:root</Arn><UserId>000000000000</UserId></GetCallerIdentityResult>"
+    ));
+}
