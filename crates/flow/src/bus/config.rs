@@ -1,0 +1,289 @@
+//! Buses, rules and targets: put, shown, removed.
+//!
+//! Owns their documents in the state store. Promises that a change is durable when it is answered and in force at
+//! once. Must not know how events flow.
+
+use std::sync::PoisonError;
+
+use base::{Arn, Batch, BusName, Kinded, RuleName, Scope, StateStore, Table};
+
+use super::rule::{Rule, RuleSpec, RuleState, RuleTarget};
+use super::{BusInfo, Buses, bus_arn, consumer_id, rule_arn, stream_key};
+use crate::FlowError;
+use crate::stored::{self, Change};
+
+const BUSES: Table = Table("flow.buses");
+const RULES: Table = Table("flow.rules");
+
+const MAX_BUSES: usize = 100;
+const MAX_RULES: usize = 300;
+const MAX_TARGETS: usize = 5;
+
+/// A target that could not be put or removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedTarget {
+    /// Its id.
+    pub id: String,
+    /// `ResourceNotFoundException`, …
+    pub code: &'static str,
+    /// Why.
+    pub message: String,
+}
+
+/// Every rule of every scope.
+pub(super) fn all_rules(state: &dyn StateStore) -> Result<Vec<(Scope, Rule)>, FlowError> {
+    stored::list_scoped(state, RULES)
+}
+
+/// The rules of a bus, by name.
+pub(super) fn rules_of(state: &dyn StateStore, scope: &Scope, bus: &BusName) -> Result<Vec<Rule>, FlowError> {
+    stored::list(state, RULES, &stored::key(scope, &[bus.as_str()]))
+}
+
+fn rule_key(scope: &Scope, bus: &BusName, rule: &RuleName) -> (Table, Vec<u8>) {
+    (RULES, stored::key(scope, &[bus.as_str(), rule.as_str()]))
+}
+
+fn no_rule(bus: &BusName, rule: &RuleName) -> FlowError {
+    FlowError::NotFound(format!("Rule {rule} does not exist on EventBus {bus}."))
+}
+
+impl Buses {
+    /// Creates a bus.
+    pub async fn create_bus(
+        &self,
+        scope: &Scope,
+        bus: &BusName,
+        description: Option<String>,
+    ) -> Result<Arn, FlowError> {
+        if bus.as_str() == "default" {
+            return Err(FlowError::Conflict("Event bus default already exists.".to_owned()));
+        }
+        if self.buses(scope)?.len() > MAX_BUSES {
+            return Err(FlowError::LimitExceeded(format!("an account has at most {MAX_BUSES} event buses")));
+        }
+        let created = self.inner.ports.consumers.env.clock.now();
+        let info = BusInfo { name: bus.clone(), description, created };
+        let key = (BUSES, stored::key(scope, &[bus.as_str()]));
+        stored::update(self.state(), key, "event bus", |old: Option<BusInfo>| match old {
+            Some(_) => Err(FlowError::Conflict(format!("Event bus {bus} already exists."))),
+            None => Ok((Change::Put(info.clone(), Vec::new()), ())),
+        })
+        .await?;
+        self.stream(scope, bus).await?;
+        Ok(bus_arn(scope, bus))
+    }
+
+    /// Deletes a bus that has no rules, with its log; one that does not exist is fine.
+    pub async fn delete_bus(&self, scope: &Scope, bus: &BusName) -> Result<(), FlowError> {
+        if bus.as_str() == "default" {
+            return Err(FlowError::Invalid("Cannot delete event bus default.".to_owned()));
+        }
+        if !rules_of(self.state(), scope, bus)?.is_empty() {
+            return Err(FlowError::Invalid(format!("Event bus {bus} can't be deleted since it has rules.")));
+        }
+        let mut batch = Batch::new().delete(BUSES, stored::key(scope, &[bus.as_str()]));
+        batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&consumer_id(scope, bus))?);
+        self.state().commit(batch).await?;
+        self.inner.buses.lock().unwrap_or_else(PoisonError::into_inner).remove(&(scope.clone(), bus.clone()));
+        match self.log().delete_stream(&stream_key(scope, bus)).await {
+            Err(error) if error.kind() != base::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// A bus.
+    pub fn bus(&self, scope: &Scope, bus: &BusName) -> Result<BusInfo, FlowError> {
+        if bus.as_str() == "default" {
+            return Ok(default_bus(bus));
+        }
+        stored::get(self.state(), BUSES, &stored::key(scope, &[bus.as_str()]))?
+            .ok_or_else(|| FlowError::NotFound(format!("Event bus {bus} does not exist.")))
+    }
+
+    /// All buses of a scope, by name.
+    pub fn buses(&self, scope: &Scope) -> Result<Vec<BusInfo>, FlowError> {
+        let mut buses: Vec<BusInfo> = stored::list(self.state(), BUSES, &stored::scope_prefix(scope))?;
+        if let Ok(name) = "default".parse() {
+            buses.push(default_bus(&name));
+        }
+        buses.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(buses)
+    }
+
+    /// Creates a rule, or changes one and keeps its targets.
+    pub async fn put_rule(&self, scope: &Scope, bus: &BusName, spec: RuleSpec) -> Result<Arn, FlowError> {
+        self.bus(scope, bus)?;
+        spec.validate()?;
+        rules::Pattern::parse(&spec.pattern).map_err(|e| FlowError::Invalid(e.to_string()))?;
+        let rules = rules_of(self.state(), scope, bus)?;
+        if rules.len() >= MAX_RULES && rules.iter().all(|rule| rule.name != spec.name) {
+            return Err(FlowError::LimitExceeded(format!("an event bus has at most {MAX_RULES} rules")));
+        }
+        let tail = self.tail(scope, bus).await?;
+        let key = rule_key(scope, bus, &spec.name);
+        stored::update(self.state(), key, "rule", |old: Option<Rule>| {
+            let was_on = old.as_ref().filter(|rule| rule.state != RuleState::Disabled);
+            let rule = Rule {
+                name: spec.name.clone(),
+                bus: bus.clone(),
+                pattern: spec.pattern.clone(),
+                state: spec.state,
+                description: spec.description.clone(),
+                role: spec.role.clone(),
+                since: was_on.map_or(tail, |rule| rule.since),
+                targets: old.map(|rule| rule.targets).unwrap_or_default(),
+            };
+            Ok((Change::Put(rule, Vec::new()), ()))
+        })
+        .await?;
+        self.reload(scope, bus)?;
+        Ok(rule_arn(scope, bus, &spec.name))
+    }
+
+    /// A rule.
+    pub fn rule(&self, scope: &Scope, bus: &BusName, rule: &RuleName) -> Result<Rule, FlowError> {
+        self.bus(scope, bus)?;
+        let (table, key) = rule_key(scope, bus, rule);
+        stored::get(self.state(), table, &key)?.ok_or_else(|| no_rule(bus, rule))
+    }
+
+    /// The rules of a bus, by name.
+    pub fn rules(&self, scope: &Scope, bus: &BusName) -> Result<Vec<Rule>, FlowError> {
+        self.bus(scope, bus)?;
+        rules_of(self.state(), scope, bus)
+    }
+
+    /// Enables or disables a rule. An enabled rule does not see what was put while it was disabled.
+    pub async fn set_rule_state(
+        &self,
+        scope: &Scope,
+        bus: &BusName,
+        rule: &RuleName,
+        enabled: bool,
+    ) -> Result<(), FlowError> {
+        self.bus(scope, bus)?;
+        let tail = self.tail(scope, bus).await?;
+        stored::update(self.state(), rule_key(scope, bus, rule), "rule", |old: Option<Rule>| {
+            let mut changed = old.ok_or_else(|| no_rule(bus, rule))?;
+            match (enabled, changed.state) {
+                (false, _) => changed.state = RuleState::Disabled,
+                (true, RuleState::Disabled) => (changed.state, changed.since) = (RuleState::Enabled, tail),
+                (true, _) => return Ok((Change::Keep, ())),
+            }
+            Ok((Change::Put(changed, Vec::new()), ()))
+        })
+        .await?;
+        self.reload(scope, bus)
+    }
+
+    /// Deletes a rule that has no targets; one that does not exist is fine.
+    pub async fn delete_rule(&self, scope: &Scope, bus: &BusName, rule: &RuleName) -> Result<(), FlowError> {
+        self.bus(scope, bus)?;
+        stored::update(self.state(), rule_key(scope, bus, rule), "rule", |old: Option<Rule>| match old {
+            Some(rule) if !rule.targets.is_empty() => {
+                Err(FlowError::Invalid("Rule can't be deleted since it has targets.".to_owned()))
+            }
+            Some(_) => Ok((Change::Delete(Vec::new()), ())),
+            None => Ok((Change::Keep, ())),
+        })
+        .await?;
+        self.reload(scope, bus)
+    }
+
+    /// Adds targets to a rule, or replaces those of the same id. Targets that cannot be put are answered; the others
+    /// are in force.
+    pub async fn put_targets(
+        &self,
+        scope: &Scope,
+        bus: &BusName,
+        rule: &RuleName,
+        targets: Vec<RuleTarget>,
+    ) -> Result<Vec<FailedTarget>, FlowError> {
+        self.rule(scope, bus, rule)?;
+        let tail = self.tail(scope, bus).await?;
+        let (mut good, mut failed) = (Vec::new(), Vec::new());
+        for mut target in targets {
+            target.compile(rule)?;
+            if target.arn.scope().as_ref() != Some(scope) {
+                return Err(FlowError::Invalid(format!(
+                    "target {} is not in this account and region; targets elsewhere cannot be reached",
+                    target.arn
+                )));
+            }
+            target.since = tail;
+            match self.inner.ports.router.check(&target.arn).await {
+                Ok(()) => good.push(target),
+                Err(error) if error.kind.is_transient() => {
+                    failed.push(failure(target.id, "InternalException", error.message))
+                }
+                Err(error) if error.kind == base::ErrorKind::NotFound => {
+                    failed.push(failure(target.id, "ResourceNotFoundException", error.message));
+                }
+                Err(error) => return Err(FlowError::Invalid(error.message)),
+            }
+        }
+        stored::update(self.state(), rule_key(scope, bus, rule), "rule", |old: Option<Rule>| {
+            let mut changed = old.ok_or_else(|| no_rule(bus, rule))?;
+            for target in &good {
+                put_target(&mut changed.targets, target);
+            }
+            if changed.targets.len() > MAX_TARGETS {
+                return Err(FlowError::LimitExceeded(format!("a rule has at most {MAX_TARGETS} targets")));
+            }
+            Ok((Change::Put(changed, Vec::new()), ()))
+        })
+        .await?;
+        self.reload(scope, bus)?;
+        Ok(failed)
+    }
+
+    /// Removes targets by id; unknown ids are answered.
+    pub async fn remove_targets(
+        &self,
+        scope: &Scope,
+        bus: &BusName,
+        rule: &RuleName,
+        ids: &[String],
+    ) -> Result<Vec<FailedTarget>, FlowError> {
+        self.bus(scope, bus)?;
+        let failed = stored::update(self.state(), rule_key(scope, bus, rule), "rule", |old: Option<Rule>| {
+            let mut changed = old.ok_or_else(|| no_rule(bus, rule))?;
+            let unknown = ids.iter().filter(|id| changed.targets.iter().all(|t| t.id != **id));
+            let failed: Vec<_> = unknown
+                .map(|id| failure(id.clone(), "ResourceNotFoundException", format!("Rule {rule} has no target {id}.")))
+                .collect();
+            changed.targets.retain(|target| !ids.contains(&target.id));
+            Ok((Change::Put(changed, Vec::new()), failed))
+        })
+        .await?;
+        self.reload(scope, bus)?;
+        Ok(failed)
+    }
+
+    /// The names of the rules that send to an address.
+    pub fn rules_by_target(&self, scope: &Scope, bus: &BusName, arn: &Arn) -> Result<Vec<RuleName>, FlowError> {
+        let sends = |rule: &Rule| rule.targets.iter().any(|target| target.arn == *arn);
+        Ok(self.rules(scope, bus)?.into_iter().filter(sends).map(|rule| rule.name).collect())
+    }
+}
+
+/// A target that goes on to the same address keeps its place.
+fn put_target(targets: &mut Vec<RuleTarget>, new: &RuleTarget) {
+    match targets.iter_mut().find(|target| target.id == new.id) {
+        Some(old) => {
+            let since = if old.arn == new.arn { old.since } else { new.since };
+            *old = RuleTarget { since, ..new.clone() };
+        }
+        None => targets.push(new.clone()),
+    }
+    targets.sort_by(|a, b| a.id.cmp(&b.id));
+}
+
+fn failure(id: String, code: &'static str, message: String) -> FailedTarget {
+    FailedTarget { id, code, message }
+}
+
+fn default_bus(name: &BusName) -> BusInfo {
+    BusInfo { name: name.clone(), description: None, created: base::Timestamp::default() }
+}

@@ -1,0 +1,151 @@
+//! What happens to a batch of events: each enabled rule is evaluated, and each target gets what its rules matched.
+//!
+//! Promises: an event is evaluated against the rules that hold when it is handled, parsed once; all targets of a batch
+//! receive at the same time, each in the bus's order; a target that refuses for good costs the others nothing and is
+//! counted.
+//!
+//! A target that cannot receive *now* holds the batch back, and with it the bus. That is sound because every target is
+//! an append into the same journal: when one cannot write, none can. The bounds of a target's retry policy still hold.
+//! Must not know what a target does.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use base::{Clock, Delivery, Kinded, PartitionKey, Scope, Target};
+use bytes::Bytes;
+use futures::future::join_all;
+use log::Record;
+use serde_json::Value;
+
+use super::input::Surroundings;
+use super::rule::{ActiveRule, ActiveTarget};
+use crate::consumer::{Batch, Handler, Outcome};
+use crate::metrics;
+use crate::producer::from_shard;
+
+/// The enabled rules of a bus, replaced whole when one changes.
+#[derive(Default)]
+pub(crate) struct RuleSet(RwLock<Arc<Vec<ActiveRule>>>);
+
+impl RuleSet {
+    pub fn replace(&self, rules: Vec<ActiveRule>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    fn current(&self) -> Arc<Vec<ActiveRule>> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Evaluates and dispatches the events of one bus.
+pub(crate) struct Dispatcher {
+    /// The bus's full name, for producer ids.
+    pub scope: Scope,
+    /// The bus's name, for metrics.
+    pub bus: String,
+    pub rules: Arc<RuleSet>,
+    pub router: Arc<dyn Target>,
+    pub clock: Arc<dyn Clock>,
+}
+
+type Routed = BTreeMap<(String, String), (Arc<ActiveTarget>, Vec<Delivery>)>;
+
+#[async_trait]
+impl Handler for Dispatcher {
+    async fn handle(&self, batch: &Batch) -> Outcome {
+        let rules = self.rules.current();
+        let mut routed = Routed::new();
+        for record in batch.records.iter() {
+            self.evaluate(&rules, record, batch.attempt, &mut routed);
+        }
+        let deliveries = routed.values().map(|(target, deliveries)| self.deliver(batch, target, deliveries));
+        let postponed: Vec<String> = join_all(deliveries).await.into_iter().flatten().collect();
+        if postponed.is_empty() { Outcome::Done } else { Outcome::Later(postponed.join("; ")) }
+    }
+}
+
+impl Dispatcher {
+    fn evaluate(&self, rules: &[ActiveRule], record: &Record, attempt: u32, routed: &mut Routed) {
+        let event: Value = match serde_json::from_slice(&record.data) {
+            Ok(event) => event,
+            Err(error) => {
+                // Only this crate writes to a bus's log, so this is a defect; the bus goes on.
+                tracing::error!(bus = self.bus, position = %record.position, %error, "an event cannot be read; left out");
+                return metrics::dropped(&format!("bus:{}/{}", self.scope, self.bus), "refused", 1);
+            }
+        };
+        let mut read_only = None;
+        for rule in rules.iter().filter(|rule| record.position >= rule.since) {
+            let hidden =
+                !rule.all_management_events && *read_only.get_or_insert_with(|| rules::is_read_only_management(&event));
+            if hidden || !rule.pattern.matches(&event) {
+                continue;
+            }
+            if attempt == 1 {
+                metrics::rule_matched(&self.bus, rule.name.as_str(), 1);
+            }
+            let around = Surroundings { rule: &rule.name, rule_arn: &rule.arn, ingested: record.arrival };
+            for target in rule.targets.iter().filter(|target| record.position >= target.since) {
+                let too_old = attempt > 1 && self.clock.now().since(record.arrival) > target.max_age;
+                if too_old || attempt > target.max_attempts.saturating_add(1) {
+                    self.failed(target, 1, "its retries are used up");
+                    continue;
+                }
+                let delivery = Delivery {
+                    position: record.position,
+                    payload: target.input.apply(&event, &record.data, &around),
+                    partition_key: partition_key(target, &event, &record.partition_key),
+                };
+                let key = (target.rule.to_string(), target.id.clone());
+                routed.entry(key).or_insert_with(|| (Arc::clone(target), Vec::new())).1.push(delivery);
+            }
+        }
+    }
+
+    /// The reason for waiting, when the target cannot receive now.
+    async fn deliver(&self, batch: &Batch, target: &ActiveTarget, deliveries: &[Delivery]) -> Option<String> {
+        let way = ["rule", self.bus.as_str(), target.rule.as_str(), &target.id];
+        let producer = from_shard(batch.stream, batch.shard, &way);
+        match self.router.deliver(&target.arn, producer, deliveries).await {
+            Ok(()) => {
+                metrics::target_delivered(&self.bus, target.rule.as_str(), deliveries.len());
+                None
+            }
+            Err(error) if error.kind().is_transient() => {
+                Some(format!("rule {} target {}: {error}", target.rule, target.id))
+            }
+            Err(error) => {
+                self.failed(target, deliveries.len(), &error.message);
+                None
+            }
+        }
+    }
+
+    fn failed(&self, target: &ActiveTarget, events: usize, reason: &str) {
+        metrics::target_failed(&self.bus, target.rule.as_str(), events);
+        let (bus, rule, id, arn) = (&self.bus, &target.rule, &target.id, &target.arn);
+        tracing::error!(bus, %rule, target = id, %arn, events, reason, "a target did not get its events");
+    }
+}
+
+/// The text at the target's path, else the event's id, which is the record's own key. Cut to what a key may hold.
+fn partition_key(target: &ActiveTarget, event: &Value, own: &PartitionKey) -> Option<PartitionKey> {
+    let Some(path) = &target.partition_key_path else { return Some(own.clone()) };
+    let text = match path.find(event) {
+        Some(Value::String(text)) => text.chars().take(256).collect(),
+        None | Some(Value::Null) => String::new(),
+        Some(value) => value.to_string().chars().take(256).collect::<String>(),
+    };
+    Some(text.parse().unwrap_or_else(|_| own.clone()))
+}
+
+/// The key under which an event lies in its bus's log: its id.
+pub(crate) fn event_key(event: &base::Event) -> Option<PartitionKey> {
+    event.id.chars().take(256).collect::<String>().parse().ok()
+}
+
+/// An event as it lies in its bus's log.
+pub(crate) fn event_data(event: &base::Event) -> Bytes {
+    event.to_json().into()
+}

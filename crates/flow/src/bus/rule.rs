@@ -1,0 +1,221 @@
+//! Rules and their targets, as configured and as they run.
+//!
+//! Owns their documents and what makes them valid. Promises that a compiled rule is one that was accepted. Must not
+//! know how events reach it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Arn, BusName, Position, RuleName, Scope};
+use rules::Pattern;
+use serde::{Deserialize, Serialize};
+
+use super::input::{Input, InputSpec};
+use super::path::Path;
+use crate::FlowError;
+
+/// Whether a rule sees events, and which ("Rule states", EventBridge User Guide).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RuleState {
+    /// It sees all but the read-only management events that come through CloudTrail.
+    Enabled,
+    /// It sees none.
+    Disabled,
+    /// It sees all.
+    EnabledWithAllCloudtrailManagementEvents,
+}
+
+impl RuleState {
+    /// As the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "ENABLED",
+            Self::Disabled => "DISABLED",
+            Self::EnabledWithAllCloudtrailManagementEvents => "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS",
+        }
+    }
+}
+
+impl std::str::FromStr for RuleState {
+    type Err = FlowError;
+
+    fn from_str(v: &str) -> Result<Self, FlowError> {
+        [Self::Enabled, Self::Disabled, Self::EnabledWithAllCloudtrailManagementEvents]
+            .into_iter()
+            .find(|state| state.as_str() == v)
+            .ok_or_else(|| FlowError::Invalid(format!("'{v}' is not a rule state")))
+    }
+}
+
+/// What a rule is put with.
+#[derive(Debug, Clone)]
+pub struct RuleSpec {
+    /// Its name on the bus.
+    pub name: RuleName,
+    /// The event pattern, JSON.
+    pub pattern: String,
+    /// Whether it sees events.
+    pub state: RuleState,
+    /// Free text, at most 512 characters.
+    pub description: Option<String>,
+    /// Kept and shown; targets need no role while everything belongs to the own account.
+    pub role: Option<Arn>,
+}
+
+/// A rule as stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its name on the bus.
+    pub name: RuleName,
+    /// The bus.
+    pub bus: BusName,
+    /// The event pattern, JSON.
+    pub pattern: String,
+    /// Whether it sees events.
+    pub state: RuleState,
+    /// Free text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Kept and shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Arn>,
+    /// It sees events from this position on: those after its creation or its last enabling.
+    pub since: Position,
+    /// Who gets what it matches, by id.
+    pub targets: Vec<RuleTarget>,
+}
+
+/// Where a rule sends what it matches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleTarget {
+    /// Unique in its rule, 1 to 64 letters, digits, '.', '-' or '_'.
+    pub id: String,
+    /// The address.
+    pub arn: Arn,
+    /// What it gets.
+    pub input: InputSpec,
+    /// Where a stream's partition key is found in the event; the event's id when absent or not found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition_key_path: Option<String>,
+    /// Bounds of retries.
+    pub retry: TargetRetry,
+    /// Kept and shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Arn>,
+    /// It gets events from this position on. Set by the bus.
+    #[serde(default)]
+    pub since: Position,
+}
+
+/// How long a target that cannot receive now is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetRetry {
+    /// Retries, 0 to 185.
+    pub max_attempts: u32,
+    /// Age of the event in seconds, 60 to 86,400.
+    pub max_age_secs: u32,
+}
+
+impl Default for TargetRetry {
+    fn default() -> Self {
+        Self { max_attempts: 185, max_age_secs: 86_400 }
+    }
+}
+
+/// The ARN of a rule: the default bus is left out, as the service does.
+pub fn rule_arn(scope: &Scope, bus: &BusName, rule: &RuleName) -> Arn {
+    let resource = if bus.as_str() == "default" { format!("rule/{rule}") } else { format!("rule/{bus}/{rule}") };
+    Arn::new("events", scope, resource)
+}
+
+/// A rule ready to match.
+#[derive(Debug)]
+pub(crate) struct ActiveRule {
+    pub name: RuleName,
+    pub arn: Arn,
+    pub pattern: Pattern,
+    pub all_management_events: bool,
+    pub since: Position,
+    pub targets: Vec<Arc<ActiveTarget>>,
+}
+
+/// A target ready to receive.
+#[derive(Debug)]
+pub(crate) struct ActiveTarget {
+    pub rule: RuleName,
+    pub id: String,
+    pub arn: Arn,
+    pub input: Input,
+    pub partition_key_path: Option<Path>,
+    pub max_attempts: u32,
+    pub max_age: Duration,
+    pub since: Position,
+}
+
+/// Quota "event pattern size" of the service, in characters.
+const MAX_PATTERN: usize = 4_096;
+const MAX_DESCRIPTION: usize = 512;
+
+impl RuleSpec {
+    /// Whether it can be put.
+    pub(crate) fn validate(&self) -> Result<(), FlowError> {
+        if self.pattern.len() > MAX_PATTERN {
+            return Err(FlowError::Invalid(format!("an event pattern has at most {MAX_PATTERN} characters")));
+        }
+        if self.description.as_ref().is_some_and(|d| d.chars().count() > MAX_DESCRIPTION) {
+            return Err(FlowError::Invalid(format!("a description has at most {MAX_DESCRIPTION} characters")));
+        }
+        Ok(())
+    }
+}
+
+impl RuleTarget {
+    /// Checks everything that does not need the addressed resource, and prepares it.
+    pub(crate) fn compile(&self, rule: &RuleName) -> Result<ActiveTarget, FlowError> {
+        let id_ok = (1..=64).contains(&self.id.len())
+            && self.id.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
+        if !id_ok {
+            return Err(FlowError::Invalid(format!(
+                "target id '{}' is not valid: 1 to 64 letters, digits, '.', '-' or '_'",
+                self.id.chars().take(64).collect::<String>()
+            )));
+        }
+        if self.retry.max_attempts > 185 || !(60..=86_400).contains(&self.retry.max_age_secs) {
+            return Err(FlowError::Invalid(
+                "a retry policy has 0 to 185 attempts and an event age of 60 to 86400 seconds".to_owned(),
+            ));
+        }
+        if self.partition_key_path.is_some() && self.arn.service() != "kinesis" {
+            return Err(FlowError::Invalid(format!("Kinesis parameters do not fit the target {}", self.arn)));
+        }
+        Ok(ActiveTarget {
+            rule: rule.clone(),
+            id: self.id.clone(),
+            arn: self.arn.clone(),
+            input: self.input.compile()?,
+            partition_key_path: self.partition_key_path.as_deref().map(Path::parse).transpose()?,
+            max_attempts: self.retry.max_attempts,
+            max_age: Duration::from_secs(self.retry.max_age_secs.into()),
+            since: self.since,
+        })
+    }
+}
+
+impl Rule {
+    /// The rule ready to run, or `None` when it is disabled.
+    pub(crate) fn activate(&self, scope: &Scope) -> Result<Option<ActiveRule>, FlowError> {
+        if self.state == RuleState::Disabled {
+            return Ok(None);
+        }
+        let targets = self.targets.iter().map(|t| t.compile(&self.name).map(Arc::new)).collect::<Result<_, _>>()?;
+        Ok(Some(ActiveRule {
+            name: self.name.clone(),
+            arn: rule_arn(scope, &self.bus, &self.name),
+            pattern: Pattern::parse(&self.pattern).map_err(|e| FlowError::Invalid(e.to_string()))?,
+            all_management_events: self.state == RuleState::EnabledWithAllCloudtrailManagementEvents,
+            since: self.since,
+            targets,
+        }))
+    }
+}

@@ -1,0 +1,168 @@
+//! Where every consumer stands: positions kept in the state store, written lazily and together.
+//!
+//! Owns the checkpoint table: `consumer NUL stream-id / shard` → `{"v":1,"next":position}`, where `next` is the first
+//! position without a final outcome.
+//!
+//! Promises: a position set here is durable at most [`LAZINESS`] later, all consumers' positions in one commit, and at
+//! once on [`Checkpoints::flush`]; a failed commit is repeated. It is never ahead of the work. So after a crash a
+//! consumer starts at or before the first unhandled record and every record is handled **at least once**: whatever had
+//! its final outcome in the last moments is handled again. Targets that are journal appends recognise the repetition
+//! by their producer id and position and add nothing twice; functions and webhooks may see it.
+//!
+//! Must not know what consumers do.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base::{Batch, Clock, Position, ShardId, StateError, StateStore, Table, TaskGroup, Write};
+use log::StreamId;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use crate::metrics;
+
+const TABLE: Table = Table("flow.checkpoints");
+
+/// A checkpoint is durable at most this much later than it was set.
+pub const LAZINESS: Duration = Duration::from_millis(200);
+
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Rows in one scan.
+const PAGE: usize = 1_000;
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    v: u32,
+    next: Position,
+}
+
+/// Every consumer's place. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Checkpoints {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: Arc<dyn StateStore>,
+    dirty: Mutex<BTreeMap<Vec<u8>, Position>>,
+    changed: Notify,
+}
+
+impl Checkpoints {
+    /// Over this store; positions are written only once [`Checkpoints::run`] runs, or by `flush`.
+    pub fn new(state: Arc<dyn StateStore>) -> Self {
+        Self { inner: Arc::new(Inner { state, dirty: Mutex::new(BTreeMap::new()), changed: Notify::new() }) }
+    }
+
+    /// The position from which `consumer` reads a shard on, if it was there before.
+    pub fn get(&self, consumer: &str, stream: StreamId, shard: ShardId) -> Result<Option<Position>, StateError> {
+        let key = key(consumer, stream, shard);
+        if let Some(next) = self.dirty().get(&key) {
+            return Ok(Some(*next));
+        }
+        let Some(bytes) = self.inner.state.get(TABLE, &key)? else { return Ok(None) };
+        let row: Row = serde_json::from_slice(&bytes)
+            .map_err(|e| StateError::Corrupt(format!("checkpoint of {consumer} on {shard}: {e}")))?;
+        Ok(Some(row.next))
+    }
+
+    /// Remembers that everything before `next` is dealt with.
+    pub fn set(&self, consumer: &str, stream: StreamId, shard: ShardId, next: Position) {
+        let was_clean = {
+            let mut dirty = self.dirty();
+            let was_clean = dirty.is_empty();
+            dirty.insert(key(consumer, stream, shard), next);
+            was_clean
+        };
+        if was_clean {
+            self.inner.changed.notify_one();
+        }
+    }
+
+    /// The write that starts a consumer at a position, for the batch that creates it.
+    pub fn start_at(consumer: &str, stream: StreamId, shard: ShardId, next: Position) -> Write {
+        Write::Put(TABLE, key(consumer, stream, shard), encode(next))
+    }
+
+    /// The writes that forget a consumer, for the batch that deletes it. The consumer must have stopped.
+    pub fn forget(&self, consumer: &str) -> Result<Vec<Write>, StateError> {
+        let prefix = prefix(consumer);
+        self.dirty().retain(|key, _| !key.starts_with(&prefix));
+        let mut writes = Vec::new();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let rows = self.inner.state.scan(TABLE, &prefix, after.as_deref(), PAGE)?;
+            let full = rows.len() == PAGE;
+            after = rows.last().map(|(key, _)| key.clone());
+            writes.extend(rows.into_iter().map(|(key, _)| Write::Delete(TABLE, key)));
+            if !full {
+                return Ok(writes);
+            }
+        }
+    }
+
+    /// Makes durable all that was set.
+    pub async fn flush(&self) -> Result<(), StateError> {
+        let taken = std::mem::take(&mut *self.dirty());
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let writes = taken.iter().map(|(key, next)| Write::Put(TABLE, key.clone(), encode(*next))).collect();
+        let result = self.inner.state.commit(Batch { preconditions: Vec::new(), writes }).await;
+        if result.is_err() {
+            metrics::checkpoint_failure();
+            let mut dirty = self.dirty();
+            for (key, next) in taken {
+                dirty.entry(key).or_insert(next);
+            }
+        }
+        result
+    }
+
+    /// Writes positions until the group stops. Idle while nobody sets any.
+    pub fn run(&self, group: &TaskGroup, clock: Arc<dyn Clock>) {
+        let (this, stopping) = (self.clone(), group.stopping());
+        group.spawn_infallible("checkpoints", async move {
+            loop {
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = this.inner.changed.notified() => {}
+                }
+                let mut delay = LAZINESS;
+                loop {
+                    tokio::select! {
+                        () = stopping.cancelled() => return,
+                        () = clock.sleep(delay) => {}
+                    }
+                    match this.flush().await {
+                        Ok(()) => break,
+                        Err(error) => {
+                            tracing::warn!(%error, "checkpoints cannot be written; trying again");
+                            delay = RETRY_DELAY;
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    fn dirty(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Position>> {
+        self.inner.dirty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn encode(next: Position) -> Vec<u8> {
+    // Two numbers cannot fail to serialise.
+    serde_json::to_vec(&Row { v: 1, next }).unwrap_or_default()
+}
+
+fn prefix(consumer: &str) -> Vec<u8> {
+    [consumer.as_bytes(), b"\0"].concat()
+}
+
+fn key(consumer: &str, stream: StreamId, shard: ShardId) -> Vec<u8> {
+    let mut key = prefix(consumer);
+    key.extend_from_slice(format!("{:010}/{shard}", stream.number()).as_bytes());
+    key
+}

@@ -1,0 +1,240 @@
+//! The shell around [`super::step`]: reads, waits, calls the handler, sets checkpoints. Decides nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use base::{Position, ShardId, StateError};
+use futures::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
+use log::{Log, LogError, ReadLimit, Shard, ShardRef, Slice, Stream, StreamId};
+use tokio_util::sync::CancellationToken;
+
+use super::lineage::readable;
+use super::step::{Action, DropReason, Input, Now, Outcome, ShardState};
+use super::{Batch, Consumer, DRAIN, Handler, Loop, Start};
+use crate::metrics;
+
+/// Why a consumer stopped reading. It is started again by its task group.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RunError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Reads all shards of the source, each after its parents, until stopped.
+pub(super) async fn run(
+    context: Loop,
+    consumer: Arc<Consumer>,
+    handler: Arc<dyn Handler>,
+    stopping: CancellationToken,
+) -> Result<(), RunError> {
+    let (mut running, mut ended) = (BTreeSet::new(), BTreeSet::new());
+    let mut shards = FuturesUnordered::new();
+    let mut stream: Option<StreamId> = None;
+    loop {
+        if stopping.is_cancelled() && shards.is_empty() {
+            return Ok(());
+        }
+        if !stopping.is_cancelled() {
+            let snapshot = context.log.stream(&consumer.source)?;
+            if stream.replace(snapshot.id).is_some_and(|id| id != snapshot.id) {
+                // Deleted and created again under its name: another stream, read from its own start.
+                ended.clear();
+            }
+            for shard in next_shards(&snapshot, &running, &ended) {
+                running.insert(shard.id);
+                let reader = Reader::new(&context, &consumer, &handler, &snapshot, shard)?;
+                shards.push(reader.run(stopping.clone()));
+            }
+        }
+        tokio::select! {
+            Some(result) = shards.next(), if !shards.is_empty() => {
+                let shard = result?;
+                running.remove(&shard);
+                ended.insert(shard);
+            }
+            // With shards under way, they end by themselves.
+            () = stopping.cancelled(), if shards.is_empty() => {}
+        }
+    }
+}
+
+fn next_shards<'a>(stream: &'a Stream, running: &BTreeSet<ShardId>, ended: &BTreeSet<ShardId>) -> Vec<&'a Shard> {
+    let lineage = stream.shards.iter().map(|s| (s.id, s.parents.as_slice()));
+    let ids = readable(lineage, running, ended);
+    stream.shards.iter().filter(|s| ids.contains(&s.id)).collect()
+}
+
+struct Reader {
+    context: Loop,
+    consumer: Arc<Consumer>,
+    handler: Arc<dyn Handler>,
+    stream: StreamId,
+    shard: ShardId,
+    slot: ShardRef,
+    state: ShardState,
+}
+
+impl Reader {
+    fn new(
+        context: &Loop,
+        consumer: &Arc<Consumer>,
+        handler: &Arc<dyn Handler>,
+        stream: &Stream,
+        shard: &Shard,
+    ) -> Result<Self, RunError> {
+        let start = match consumer.start {
+            Start::At(position) => position,
+            Start::TrimHorizon => Position::ZERO,
+        };
+        // A bus's start moves on with its rules, so the later of both counts.
+        let from = context.checkpoints.get(&consumer.id, stream.id, shard.id)?.map_or(start, |next| next.max(start));
+        Ok(Self {
+            context: context.clone(),
+            consumer: Arc::clone(consumer),
+            handler: Arc::clone(handler),
+            stream: stream.id,
+            shard: shard.id,
+            slot: shard.slot,
+            state: ShardState::new(consumer.policy.clone(), from),
+        })
+    }
+
+    /// Until the shard is read to its end or the consumer stops.
+    async fn run(mut self, stopping: CancellationToken) -> Result<ShardId, RunError> {
+        let result = self.drive(stopping).await;
+        self.context.lag.clear(&self.consumer.id, self.shard);
+        result.map(|()| self.shard)
+    }
+
+    async fn drive(&mut self, stopping: CancellationToken) -> Result<(), RunError> {
+        let mut reading: Fuse<BoxFuture<'static, Result<Slice, LogError>>> = Fuse::terminated();
+        let mut flights: FuturesUnordered<BoxFuture<'static, (u64, usize, Outcome)>> = FuturesUnordered::new();
+        let mut timer: Fuse<BoxFuture<'static, ()>> = Fuse::terminated();
+        let mut timer_at = None;
+        let mut deadline: Fuse<BoxFuture<'static, ()>> = Fuse::terminated();
+        let mut input = Input::Tick;
+        loop {
+            let actions = self.step(input);
+            self.context.lag.set(&self.consumer.id, self.shard, self.state.oldest());
+            for action in actions {
+                match action {
+                    Action::Read { from, limit } => reading = self.read(from, limit).boxed().fuse(),
+                    Action::Deliver { flight, records, attempt } => {
+                        flights.push(self.deliver(flight, records, attempt));
+                    }
+                    Action::Commit(next) => {
+                        self.context.checkpoints.set(&self.consumer.id, self.stream, self.shard, next);
+                    }
+                    Action::Dropped { records, why } => self.report(&records, &why),
+                    Action::End => return Ok(()),
+                }
+            }
+            let wake_at = self.state.wake_at();
+            if wake_at != timer_at {
+                timer_at = wake_at;
+                timer = wake_at.map_or_else(Fuse::terminated, |at| {
+                    let clock = &self.context.env.clock;
+                    clock.sleep(at.saturating_sub(clock.instant())).fuse()
+                });
+            }
+            input = tokio::select! {
+                biased;
+                Some((flight, records, outcome)) = flights.next() => {
+                    self.note(records, &outcome);
+                    Input::Finished { flight, outcome }
+                }
+                () = stopping.cancelled(), if deadline.is_terminated() => {
+                    deadline = self.context.env.clock.sleep(DRAIN).fuse();
+                    Input::Stop
+                }
+                slice = &mut reading => Input::Read(slice?),
+                () = &mut timer => {
+                    timer_at = None;
+                    Input::Tick
+                }
+                () = &mut deadline => return Ok(()),
+            };
+        }
+    }
+
+    fn step(&mut self, input: Input) -> Vec<Action> {
+        let env = &self.context.env;
+        let now = Now { wall: env.clock.now(), instant: env.clock.instant() };
+        self.state.step(now, &*env.rng, input)
+    }
+
+    fn read(&self, from: Position, limit: ReadLimit) -> impl Future<Output = Result<Slice, LogError>> + Send + use<> {
+        let (log, slot, id) = (self.context.log.clone(), self.slot, self.consumer.id.clone());
+        async move {
+            let mut from = from;
+            loop {
+                let slice = read_on(&log, slot, from, limit, &id).await?;
+                if !slice.records.is_empty() || slice.at_end {
+                    return Ok(slice);
+                }
+                from = slice.next;
+                log.wait(slot, from).await?;
+            }
+        }
+    }
+
+    fn deliver(
+        &self,
+        flight: u64,
+        records: Arc<[log::Record]>,
+        attempt: u32,
+    ) -> BoxFuture<'static, (u64, usize, Outcome)> {
+        let handler = Arc::clone(&self.handler);
+        let batch = Batch { stream: self.stream, shard: self.shard, slot: self.slot, records, attempt };
+        async move { (flight, batch.records.len(), handler.handle(&batch).await) }.boxed()
+    }
+
+    fn note(&self, records: usize, outcome: &Outcome) {
+        let (consumer, shard) = (&self.consumer.id, self.shard);
+        match outcome {
+            Outcome::Done => metrics::handled(consumer, records),
+            Outcome::Later(reason) => {
+                metrics::retried(consumer, "later");
+                tracing::warn!(consumer, %shard, records, reason, "a batch is put off");
+            }
+            Outcome::Failed { reason, .. } => {
+                metrics::retried(consumer, "failed");
+                tracing::warn!(consumer, %shard, records, reason, "a batch failed");
+            }
+            Outcome::Refused(_) => {}
+        }
+    }
+
+    fn report(&self, records: &[log::Record], why: &DropReason) {
+        let label = match why {
+            DropReason::Expired => "expired",
+            DropReason::Attempts(_) => "attempts",
+            DropReason::Refused(_) => "refused",
+        };
+        metrics::dropped(&self.consumer.id, label, records.len());
+        let (first, last) = (records.first().map(|r| r.position), records.last().map(|r| r.position));
+        let (consumer, shard, count) = (&self.consumer.id, self.shard, records.len());
+        tracing::error!(consumer, %shard, count, ?first, ?last, ?why, "records were given up");
+        self.handler.dropped(self.shard, records, why);
+    }
+}
+
+/// Reads; steps over records that the log knows to be corrupt, never in silence.
+async fn read_on(log: &Log, slot: ShardRef, from: Position, limit: ReadLimit, id: &str) -> Result<Slice, LogError> {
+    let mut from = from;
+    loop {
+        match log.read(slot, from, limit).await {
+            Err(error @ LogError::Corrupt { .. }) => {
+                let LogError::Corrupt { last, .. } = &error else { return Err(error) };
+                let next = last.next().max(from.next());
+                metrics::dropped(id, "corrupt", 1);
+                tracing::error!(consumer = id, %error, "corrupt records are left out");
+                from = next;
+            }
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! All rooms of this crate, joined, started and stopped together.
+//!
+//! Owns the order of starting and stopping. Promises that after [`Flow::start`] every consumer that was configured
+//! before runs again where it stood, and that [`Flow::stop`] leaves every checkpoint durable.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Env, HttpClient, Invoke, StateStore, Target, TaskGroup};
+use log::Log;
+
+use crate::FlowError;
+use crate::bus::{BusPorts, Buses};
+use crate::checkpoint::Checkpoints;
+use crate::consumer::{Lag, Loop};
+use crate::delivery::{Deliveries, DeliveryPorts, SearchDomains};
+use crate::invocations::Invocations;
+use crate::mapping::{MappingPorts, Mappings};
+use crate::router::{FunctionTarget, Router, StreamTarget, TopicTarget};
+use crate::topic::{TopicPorts, Topics};
+
+/// What flow reaches the rest of the house by.
+#[derive(Clone)]
+pub struct FlowPorts {
+    /// Time, randomness and the file system.
+    pub env: Env,
+    /// The journal.
+    pub log: Log,
+    /// Configuration and checkpoints.
+    pub state: Arc<dyn StateStore>,
+    /// Functions.
+    pub invoke: Arc<dyn Invoke>,
+    /// Webhooks. Decides which hosts may be called.
+    pub http: Arc<dyn HttpClient>,
+    /// Search indexes.
+    pub search: Arc<dyn SearchDomains>,
+}
+
+/// How flow is set up.
+#[derive(Debug, Clone)]
+pub struct FlowConfig {
+    /// How long events stay in a bus's log, and their ids are remembered. The service's is 24 hours.
+    pub bus_retention: Duration,
+    /// The folder of buckets.
+    pub objects: PathBuf,
+    /// The server's own address as subscribers see it, without a slash at its end.
+    pub base_url: String,
+}
+
+/// The rooms at work. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Flow {
+    /// Event buses.
+    pub buses: Buses,
+    /// Event-source mappings.
+    pub mappings: Mappings,
+    /// Asynchronous invocations.
+    pub invocations: Invocations,
+    /// Topics.
+    pub topics: Topics,
+    /// Delivery streams.
+    pub deliveries: Deliveries,
+    /// How far behind the consumers are; to be published before metrics are shown.
+    pub lag: Lag,
+    consumers: TaskGroup,
+    keeping: TaskGroup,
+    checkpoints: Checkpoints,
+}
+
+impl Flow {
+    /// Starts every room with what the state store holds.
+    pub async fn start(ports: FlowPorts, config: FlowConfig) -> Result<Self, FlowError> {
+        let (env, state) = (ports.env.clone(), Arc::clone(&ports.state));
+        let group = || TaskGroup::new(Arc::clone(&env.clock), Arc::clone(&env.rng));
+        let (consumers, keeping) = (group(), group());
+        let checkpoints = Checkpoints::new(Arc::clone(&state));
+        checkpoints.run(&keeping, Arc::clone(&env.clock));
+        let lag = Lag::default();
+        let context = Loop { env, log: ports.log.clone(), checkpoints: checkpoints.clone(), lag: lag.clone() };
+
+        let invocations = Invocations::new(context.clone(), Arc::clone(&state), Arc::clone(&ports.invoke), &consumers);
+        let topic_ports = TopicPorts {
+            consumers: context.clone(),
+            state: Arc::clone(&state),
+            http: ports.http,
+            base_url: config.base_url,
+        };
+        let topics = Topics::new(topic_ports, &consumers);
+        let router: Arc<dyn Target> = Arc::new(
+            Router::new()
+                .with("kinesis", "stream", Arc::new(StreamTarget::new(ports.log)))
+                .with("lambda", "function", Arc::new(FunctionTarget::new(invocations.clone())))
+                .with("sns", "", Arc::new(TopicTarget::new(topics.clone()))),
+        );
+        let bus_ports =
+            BusPorts { consumers: context.clone(), state: Arc::clone(&state), router, retention: config.bus_retention };
+        let buses = Buses::new(bus_ports, &consumers);
+        let mapping_ports =
+            MappingPorts { consumers: context.clone(), state: Arc::clone(&state), invoke: ports.invoke };
+        let mappings = Mappings::new(mapping_ports, &consumers);
+        let delivery_ports = DeliveryPorts { consumers: context, state, search: ports.search, objects: config.objects };
+        let deliveries = Deliveries::new(delivery_ports, &consumers);
+        let this = Self { buses, mappings, invocations, topics, deliveries, lag, consumers, keeping, checkpoints };
+        this.restore().await?;
+        Ok(this)
+    }
+
+    async fn restore(&self) -> Result<(), FlowError> {
+        self.invocations.restore().await?;
+        self.topics.restore().await?;
+        self.deliveries.restore()?;
+        self.mappings.restore()?;
+        self.buses.restore()
+    }
+
+    /// Stops all consumers, gives their handlers until `deadline` to finish what they hold, and makes every checkpoint
+    /// durable. `false` when some did not stop in time; what they held is handled again after the next start.
+    pub async fn stop(&self, deadline: Duration) -> Result<bool, FlowError> {
+        let in_time = self.consumers.stop(deadline).await;
+        self.keeping.stop(deadline).await;
+        self.checkpoints.flush().await?;
+        Ok(in_time)
+    }
+}

@@ -1,0 +1,32 @@
+//! Everything that moves: the one consumer loop, and what runs on it.
+//!
+//! Owns event buses, event-source mappings, asynchronous invocations, topics and delivery streams: their
+//! configuration, their checkpoints and their consumers, and the router by which events reach their targets.
+//! Promises that what was acknowledged is handled at least once in the order of its shard, that targets which are
+//! journal appends get it once, and that nothing is given up but by a configured limit, counted and logged. The
+//! argument is written once, in [`checkpoint`].
+//! Must not know any wire protocol, nor how functions, indexes and HTTP work: those are ports.
+
+pub mod bus;
+pub mod checkpoint;
+pub mod consumer;
+pub mod delivery;
+mod error;
+mod flow;
+pub mod invocations;
+pub mod mapping;
+mod metrics;
+pub mod producer;
+pub mod router;
+mod spool;
+mod stored;
+pub mod topic;
+
+pub use bus::Buses;
+pub use delivery::{Deliveries, SearchDomains};
+pub use error::FlowError;
+pub use flow::{Flow, FlowConfig, FlowPorts};
+pub use invocations::Invocations;
+pub use mapping::Mappings;
+pub use router::Router;
+pub use topic::Topics;

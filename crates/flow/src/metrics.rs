@@ -1,0 +1,83 @@
+//! Flow's metrics, one named function each.
+
+use std::time::Duration;
+
+use base::ShardId;
+use metrics::{counter, gauge};
+
+/// Age of the oldest record without a final outcome; zero when caught up.
+pub(crate) fn iterator_age(consumer: &str, shard: ShardId, age: Duration) {
+    gauge!("tidegate_consumer_iterator_age_seconds", "consumer" => consumer.to_owned(), "shard" => shard.to_string())
+        .set(age.as_secs_f64());
+}
+
+/// A batch had its final outcome.
+pub(crate) fn handled(consumer: &str, records: usize) {
+    counter!("tidegate_consumer_batches_total", "consumer" => consumer.to_owned()).increment(1);
+    counter!("tidegate_consumer_records_total", "consumer" => consumer.to_owned()).increment(records as u64);
+}
+
+/// A batch is put off or tried again. `reason` is `failed` or `later`.
+pub(crate) fn retried(consumer: &str, reason: &'static str) {
+    counter!("tidegate_consumer_retries_total", "consumer" => consumer.to_owned(), "reason" => reason).increment(1);
+}
+
+/// Records were given up. `reason` is `expired`, `attempts`, `refused` or `corrupt`.
+pub(crate) fn dropped(consumer: &str, reason: &'static str, records: usize) {
+    counter!("tidegate_consumer_dropped_records_total", "consumer" => consumer.to_owned(), "reason" => reason)
+        .increment(records as u64);
+}
+
+/// Checkpoints could not be committed; they are tried again.
+pub(crate) fn checkpoint_failure() {
+    counter!("tidegate_checkpoint_failures_total").increment(1);
+}
+
+/// Events put on a bus.
+pub(crate) fn bus_events(bus: &str, events: usize) {
+    counter!("tidegate_bus_events_total", "bus" => bus.to_owned()).increment(events as u64);
+}
+
+/// Events that a rule matched.
+pub(crate) fn rule_matched(bus: &str, rule: &str, events: usize) {
+    counter!("tidegate_rule_matched_events_total", "bus" => bus.to_owned(), "rule" => rule.to_owned())
+        .increment(events as u64);
+}
+
+/// Events that a target took.
+pub(crate) fn target_delivered(bus: &str, rule: &str, events: usize) {
+    counter!("tidegate_rule_invocations_total", "bus" => bus.to_owned(), "rule" => rule.to_owned())
+        .increment(events as u64);
+}
+
+/// Events that a target refused for good.
+pub(crate) fn target_failed(bus: &str, rule: &str, events: usize) {
+    counter!("tidegate_rule_failed_invocations_total", "bus" => bus.to_owned(), "rule" => rule.to_owned())
+        .increment(events as u64);
+}
+
+/// Messages published to a topic.
+pub(crate) fn published(topic: &str, messages: usize) {
+    counter!("tidegate_topic_published_messages_total", "topic" => topic.to_owned()).increment(messages as u64);
+}
+
+/// A notification's fate: `delivered`, `failed` (given up), `retried` or `filtered`.
+pub(crate) fn notified(topic: &str, outcome: &'static str) {
+    counter!("tidegate_topic_notifications_total", "topic" => topic.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// An asynchronous invocation's fate: `done`, `retried` or `dropped`.
+pub(crate) fn invoked_async(function: &str, outcome: &'static str) {
+    counter!("tidegate_async_invocations_total", "function" => function.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// Documents of a delivery stream: `indexed`, `backed_up`.
+pub(crate) fn documents(stream: &str, outcome: &'static str, documents: usize) {
+    counter!("tidegate_delivery_documents_total", "delivery_stream" => stream.to_owned(), "outcome" => outcome)
+        .increment(documents as u64);
+}
+
+/// Bytes sent to a delivery's destination.
+pub(crate) fn delivery_bytes(stream: &str, bytes: usize) {
+    counter!("tidegate_delivery_bytes_total", "delivery_stream" => stream.to_owned()).increment(bytes as u64);
+}

@@ -1,0 +1,60 @@
+//! One address, one router: everything that can receive an event is found by its ARN.
+//!
+//! Owns the mapping from an ARN's service and resource type to the room that receives for it, and the rooms that are
+//! journal appends: streams, functions (asynchronously), topics.
+//! Promises that an unknown address is a final error naming it, and that a replay adds nothing twice.
+//! Must not know who sends.
+
+mod append;
+mod targets;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base::{Arn, Delivery, ErrorKind, ProducerId, Target, TargetError};
+
+pub(crate) use append::{append_once, target_error};
+pub use targets::{FunctionTarget, StreamTarget, TopicTarget};
+
+/// Finds the target of an ARN.
+#[derive(Clone, Default)]
+pub struct Router {
+    routes: HashMap<(String, &'static str), Arc<dyn Target>>,
+}
+
+impl Router {
+    /// No targets yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a room: it receives for `arn:aws:SERVICE:…:KIND/…` or `…:KIND:…`; an empty kind stands for resources
+    /// without type, such as topics.
+    #[must_use]
+    pub fn with(mut self, service: &str, kind: &'static str, target: Arc<dyn Target>) -> Self {
+        self.routes.insert((service.to_owned(), kind), target);
+        self
+    }
+
+    fn route(&self, to: &Arn) -> Result<&Arc<dyn Target>, TargetError> {
+        let kind = to.resource().split(['/', ':']).next().filter(|kind| kind.len() < to.resource().len());
+        let mut routes = self.routes.iter().filter(|((service, _), _)| service == to.service());
+        let found = routes.find(|((_, k), _)| Some(*k) == kind || (k.is_empty() && kind.is_none()));
+        found.map(|(_, target)| target).ok_or_else(|| TargetError {
+            kind: ErrorKind::Invalid,
+            message: format!("{to} cannot be a target: only streams, functions and topics can receive events yet"),
+        })
+    }
+}
+
+#[async_trait]
+impl Target for Router {
+    async fn deliver(&self, to: &Arn, producer: ProducerId, batch: &[Delivery]) -> Result<(), TargetError> {
+        self.route(to)?.deliver(to, producer, batch).await
+    }
+
+    async fn check(&self, to: &Arn) -> Result<(), TargetError> {
+        self.route(to)?.check(to).await
+    }
+}

@@ -1,0 +1,62 @@
+//! The idempotent append that every journal-backed target is made of.
+
+use base::{Arn, Delivery, ErrorKind, Kinded, PartitionKey, Position, ProducerId, TargetError};
+use bytes::Bytes;
+use log::{Append, Log, LogError, MAX_BATCH_RECORDS, NewRecord, Stream};
+
+use crate::producer::into_stream;
+
+/// Bytes of payload in one append: the log refuses batches over 64 MiB.
+const CHUNK_BYTES: usize = 16 << 20;
+
+/// Appends what `producer` has not appended yet. `record` makes a delivery's partition key and data.
+///
+/// The batch is cut into appends that each name the position of their last source record, so that a replay goes on
+/// where the last durable one ended, wherever its own cuts fall.
+pub(crate) async fn append_once(
+    log: &Log,
+    stream: &Stream,
+    producer: ProducerId,
+    batch: &[Delivery],
+    record: impl Fn(&Delivery) -> (PartitionKey, Bytes),
+) -> Result<(), LogError> {
+    let producer = into_stream(producer, stream.id);
+    let appends = cut(stream, producer, log.producer_position(producer), batch, record);
+    for append in appends {
+        log.append(append).await?;
+    }
+    Ok(())
+}
+
+fn cut(
+    stream: &Stream,
+    producer: ProducerId,
+    done: Option<Position>,
+    batch: &[Delivery],
+    record: impl Fn(&Delivery) -> (PartitionKey, Bytes),
+) -> Vec<Append> {
+    let (mut appends, mut records, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let mut rest = batch.iter().filter(|d| done.is_none_or(|done| d.position > done)).peekable();
+    while let Some(delivery) = rest.next() {
+        let (partition_key, data) = record(delivery);
+        bytes += data.len();
+        let shard = stream.shard_for(&partition_key, None).slot;
+        records.push(NewRecord { shard, partition_key, explicit_hash_key: None, data });
+        // One source record's deliveries share a position and must not be cut apart.
+        let may_cut = rest.peek().is_none_or(|next| next.position > delivery.position);
+        let full = bytes >= CHUNK_BYTES || records.len() >= MAX_BATCH_RECORDS;
+        if may_cut && (full || rest.peek().is_none()) {
+            let producer = Some((producer, delivery.position));
+            appends.push(Append { producer, records: std::mem::take(&mut records) });
+            bytes = 0;
+        }
+    }
+    appends
+}
+
+/// The error of a target that is a stream of the log. A shard that closes under the append (its stream is being
+/// divided) is no final error: the next attempt finds its children.
+pub(crate) fn target_error(to: &Arn, error: &LogError) -> TargetError {
+    let kind = if matches!(error, LogError::ShardClosed(_)) { ErrorKind::Unavailable } else { error.kind() };
+    TargetError { kind, message: format!("{to}: {error}") }
+}

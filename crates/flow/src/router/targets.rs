@@ -1,0 +1,107 @@
+//! Streams, functions and topics as targets.
+
+use async_trait::async_trait;
+use base::{Arn, Delivery, ErrorKind, PartitionKey, ProducerId, Scope, Target, TargetError};
+use log::{Log, StreamKey, StreamKind};
+
+use super::append::{append_once, target_error};
+use crate::invocations::Invocations;
+use crate::producer::stable_uuid;
+use crate::topic::Topics;
+
+fn invalid(to: &Arn, what: &str) -> TargetError {
+    TargetError { kind: ErrorKind::Invalid, message: format!("{to} is not the ARN of {what}") }
+}
+
+fn scope_of(to: &Arn, what: &str) -> Result<Scope, TargetError> {
+    to.scope().ok_or_else(|| invalid(to, what))
+}
+
+/// A key for a record whose sender named none.
+fn fallback_key(producer: ProducerId, delivery: &Delivery) -> PartitionKey {
+    let text = stable_uuid(producer, delivery.position);
+    match text.parse() {
+        Ok(key) => key,
+        // A UUID has 36 characters, which a partition key allows.
+        Err(_) => unreachable!("a UUID is a valid partition key"),
+    }
+}
+
+/// Kinesis data streams: `arn:aws:kinesis:REGION:ACCOUNT:stream/NAME`.
+pub struct StreamTarget {
+    log: Log,
+}
+
+impl StreamTarget {
+    /// Over this log.
+    pub fn new(log: Log) -> Self {
+        Self { log }
+    }
+
+    fn key(to: &Arn) -> Result<StreamKey, TargetError> {
+        let name = to.resource_of("stream").ok_or_else(|| invalid(to, "a stream"))?;
+        Ok(StreamKey { kind: StreamKind::Kinesis, scope: scope_of(to, "a stream")?, name: name.to_owned() })
+    }
+}
+
+#[async_trait]
+impl Target for StreamTarget {
+    async fn deliver(&self, to: &Arn, producer: ProducerId, batch: &[Delivery]) -> Result<(), TargetError> {
+        let stream = self.log.stream(&Self::key(to)?).map_err(|e| target_error(to, &e))?;
+        let appended = append_once(&self.log, &stream, producer, batch, |delivery| {
+            let key = delivery.partition_key.clone().unwrap_or_else(|| fallback_key(producer, delivery));
+            (key, delivery.payload.clone())
+        });
+        appended.await.map_err(|e| target_error(to, &e))
+    }
+
+    async fn check(&self, to: &Arn) -> Result<(), TargetError> {
+        self.log.stream(&Self::key(to)?).map(drop).map_err(|e| target_error(to, &e))
+    }
+}
+
+/// Functions, asynchronously: `arn:aws:lambda:REGION:ACCOUNT:function:NAME`.
+pub struct FunctionTarget {
+    invocations: Invocations,
+}
+
+impl FunctionTarget {
+    /// Over the room of asynchronous invocations.
+    pub fn new(invocations: Invocations) -> Self {
+        Self { invocations }
+    }
+}
+
+#[async_trait]
+impl Target for FunctionTarget {
+    async fn deliver(&self, to: &Arn, producer: ProducerId, batch: &[Delivery]) -> Result<(), TargetError> {
+        self.invocations.enqueue(to, producer, batch).await
+    }
+
+    async fn check(&self, to: &Arn) -> Result<(), TargetError> {
+        self.invocations.check(to).await
+    }
+}
+
+/// Topics: `arn:aws:sns:REGION:ACCOUNT:NAME`. The payload becomes the message.
+pub struct TopicTarget {
+    topics: Topics,
+}
+
+impl TopicTarget {
+    /// Over the room of topics.
+    pub fn new(topics: Topics) -> Self {
+        Self { topics }
+    }
+}
+
+#[async_trait]
+impl Target for TopicTarget {
+    async fn deliver(&self, to: &Arn, producer: ProducerId, batch: &[Delivery]) -> Result<(), TargetError> {
+        self.topics.forward(to, producer, batch).await
+    }
+
+    async fn check(&self, to: &Arn) -> Result<(), TargetError> {
+        self.topics.check(to)
+    }
+}

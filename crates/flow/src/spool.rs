@@ -1,0 +1,280 @@
+//! Records that are handled each on its own: several at once, failing ones later, none in another's way.
+//!
+//! Owns the durable retry queue of the consumers whose order does not matter (a topic's subscription, a function's
+//! asynchronous invocations): a [`Handler`] that makes one attempt per record and parks what did not succeed as a row
+//! `consumer NUL stream / position` → `{"v":1,"due":…,"attempts":…,"first":…}` in the state store. The record itself
+//! stays in the log and is read again when its time comes.
+//!
+//! Promises: a record leaves the queue only when it was done, refused or given up, also across restarts; an attempt
+//! that takes long is parked too, so that it holds up neither the checkpoint nor the records behind it; at most
+//! [`Spool::concurrency`](Settings::concurrency) attempts run at once and at most [`MAX_PARKED`] records wait, beyond
+//! which the log is not read on.
+//!
+//! Must not know what an attempt does.
+
+mod queue;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::{Position, Rng, StateError, StateStore, TaskGroup};
+use futures::future::FutureExt;
+use log::{ReadLimit, Record, ShardRef, StreamId};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::consumer::{Batch, Handler, Loop, Outcome};
+pub(crate) use queue::forget;
+use queue::{Entry, Queue, Row};
+
+/// Records of one consumer that wait for another attempt, at most.
+pub(crate) const MAX_PARKED: usize = 10_000;
+
+/// An attempt that takes longer goes on outside the consumer's window.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The state store is asked again after this long.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// How one attempt ended.
+#[derive(Debug)]
+pub(crate) enum Attempted {
+    /// It succeeded.
+    Done,
+    /// It failed; the attempt counts.
+    Failed(String),
+    /// It could not be made now; it does not count.
+    Later(String),
+    /// It will never succeed.
+    Refused(String),
+}
+
+/// What is attempted.
+#[async_trait]
+pub(crate) trait Attempt: Send + Sync + 'static {
+    /// One attempt for one record.
+    async fn attempt(&self, record: &Record) -> Attempted;
+
+    /// The wait after the `attempts`-th attempt failed; `None` gives the record up.
+    fn delay(&self, attempts: u32, rng: &dyn Rng) -> Option<Duration>;
+
+    /// A record older than this is given up instead of being tried again.
+    fn max_age(&self) -> Duration;
+
+    /// Told of every record that is tried again.
+    fn retried(&self, record: &Record, reason: &str);
+
+    /// Told of every record that is given up.
+    fn gave_up(&self, record: &Record, reason: &str);
+}
+
+/// How a spool works.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    /// The consumer's id.
+    pub id: String,
+    /// The log's only shard.
+    pub slot: ShardRef,
+    /// The log.
+    pub stream: StreamId,
+    /// Attempts at once.
+    pub concurrency: usize,
+}
+
+/// The handler. Cloning gives another handle.
+pub(crate) struct Spool<A> {
+    inner: Arc<Inner<A>>,
+}
+
+impl<A> Clone for Spool<A> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+struct Inner<A> {
+    consumers: Loop,
+    attempt: A,
+    settings: Settings,
+    group: TaskGroup,
+    stopping: CancellationToken,
+    slots: Arc<Semaphore>,
+    queue: Queue,
+}
+
+impl<A: Attempt> Spool<A> {
+    /// Reads back what waits and starts retrying it in `group`.
+    pub fn start(
+        consumers: &Loop,
+        state: &Arc<dyn StateStore>,
+        group: &TaskGroup,
+        settings: Settings,
+        attempt: A,
+    ) -> Result<Self, StateError> {
+        let queue = Queue::load(Arc::clone(state), &settings.id, settings.stream)?;
+        let inner = Inner {
+            consumers: consumers.clone(),
+            attempt,
+            group: group.clone(),
+            stopping: group.stopping(),
+            slots: Arc::new(Semaphore::new(settings.concurrency)),
+            queue,
+            settings,
+        };
+        let this = Self { inner: Arc::new(inner) };
+        group.spawn_infallible(format!("{}/retries", this.inner.settings.id), this.clone().retry_when_due());
+        Ok(this)
+    }
+
+    /// Attempts parked records when their time comes.
+    async fn retry_when_due(self) {
+        let inner = &self.inner;
+        loop {
+            let Some(position) = inner.queue.next_due(&*inner.consumers.env.clock, &inner.stopping).await else {
+                return;
+            };
+            let slot = tokio::select! {
+                slot = Arc::clone(&inner.slots).acquire_owned() => slot,
+                () = inner.stopping.cancelled() => return,
+            };
+            let this = self.clone();
+            inner.group.spawn_infallible(format!("{}/retry", inner.settings.id), async move {
+                this.retry(position).await;
+                drop(slot);
+            });
+        }
+    }
+
+    async fn retry(&self, position: Position) {
+        let inner = &self.inner;
+        let Some(row) = inner.queue.row(position) else { return };
+        let limit = ReadLimit { records: 1, bytes: usize::MAX };
+        let record = match inner.consumers.log.read(inner.settings.slot, position, limit).await {
+            Ok(slice) => slice.records.into_iter().find(|r| r.position == position),
+            Err(error) => {
+                let (consumer, now) = (&inner.settings.id, inner.consumers.env.clock.now());
+                tracing::warn!(consumer, %position, %error, "a record that waits for a retry cannot be read now");
+                return inner.queue.again_at(position, Row { due: now + STORE_RETRY, ..row });
+            }
+        };
+        let Some(record) = record else {
+            tracing::error!(consumer = inner.settings.id, %position, "a record expired before its retry");
+            return self.remove(position).await;
+        };
+        let outcome = tokio::select! {
+            outcome = inner.attempt.attempt(&record) => outcome,
+            // The row is durable: the attempt is made again after the restart.
+            () = inner.stopping.cancelled() => return,
+        };
+        self.settle_parked(&record, row, outcome).await;
+    }
+
+    /// What becomes of a record after an attempt: its next row, or none when nothing is left to do.
+    fn next(&self, record: &Record, row: Row, outcome: Attempted) -> Option<Row> {
+        let inner = &self.inner;
+        let (now, rng) = (inner.consumers.env.clock.now(), &*inner.consumers.env.rng);
+        let (delay, attempts, reason) = match outcome {
+            Attempted::Done => return None,
+            Attempted::Refused(reason) => {
+                inner.attempt.gave_up(record, &reason);
+                return None;
+            }
+            Attempted::Failed(reason) => (inner.attempt.delay(row.attempts + 1, rng), row.attempts + 1, reason),
+            Attempted::Later(reason) => {
+                // As Lambda's queue does: from one second to five minutes.
+                let ceiling = 1_000u64 << row.postponed.min(9);
+                let delay = Duration::from_millis(ceiling.min(300_000) / 2 + rng.below(ceiling.min(300_000) / 2 + 1));
+                (Some(delay), row.attempts, reason)
+            }
+        };
+        let too_old = now.since(record.arrival) > inner.attempt.max_age();
+        match delay.filter(|_| !too_old) {
+            Some(delay) => {
+                inner.attempt.retried(record, &reason);
+                let postponed = if attempts == row.attempts { row.postponed + 1 } else { 0 };
+                Some(Row { due: now + delay, attempts, postponed, ..row })
+            }
+            None => {
+                inner.attempt.gave_up(record, &reason);
+                None
+            }
+        }
+    }
+
+    async fn settle_parked(&self, record: &Record, row: Row, outcome: Attempted) {
+        match self.next(record, row, outcome) {
+            None => self.remove(record.position).await,
+            Some(row) => {
+                // Kept in memory whatever the store says: at worst a restart makes one attempt too many.
+                if let Err(error) = self.inner.queue.put(record.position, row, Entry::Waiting).await {
+                    tracing::warn!(consumer = self.inner.settings.id, %error, "a retry is not noted durably");
+                    self.inner.queue.again_at(record.position, row);
+                }
+            }
+        }
+    }
+
+    async fn remove(&self, position: Position) {
+        while let Err(error) = self.inner.queue.remove(position).await {
+            tracing::warn!(consumer = self.inner.settings.id, %error, "a finished retry cannot be removed yet");
+            tokio::select! {
+                () = self.inner.consumers.env.clock.sleep(STORE_RETRY) => {}
+                () = self.inner.stopping.cancelled() => return,
+            }
+        }
+    }
+
+    async fn first_attempt(&self, record: &Record) -> Result<(), String> {
+        let inner = &self.inner;
+        let now = inner.consumers.env.clock.now();
+        let row = Row::first(now);
+        let slot = Arc::clone(&inner.slots).acquire_owned().await.map_err(|e| e.to_string())?;
+        let mut attempt = {
+            let (this, record) = (self.clone(), record.clone());
+            async move { this.inner.attempt.attempt(&record).await }.boxed()
+        };
+        let quick = tokio::select! {
+            outcome = &mut attempt => Some(outcome),
+            () = inner.consumers.env.clock.sleep(GRACE) => None,
+        };
+        if let Some(outcome) = quick {
+            let Some(row) = self.next(record, row, outcome) else { return Ok(()) };
+            return inner.queue.put(record.position, row, Entry::Waiting).await.map_err(|e| e.to_string());
+        }
+        if let Err(error) = inner.queue.put(record.position, row, Entry::Running).await {
+            // Not parked, so it stays in the window: its outcome is awaited here.
+            tracing::warn!(consumer = inner.settings.id, %error, "a slow attempt cannot be parked");
+            let Some(row) = self.next(record, row, attempt.await) else { return Ok(()) };
+            return inner.queue.put(record.position, row, Entry::Waiting).await.map_err(|e| e.to_string());
+        }
+        let (this, record) = (self.clone(), record.clone());
+        inner.group.spawn_infallible(format!("{}/slow", inner.settings.id), async move {
+            tokio::select! {
+                outcome = attempt => this.settle_parked(&record, row, outcome).await,
+                () = this.inner.stopping.cancelled() => {}
+            }
+            drop(slot);
+        });
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl<A: Attempt> Handler for Spool<A> {
+    async fn handle(&self, batch: &Batch) -> Outcome {
+        if self.inner.queue.len() >= MAX_PARKED {
+            return Outcome::Later(format!("{MAX_PARKED} records wait for another attempt"));
+        }
+        for record in batch.records.iter() {
+            // After a crash the checkpoint can be behind the queue.
+            if self.inner.queue.row(record.position).is_some() {
+                continue;
+            }
+            if let Err(reason) = self.first_attempt(record).await {
+                return Outcome::Later(reason);
+            }
+        }
+        Outcome::Done
+    }
+}

@@ -1,0 +1,169 @@
+//! The rows of records that wait, in the state store and by due time in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base::{Batch, Clock, Position, StateError, StateStore, Table, Timestamp, Write};
+use log::StreamId;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+const TABLE: Table = Table("flow.spool");
+const VERSION: u32 = 1;
+const PAGE: usize = 1_000;
+
+/// Where a record stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Row {
+    /// The format.
+    pub v: u32,
+    /// The next attempt.
+    pub due: Timestamp,
+    /// Attempts that failed.
+    pub attempts: u32,
+    /// Attempts in a row that could not be made.
+    pub postponed: u32,
+}
+
+impl Row {
+    pub fn first(now: Timestamp) -> Self {
+        Self { v: VERSION, due: now, attempts: 0, postponed: 0 }
+    }
+}
+
+/// Whether a row is to be attempted when due, or an attempt is under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    Waiting,
+    Running,
+}
+
+pub(super) struct Queue {
+    state: Arc<dyn StateStore>,
+    prefix: Vec<u8>,
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    rows: BTreeMap<Position, Row>,
+    waiting: BTreeSet<(Timestamp, Position)>,
+}
+
+fn consumer_prefix(consumer: &str) -> Vec<u8> {
+    [consumer.as_bytes(), b"\0"].concat()
+}
+
+/// The writes that remove all rows of a consumer.
+pub(crate) fn forget(state: &dyn StateStore, consumer: &str) -> Result<Vec<Write>, StateError> {
+    let keys = keys(state, &consumer_prefix(consumer))?;
+    Ok(keys.into_iter().map(|(key, _)| Write::Delete(TABLE, key)).collect())
+}
+
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn keys(state: &dyn StateStore, prefix: &[u8]) -> Result<Rows, StateError> {
+    let mut rows: Rows = Vec::new();
+    loop {
+        let page = state.scan(TABLE, prefix, rows.last().map(|(key, _)| key.as_slice()), PAGE)?;
+        let full = page.len() == PAGE;
+        rows.extend(page);
+        if !full {
+            return Ok(rows);
+        }
+    }
+}
+
+impl Queue {
+    pub fn load(state: Arc<dyn StateStore>, consumer: &str, stream: StreamId) -> Result<Self, StateError> {
+        let mut prefix = consumer_prefix(consumer);
+        prefix.extend_from_slice(format!("{:010}/", stream.number()).as_bytes());
+        let mut inner = Inner::default();
+        for (key, value) in keys(&*state, &prefix)? {
+            let corrupt = |what: &str| StateError::Corrupt(format!("a waiting record of {consumer}: {what}"));
+            let digits = std::str::from_utf8(&key[prefix.len()..]).map_err(|_| corrupt("its key is no text"))?;
+            let position = digits.parse().map(Position::new).map_err(|_| corrupt("its key is no position"))?;
+            let row: Row = serde_json::from_slice(&value).map_err(|e| corrupt(&e.to_string()))?;
+            inner.rows.insert(position, row);
+            inner.waiting.insert((row.due, position));
+        }
+        Ok(Self { state, prefix, inner: Mutex::new(inner), changed: Notify::new() })
+    }
+
+    pub fn len(&self) -> usize {
+        self.inner().rows.len()
+    }
+
+    pub fn row(&self, position: Position) -> Option<Row> {
+        self.inner().rows.get(&position).copied()
+    }
+
+    /// Writes a row durably, then holds it in memory.
+    pub async fn put(&self, position: Position, row: Row, entry: Entry) -> Result<(), StateError> {
+        // Three numbers cannot fail to serialise.
+        let value = serde_json::to_vec(&row).unwrap_or_default();
+        self.state.commit(Batch::new().put(TABLE, self.key(position), value)).await?;
+        self.hold(position, row, entry);
+        Ok(())
+    }
+
+    /// Sets the time of the next attempt in memory only.
+    pub fn again_at(&self, position: Position, row: Row) {
+        self.hold(position, row, Entry::Waiting);
+    }
+
+    pub async fn remove(&self, position: Position) -> Result<(), StateError> {
+        self.state.commit(Batch::new().delete(TABLE, self.key(position))).await?;
+        self.inner().rows.remove(&position);
+        Ok(())
+    }
+
+    fn hold(&self, position: Position, row: Row, entry: Entry) {
+        {
+            let mut inner = self.inner();
+            inner.rows.insert(position, row);
+            if entry == Entry::Waiting {
+                inner.waiting.insert((row.due, position));
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    /// Waits for the next record whose time has come and takes it out of the waiting ones; `None` when stopping.
+    pub async fn next_due(&self, clock: &dyn Clock, stopping: &CancellationToken) -> Option<Position> {
+        loop {
+            let next = self.inner().waiting.first().copied();
+            let now = clock.now();
+            match next {
+                Some((due, position)) if due <= now => {
+                    self.inner().waiting.remove(&(due, position));
+                    return Some(position);
+                }
+                _ => {}
+            }
+            let due = async {
+                match next {
+                    Some((due, _)) => clock.sleep(due.since(now)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.changed.notified() => {}
+                () = stopping.cancelled() => return None,
+            }
+        }
+    }
+
+    fn key(&self, position: Position) -> Vec<u8> {
+        let mut key = self.prefix.clone();
+        key.extend_from_slice(format!("{:020}", position.get()).as_bytes());
+        key
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
