@@ -24,6 +24,8 @@ pub enum OnError {
 #[derive(Clone)]
 pub struct TaskGroup {
     tracker: TaskTracker,
+    /// The groups that this one is a child of: they wait for its tasks too.
+    above: Vec<TaskTracker>,
     stop: CancellationToken,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
@@ -32,12 +34,14 @@ pub struct TaskGroup {
 impl TaskGroup {
     /// An empty group.
     pub fn new(clock: Arc<dyn Clock>, rng: Arc<dyn Rng>) -> Self {
-        Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), clock, rng }
+        Self { tracker: TaskTracker::new(), above: Vec::new(), stop: CancellationToken::new(), clock, rng }
     }
 
-    /// A group that is stopped with this one but can be stopped on its own, for a resource that can be deleted.
+    /// A group that is stopped with this one, which waits for its tasks too, but can be stopped on its own: for a
+    /// resource that can be deleted.
     pub fn child(&self) -> Self {
-        Self { tracker: TaskTracker::new(), stop: self.stop.child_token(), ..self.clone() }
+        let above = self.above.iter().chain([&self.tracker]).cloned().collect();
+        Self { tracker: TaskTracker::new(), above, stop: self.stop.child_token(), ..self.clone() }
     }
 
     /// Cancelled when the group stops: tasks select on it, finish what they hold and return.
@@ -53,7 +57,9 @@ impl TaskGroup {
         E: std::fmt::Display + Send,
     {
         let (name, group) = (name.into(), self.clone());
+        let seen_above: Vec<_> = self.above.iter().map(TaskTracker::token).collect();
         self.tracker.spawn(async move {
+            let _seen_above = seen_above;
             let mut failures = 0;
             loop {
                 let started = group.clock.instant();
@@ -153,6 +159,21 @@ mod tests {
         group.spawn("needed", OnError::StopAll, || std::future::ready(Err::<(), _>("broken")));
         stopping.cancelled().await;
         assert!(group.stop(Duration::from_secs(1)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stopping_waits_for_the_tasks_of_children() {
+        let group = group();
+        let grandchild = group.child().child();
+        let (stopping, done) = (grandchild.stopping(), Arc::new(AtomicU32::new(0)));
+        let (clock, counted) = (Arc::clone(&group.clock), Arc::clone(&done));
+        grandchild.spawn_infallible("slow to stop", async move {
+            stopping.cancelled().await;
+            clock.sleep(Duration::from_secs(5)).await;
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        assert!(group.stop(Duration::from_secs(10)).await);
+        assert_eq!(done.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test(start_paused = true)]
