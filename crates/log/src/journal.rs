@@ -1,87 +1,204 @@
 //! The handle through which every other room uses the log.
+//!
+//! Owns nothing but the way in: it checks, encodes on the caller's task, queues, and waits for the answer.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use base::{Env, Position, ProducerId, Scope, Timestamp};
+use tokio::sync::oneshot;
 
+use crate::core::Core;
+use crate::files::Files;
+use crate::format::EncodedBatch;
+use crate::queue::{AppendJob, ChangeRequest};
+use crate::read::{self, Request};
+use crate::recover::{Recovered, recover};
 use crate::{
     Append, LogConfig, LogError, Placed, ReadLimit, ShardRef, Slice, Stream, StreamKey, StreamKind, StreamSpec, Tail,
+    metrics, retention, upkeep, writer,
 };
 
-/// The journal of all streams. Cloning gives another handle to the same one.
+/// The journal of all streams. Cloning gives another handle to the same one. It must be opened within a tokio runtime,
+/// on whose blocking threads it writes and reads.
 #[derive(Clone)]
-pub struct Log {}
+pub struct Log {
+    core: Arc<Core>,
+}
 
 impl Log {
-    /// Opens or creates the journal in `dir` and recovers what a crash left.
-    pub async fn open(_env: &Env, _dir: &Path, _config: LogConfig) -> Result<Self, LogError> {
-        Err(LogError::Closed)
+    /// Opens or creates the journal in `dir` and recovers what a crash left. Nobody else may have it open.
+    pub async fn open(env: &Env, dir: &Path, config: LogConfig) -> Result<Self, LogError> {
+        let (files, opening) = (Files::new(Arc::clone(&env.fs), dir), env.clone());
+        let opened = tokio::task::spawn_blocking(move || recover(&opening, &files).map(|r| (r, files))).await;
+        let (Recovered { view, writer }, files) = opened.map_err(|_| LogError::Closed)??;
+        let core = Arc::new(Core::new(env, config, files, view, writer));
+        upkeep::start(&core);
+        Ok(Self { core })
     }
 
     /// Creates a stream durably.
-    pub async fn create_stream(&self, _key: &StreamKey, _spec: StreamSpec) -> Result<Arc<Stream>, LogError> {
-        Err(LogError::Closed)
+    pub async fn create_stream(&self, key: &StreamKey, spec: StreamSpec) -> Result<Arc<Stream>, LogError> {
+        self.change(ChangeRequest::Create(key.clone(), spec)).await?;
+        self.stream(key)
     }
 
-    /// The stream of this name, created when there is none.
-    pub async fn ensure_stream(&self, _key: &StreamKey, _spec: StreamSpec) -> Result<Arc<Stream>, LogError> {
-        Err(LogError::Closed)
+    /// The stream of this name, created when there is none. An existing one keeps its shards and retention.
+    pub async fn ensure_stream(&self, key: &StreamKey, spec: StreamSpec) -> Result<Arc<Stream>, LogError> {
+        match self.stream(key) {
+            Err(LogError::StreamNotFound(_)) => {}
+            found => return found,
+        }
+        match self.create_stream(key, spec).await {
+            Err(LogError::StreamExists(_)) => self.stream(key),
+            created => created,
+        }
     }
 
     /// Deletes a stream with all its records.
-    pub async fn delete_stream(&self, _key: &StreamKey) -> Result<(), LogError> {
-        Err(LogError::Closed)
+    pub async fn delete_stream(&self, key: &StreamKey) -> Result<(), LogError> {
+        self.change(ChangeRequest::Delete(key.clone())).await
     }
 
     /// The stream of this name.
-    pub fn stream(&self, _key: &StreamKey) -> Result<Arc<Stream>, LogError> {
-        Err(LogError::Closed)
+    pub fn stream(&self, key: &StreamKey) -> Result<Arc<Stream>, LogError> {
+        self.core.view().catalogue.stream(key).cloned()
     }
 
     /// The streams of a kind in a scope, by name.
-    pub fn streams(&self, _kind: StreamKind, _scope: &Scope) -> Vec<Arc<Stream>> {
-        Vec::new()
+    pub fn streams(&self, kind: StreamKind, scope: &Scope) -> Vec<Arc<Stream>> {
+        self.core.view().catalogue.of_kind(kind, scope).cloned().collect()
     }
 
     /// Appends one atomic batch; `Ok` after its group's fsync, with a place per record in request order. Empty when
-    /// the producer's last position is not smaller than the batch's: it is there already, durably.
-    pub async fn append(&self, _append: Append) -> Result<Vec<Placed>, LogError> {
-        Err(LogError::Closed)
+    /// the producer's last position is not smaller than the batch's (it is there already, durably), or when there are
+    /// no records.
+    pub async fn append(&self, append: Append) -> Result<Vec<Placed>, LogError> {
+        if append.records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let started = self.core.env.clock.instant();
+        let mut batch = EncodedBatch::data(&append)?;
+        let order = std::mem::take(&mut batch.order);
+        let (reply, answer) = oneshot::channel();
+        let start = self.core.queue.append(AppendJob { batch, reply })?;
+        self.drain(start);
+        let Some((first, arrival)) = answer.await.map_err(|_| LogError::Closed)?? else { return Ok(Vec::new()) };
+        metrics::put_latency(self.core.env.clock.instant().saturating_sub(started));
+        self.count(&append);
+        let mut placed = vec![Placed { position: first, arrival }; order.len()];
+        for (n, place) in order.into_iter().enumerate() {
+            placed[place as usize].position = Position::new(first.get() + n as u64);
+        }
+        Ok(placed)
     }
 
     /// The last durable source position of an internal producer.
-    pub fn producer_position(&self, _producer: ProducerId) -> Option<Position> {
-        None
+    pub fn producer_position(&self, producer: ProducerId) -> Option<Position> {
+        self.core.view().producers.get(&producer).copied()
     }
 
     /// Durable, unexpired records of a shard from `from` on.
-    pub async fn read(&self, _shard: ShardRef, _from: Position, _limit: ReadLimit) -> Result<Slice, LogError> {
-        Err(LogError::Closed)
+    pub async fn read(&self, shard: ShardRef, from: Position, limit: ReadLimit) -> Result<Slice, LogError> {
+        let request = Request { shard, from, limit };
+        if let Some(slice) = read::read_recent(&self.core, request)? {
+            return Ok(slice);
+        }
+        let core = Arc::clone(&self.core);
+        self.blocking(move || read::read_blocking(&core, request)).await
     }
 
     /// Returns once a durable record at or after `from` exists, or the shard is closed or deleted.
-    pub async fn wait(&self, _shard: ShardRef, _from: Position) -> Result<(), LogError> {
-        Err(LogError::Closed)
+    pub async fn wait(&self, shard: ShardRef, from: Position) -> Result<(), LogError> {
+        loop {
+            let changed = {
+                let view = self.core.view();
+                let state = view.shard(shard)?;
+                if state.closed || (state.last_arrival.is_some() && state.next > from) {
+                    return Ok(());
+                }
+                Arc::clone(&state.changed)
+            };
+            let mut notified = std::pin::pin!(changed.notified());
+            notified.as_mut().enable();
+            // Whatever happened before `enable` is seen here, whatever happens after it wakes.
+            match self.core.view().shard(shard) {
+                Ok(state) if !(state.closed || (state.last_arrival.is_some() && state.next > from)) => {}
+                _ => return Ok(()),
+            }
+            notified.await;
+            if self.core.view().shard(shard).is_err() {
+                return Ok(());
+            }
+        }
     }
 
     /// The ends of a shard.
-    pub fn tail(&self, _shard: ShardRef) -> Result<Tail, LogError> {
-        Err(LogError::Closed)
+    pub fn tail(&self, shard: ShardRef) -> Result<Tail, LogError> {
+        let view = self.core.view();
+        let state = view.shard(shard)?;
+        let oldest = view.sealed.first().map_or(view.active.first, |s| s.first);
+        Ok(Tail { next: state.next, last_arrival: state.last_arrival, trim: oldest.max(state.opened_at.next()) })
     }
 
-    /// The position of the first record that arrived at `time` or later; the tail when there is none.
-    pub async fn position_at(&self, _shard: ShardRef, _time: Timestamp) -> Result<Position, LogError> {
-        Err(LogError::Closed)
+    /// The position of the first record that arrived at `time` or later; the shard's end when there is none.
+    pub async fn position_at(&self, shard: ShardRef, time: Timestamp) -> Result<Position, LogError> {
+        let core = Arc::clone(&self.core);
+        self.blocking(move || read::position_at(&core, shard, time)).await
     }
 
-    /// Deletes segments whose records are all past their retention or of deleted streams. Idempotent.
+    /// Deletes segments whose records are all past their retention or of deleted streams. Idempotent; to be run on a
+    /// period.
     pub async fn enforce_retention(&self) -> Result<(), LogError> {
-        Err(LogError::Closed)
+        let core = Arc::clone(&self.core);
+        self.blocking(move || retention::enforce(&core)).await
     }
 
     /// Refuses further appends, finishes those accepted and leaves a mark of the clean stop.
     pub async fn close(&self) -> Result<(), LogError> {
-        Err(LogError::Closed)
+        let (reply, answer) = oneshot::channel();
+        self.drain(self.core.queue.close(reply)?);
+        let result = answer.await.map_err(|_| LogError::Closed)?;
+        self.core.tasks.stop(CLOSE_DEADLINE).await;
+        result
+    }
+
+    async fn change(&self, request: ChangeRequest) -> Result<(), LogError> {
+        let (reply, answer) = oneshot::channel();
+        let start = self.core.queue.change(request, reply)?;
+        self.drain(start);
+        answer.await.map_err(|_| LogError::Closed)?
+    }
+
+    fn drain(&self, start: bool) {
+        if start {
+            let core = Arc::clone(&self.core);
+            self.core.runtime.spawn_blocking(move || writer::drain(&core));
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        self.core.runtime.spawn_blocking(work).await.map_err(|_| LogError::Closed)?
+    }
+
+    fn count(&self, append: &Append) {
+        let view = self.core.view();
+        // A batch is nearly always of one stream: its neighbours' counts are added up before they are told.
+        let mut rest = &append.records[..];
+        while let Some(first) = rest.first() {
+            let Ok(stream) = view.shard(first.shard).map(|s| &s.stream) else { return };
+            let same = |r: &&crate::NewRecord| view.shard(r.shard).is_ok_and(|s| Arc::ptr_eq(&s.stream, stream));
+            let count = rest.iter().take_while(same).count();
+            let bytes: usize = rest[..count].iter().map(|r| r.data.len() + r.partition_key.as_str().len()).sum();
+            stream.counters.records_in.increment(count as u64);
+            stream.counters.bytes_in.increment(bytes as u64);
+            rest = &rest[count..];
+        }
     }
 }
+
+/// How long the upkeep may take to end.
+const CLOSE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(5);

@@ -4,11 +4,26 @@
 //! in the order of their positions, that nothing is read before it is durable, and that damage is found and named.
 //! Must not know any service, protocol or consumer.
 
+mod catalogue;
 mod config;
+mod core;
 mod error;
+mod files;
+mod format;
+mod index;
+mod index_cache;
 mod journal;
+mod metrics;
+mod queue;
+mod read;
 mod record;
+mod recover;
+mod retention;
+mod snapshot;
 mod stream;
+mod upkeep;
+mod view;
+mod writer;
 
 pub use config::LogConfig;
 pub use error::LogError;

@@ -1,0 +1,88 @@
+//! What all handles of one open journal share.
+//!
+//! Owns the parts and the rule by which they are locked: writer before view, and neither while waiting. Must not
+//! decide anything itself.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use base::{Env, Position, TaskGroup};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use crate::files::{Files, Kind, name};
+use crate::index_cache::IndexCache;
+use crate::queue::Queue;
+use crate::retention::SteadyClock;
+use crate::view::View;
+use crate::writer::Writer;
+use crate::{LogConfig, LogError, metrics};
+
+/// See the module.
+pub(crate) struct Core {
+    pub env: Env,
+    pub config: LogConfig,
+    pub files: Files,
+    pub queue: Queue,
+    view: RwLock<View>,
+    writer: Mutex<Writer>,
+    pub indexes: IndexCache,
+    pub steady: Mutex<SteadyClock>,
+    /// Wakes the upkeep.
+    pub upkeep: Arc<Notify>,
+    pub tasks: TaskGroup,
+    pub runtime: Handle,
+    reported: Mutex<HashSet<(Position, u64)>>,
+}
+
+impl Core {
+    pub fn new(env: &Env, config: LogConfig, files: Files, view: View, writer: Writer) -> Self {
+        Self {
+            env: env.clone(),
+            queue: Queue::new(config.queue_bytes),
+            indexes: IndexCache::new(config.index_cache_bytes),
+            config,
+            files,
+            view: RwLock::new(view),
+            writer: Mutex::new(writer),
+            steady: Mutex::new(SteadyClock::new(env.clock.now(), env.clock.instant())),
+            upkeep: Arc::new(Notify::new()),
+            tasks: TaskGroup::new(Arc::clone(&env.clock), Arc::clone(&env.rng)),
+            runtime: Handle::current(),
+            reported: Mutex::default(),
+        }
+    }
+
+    /// The state for reading. A panic elsewhere does not make what was published wrong.
+    pub fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state for publishing.
+    pub fn publish(&self) -> RwLockWriteGuard<'_, View> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one writer.
+    pub fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An error for bytes that do not match; counted and logged once a place.
+    pub fn corrupt(&self, place: (Position, u64), what: &'static str, first: Position, last: Position) -> LogError {
+        let (segment, offset) = place;
+        let file = name(segment, Kind::Segment);
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.insert(place) {
+            metrics::corruption();
+            tracing::error!(file, offset, %first, %last, what, "the journal is corrupt here; other shards keep serving");
+        }
+        LogError::Corrupt { file, offset, what, first, last }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.tasks.stopping().cancel();
+    }
+}

@@ -1,0 +1,159 @@
+//! What waits for the writer, bounded by bytes.
+//!
+//! Owns the order in which appends and changes are taken, and whether any are taken at all. Promises that what is
+//! refused was not queued, and that exactly one drain runs at a time. Must not know what a job does.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use base::{Position, Timestamp};
+use tokio::sync::oneshot;
+
+use crate::format::EncodedBatch;
+use crate::{LogError, StreamKey, StreamSpec, metrics};
+
+/// Where a batch went; none when it was there already.
+pub(crate) type Appended = Option<(Position, Timestamp)>;
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, LogError>>;
+
+/// A batch that waits.
+pub(crate) struct AppendJob {
+    pub batch: EncodedBatch,
+    pub reply: Reply<Appended>,
+}
+
+/// A change of the catalogue that waits.
+pub(crate) enum ChangeRequest {
+    Create(StreamKey, StreamSpec),
+    Delete(StreamKey),
+}
+
+/// One turn of the writer.
+pub(crate) enum Turn {
+    /// One group.
+    Appends(Vec<AppendJob>),
+    /// One change, which is its own group.
+    Change(ChangeRequest, Reply<()>),
+    /// The last turn.
+    Close(Reply<()>),
+}
+
+enum Job {
+    Append(AppendJob),
+    Change(ChangeRequest, Reply<()>),
+    Close(Reply<()>),
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    bytes: usize,
+    draining: bool,
+    refusing: Option<LogError>,
+}
+
+/// See the module.
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    limit: usize,
+}
+
+impl Queue {
+    pub fn new(limit: usize) -> Self {
+        Self { state: Mutex::default(), limit }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a batch. `true`: the caller must start a drain.
+    pub fn append(&self, job: AppendJob) -> Result<bool, LogError> {
+        let bytes = job.batch.len();
+        let mut state = self.lock();
+        if state.refusing.is_none() && state.bytes > 0 && state.bytes + bytes > self.limit {
+            metrics::overloaded();
+            return Err(LogError::Overloaded { limit: self.limit });
+        }
+        state.push(Job::Append(job), bytes)
+    }
+
+    /// Queues a change. `true`: the caller must start a drain.
+    pub fn change(&self, request: ChangeRequest, reply: Reply<()>) -> Result<bool, LogError> {
+        self.lock().push(Job::Change(request, reply), 0)
+    }
+
+    /// Queues the last turn; whatever comes later is refused. `true`: the caller must start a drain.
+    pub fn close(&self, reply: Reply<()>) -> Result<bool, LogError> {
+        let mut state = self.lock();
+        let start = state.push(Job::Close(reply), 0)?;
+        state.refusing = Some(LogError::Closed);
+        Ok(start)
+    }
+
+    /// What the writer does next: a group of at most `group_bytes`, but at least one batch. None ends the drain.
+    pub fn take(&self, group_bytes: usize) -> Option<Turn> {
+        let mut state = self.lock();
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        while let Some(job) = state.jobs.pop_front() {
+            match job {
+                Job::Append(job) if group.is_empty() || bytes + job.batch.len() <= group_bytes => {
+                    bytes += job.batch.len();
+                    group.push(job);
+                }
+                Job::Change(request, reply) if group.is_empty() => return Some(Turn::Change(request, reply)),
+                Job::Close(reply) if group.is_empty() => return Some(Turn::Close(reply)),
+                job => {
+                    state.jobs.push_front(job);
+                    break;
+                }
+            }
+        }
+        state.bytes -= bytes;
+        state.draining = !group.is_empty();
+        (!group.is_empty()).then_some(Turn::Appends(group))
+    }
+
+    /// Refuses everything from now on, and whatever waits.
+    pub fn poison(&self, error: &LogError) {
+        let jobs = {
+            let mut state = self.lock();
+            state.bytes = 0;
+            if !matches!(state.refusing, Some(LogError::Closed)) {
+                state.refusing = Some(error.clone());
+            }
+            std::mem::take(&mut state.jobs)
+        };
+        for job in jobs {
+            match job {
+                Job::Append(job) => answer(job.reply, Err(error.clone())),
+                Job::Change(_, reply) | Job::Close(reply) => answer(reply, Err(error.clone())),
+            }
+        }
+    }
+
+    /// Takes jobs again, unless closed.
+    pub fn heal(&self) {
+        let mut state = self.lock();
+        if !matches!(state.refusing, Some(LogError::Closed)) {
+            state.refusing = None;
+        }
+    }
+}
+
+impl State {
+    fn push(&mut self, job: Job, bytes: usize) -> Result<bool, LogError> {
+        if let Some(error) = &self.refusing {
+            return Err(error.clone());
+        }
+        self.jobs.push_back(job);
+        self.bytes += bytes;
+        Ok(!std::mem::replace(&mut self.draining, true))
+    }
+}
+
+/// Answers a caller. One that has gone away no longer wants to know, and its batch is durable or not all the same.
+pub(crate) fn answer<T>(reply: Reply<T>, result: Result<T, LogError>) {
+    drop(reply.send(result));
+}

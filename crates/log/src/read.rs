@@ -1,0 +1,339 @@
+//! Reading one shard.
+//!
+//! Owns the way from a position to records: the active segment's index or a sealed one's, then the bytes, from memory
+//! when they are recent, else from the disk on a blocking thread. Promises order, durability, that each record's
+//! checksum is verified, and that damage of other shards is not in the way. Must not know who reads.
+
+use std::sync::{Arc, PoisonError};
+
+use base::{File, HashKey, PartitionKey, Position, Timestamp};
+use bytes::Bytes;
+
+use crate::core::Core;
+use crate::files::Kind;
+use crate::format::decode_record;
+use crate::index::{Run, SegmentIndex, runs_from};
+use crate::recover::rebuild_index;
+use crate::view::{Sealed, ShardState, View};
+use crate::{LogError, ReadLimit, Record, ShardRef, Slice, metrics};
+
+/// Bytes of a record that are neither key nor data.
+const OVERHEAD: usize = 15;
+/// Runs nearer to each other than this are read in one go.
+const GAP: u64 = 16 << 10;
+/// Runs are read in one go up to this.
+const SPAN: u64 = 4 << 20;
+
+/// One read of one shard.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request {
+    pub shard: ShardRef,
+    pub from: Position,
+    pub limit: ReadLimit,
+}
+
+enum Source {
+    Sealed(Arc<Sealed>),
+    Active { segment: Position, file: Arc<dyn File> },
+}
+
+/// Where to look.
+enum Plan {
+    Done(Slice),
+    Sealed(Arc<Sealed>),
+    /// Runs of the active segment, with their bytes if they are at hand.
+    Active {
+        segment: Position,
+        file: Arc<dyn File>,
+        runs: Vec<(Run, Option<Bytes>)>,
+    },
+}
+
+/// Reads without touching the disk; none when it must be touched.
+pub(crate) fn read_recent(core: &Core, mut request: Request) -> Result<Option<Slice>, LogError> {
+    match plan(&core.view(), &mut request, core.env.clock.now())? {
+        Plan::Done(slice) => Ok(Some(slice)),
+        Plan::Active { segment, runs, .. } if runs.iter().all(|(_, bytes)| bytes.is_some()) => {
+            let runs = runs.into_iter().filter_map(|(run, bytes)| Some((run, bytes?)));
+            let mut taking = Taking::new(request);
+            for (run, bytes) in runs {
+                taking.run(core, segment, run, &bytes)?;
+            }
+            Ok(Some(taking.finish(core)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Reads from wherever it lies. Blocks.
+pub(crate) fn read_blocking(core: &Core, mut request: Request) -> Result<Slice, LogError> {
+    loop {
+        let now = core.env.clock.now();
+        let plan = plan(&core.view(), &mut request, now)?;
+        let (source, runs) = match plan {
+            Plan::Done(slice) => return Ok(slice),
+            Plan::Active { segment, file, runs } => {
+                (Source::Active { segment, file }, runs.into_iter().map(|(run, _)| run).collect())
+            }
+            Plan::Sealed(sealed) => match sealed_runs(core, &sealed, &mut request, now)? {
+                None => continue,
+                Some(runs) => (Source::Sealed(sealed), runs),
+            },
+        };
+        return fetch(core, request, source, &runs);
+    }
+}
+
+/// The position of the first record that arrived at `time` or later. Blocks.
+pub(crate) fn position_at(core: &Core, shard: ShardRef, time: Timestamp) -> Result<Position, LogError> {
+    let mut from = Position::ZERO;
+    loop {
+        let sealed = {
+            let view = core.view();
+            let state = view.shard(shard)?;
+            from = from.max(state.opened_at);
+            match view.sealed_after(from).filter(|_| from < state.sealed_next) {
+                Some(sealed) => Arc::clone(sealed),
+                None => {
+                    let found = state.runs.iter().find(|r| r.arrival >= time && r.end() > from);
+                    return Ok(found.map_or(state.next, |r| r.first));
+                }
+            }
+        };
+        let index = index_of(core, &sealed)?;
+        if index.arrivals.is_some_and(|(_, newest)| newest >= time)
+            && let Some(run) = index.runs(shard).iter().find(|r| r.arrival >= time)
+        {
+            return Ok(run.first);
+        }
+        from = sealed.end;
+    }
+}
+
+fn plan(view: &View, request: &mut Request, now: Timestamp) -> Result<Plan, LogError> {
+    let state = view.shard(request.shard)?;
+    request.from = request.from.max(state.opened_at);
+    if request.from < state.sealed_next
+        && let Some(sealed) = view.sealed_after(request.from)
+    {
+        return Ok(Plan::Sealed(Arc::clone(sealed)));
+    }
+    let (runs, _) = select(&state.runs, *request, state, now);
+    if runs.is_empty() {
+        let next = request.from.max(state.next);
+        return Ok(Plan::Done(Slice { records: Vec::new(), next, at_end: state.closed && next >= state.next }));
+    }
+    let segment = view.active.first;
+    let runs = runs.into_iter().map(|run| (run, view.recall(segment, &run))).collect();
+    Ok(Plan::Active { segment, file: Arc::clone(&view.active.file), runs })
+}
+
+/// The runs that a request needs; and the position after those that are past their retention.
+fn select(runs: &[Run], request: Request, state: &ShardState, now: Timestamp) -> (Vec<Run>, Position) {
+    let (mut taken, mut passed) = (Vec::new(), Position::ZERO);
+    let (mut records, mut bytes) = (0, 0);
+    for run in runs_from(runs, request.from) {
+        if state.expired(run.arrival, now) {
+            passed = run.end();
+            continue;
+        }
+        if records >= request.limit.records.max(1) || (records > 0 && bytes >= request.limit.bytes) {
+            break;
+        }
+        let count = run.end().get() - run.first.max(request.from).get();
+        records += count as usize;
+        bytes += (run.bytes as usize).saturating_sub(OVERHEAD * run.records as usize);
+        taken.push(*run);
+    }
+    (taken, passed)
+}
+
+/// The runs of a sealed segment that a request needs. None, with the request moved on, when there are none.
+fn sealed_runs(
+    core: &Core,
+    sealed: &Sealed,
+    request: &mut Request,
+    now: Timestamp,
+) -> Result<Option<Vec<Run>>, LogError> {
+    let index = match index_of(core, sealed) {
+        Err(LogError::Io { .. }) if core.view().sealed_after(request.from).is_none_or(|s| s.first != sealed.first) => {
+            // Retention deleted it meanwhile.
+            return Ok(None);
+        }
+        index => index?,
+    };
+    let view = core.view();
+    let state = view.shard(request.shard)?;
+    if index.arrivals.is_some_and(|(_, newest)| state.expired(newest, now)) {
+        request.from = sealed.end;
+        return Ok(None);
+    }
+    let (mut runs, passed) = select(index.runs(request.shard), *request, state, now);
+    let from = request.from.max(passed);
+    if let Some(damage) = index.damage(request.shard, from) {
+        if runs.first().is_none_or(|run| damage.first < run.first.max(from)) {
+            let first = damage.first.max(from);
+            let what = "a batch's header or checksum does not match";
+            return Err(core.corrupt((sealed.first, damage.offset), what, first, damage.last));
+        }
+        runs.retain(|run| run.first < damage.first);
+    }
+    if runs.is_empty() {
+        request.from = sealed.end;
+        return Ok(None);
+    }
+    Ok(Some(runs))
+}
+
+/// A sealed segment's index: from memory, from its file, or from the segment.
+pub(crate) fn index_of(core: &Core, sealed: &Sealed) -> Result<Arc<SegmentIndex>, LogError> {
+    if let Some(index) = &*sealed.unsaved.lock().unwrap_or_else(PoisonError::into_inner) {
+        return Ok(Arc::clone(index));
+    }
+    if let Some(index) = core.indexes.get(sealed.first) {
+        return Ok(index);
+    }
+    let stored = match core.files.read(sealed.first, Kind::Index)? {
+        None => Err("it is missing"),
+        Some(bytes) => SegmentIndex::decode(&bytes)
+            .and_then(|i| if (i.first, i.end) == (sealed.first, sealed.end) { Ok(i) } else { Err("it is another's") }),
+    };
+    let index = match stored {
+        Ok(index) => Arc::new(index),
+        Err(what) => {
+            metrics::index_rebuilt();
+            tracing::warn!(segment = %sealed.first, what, "a segment's index is built again from the segment");
+            let limit = core.view().catalogue.shard_limit();
+            let index = Arc::new(rebuild_index(&core.files, sealed.first, sealed.end, limit)?);
+            *sealed.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&index));
+            core.upkeep.notify_one();
+            index
+        }
+    };
+    core.indexes.insert(&index);
+    Ok(index)
+}
+
+/// Reads runs from a file, neighbours in one go.
+fn fetch(core: &Core, request: Request, source: Source, runs: &[Run]) -> Result<Slice, LogError> {
+    let (segment, file) = match source {
+        Source::Active { segment, file } => (segment, file),
+        Source::Sealed(sealed) => {
+            let doing = || format!("opening segment {}", sealed.first);
+            (sealed.first, core.files.open_segment(sealed.first).map_err(LogError::io(doing()))?)
+        }
+    };
+    let mut taking = Taking::new(request);
+    let mut rest = runs;
+    while let Some(first) = rest.first() {
+        let start = u64::from(first.offset);
+        let mut end = start;
+        let near = rest.iter().take_while(|run| {
+            let (at, until) = (u64::from(run.offset), u64::from(run.offset) + u64::from(run.bytes));
+            let near = at <= end + GAP && (until - start <= SPAN || end == start);
+            end = if near { until } else { end };
+            near
+        });
+        let count = near.count();
+        let mut buf = vec![0; (end - start) as usize];
+        file.read_exact_at(&mut buf, start).map_err(LogError::io(format!("reading segment {segment}")))?;
+        let buf = Bytes::from(buf);
+        for run in &rest[..count] {
+            let at = (u64::from(run.offset) - start) as usize;
+            taking.run(core, segment, *run, &buf.slice(at..at + run.bytes as usize))?;
+        }
+        rest = &rest[count..];
+    }
+    Ok(taking.finish(core))
+}
+
+/// Records being taken, up to the limit.
+struct Taking {
+    request: Request,
+    records: Vec<Record>,
+    bytes: usize,
+    next: Position,
+    full: bool,
+}
+
+impl Taking {
+    fn new(request: Request) -> Self {
+        Self { request, records: Vec::new(), bytes: 0, next: request.from, full: false }
+    }
+
+    /// Takes the records of a run from `from` on. Damage is an error only when nothing was taken before it: else it
+    /// is met by the next read.
+    fn run(&mut self, core: &Core, segment: Position, run: Run, bytes: &Bytes) -> Result<(), LogError> {
+        let mut at = 0;
+        for n in 0..u64::from(run.records) {
+            if self.full {
+                return Ok(());
+            }
+            let position = Position::new(run.first.get() + n);
+            if position < self.request.from {
+                at = skip(bytes, at);
+                continue;
+            }
+            match take(self.request.shard, position, run.arrival, bytes, at) {
+                Ok((record, end)) => {
+                    at = end;
+                    self.push(record);
+                }
+                Err(_) if !self.records.is_empty() => self.full = true,
+                Err(what) => {
+                    let place = (segment, u64::from(run.offset) + at as u64);
+                    return Err(core.corrupt(place, what, position, position));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, record: Record) {
+        let bytes = record.data.len() + record.partition_key.as_str().len();
+        if !self.records.is_empty() && self.bytes + bytes > self.request.limit.bytes {
+            self.full = true;
+            return;
+        }
+        self.bytes += bytes;
+        self.next = record.position.next();
+        self.records.push(record);
+        self.full = self.records.len() >= self.request.limit.records;
+    }
+
+    fn finish(self, core: &Core) -> Slice {
+        let view = core.view();
+        let at_end = view.shard(self.request.shard).is_ok_and(|state| {
+            state.stream.counters.records_out.increment(self.records.len() as u64);
+            state.stream.counters.bytes_out.increment(self.bytes as u64);
+            state.closed && self.next >= state.next
+        });
+        Slice { records: self.records, next: self.next, at_end }
+    }
+}
+
+/// Passes over a record that is not wanted, by the length that it claims.
+fn skip(bytes: &[u8], at: usize) -> usize {
+    let Some(h) = bytes.get(at..at + OVERHEAD) else { return bytes.len() };
+    let hash_key = if h[14] & 1 == 0 { 0 } else { 16 };
+    let data = crate::format::le!(u32, h, 8) as usize;
+    (at + OVERHEAD + hash_key + usize::from(crate::format::le!(u16, h, 12)) + data).min(bytes.len())
+}
+
+fn take(
+    shard: ShardRef,
+    position: Position,
+    arrival: Timestamp,
+    bytes: &Bytes,
+    at: usize,
+) -> Result<(Record, usize), &'static str> {
+    let view = decode_record(bytes, at)?;
+    if view.shard != shard {
+        return Err("a record of another shard lies here");
+    }
+    let key = std::str::from_utf8(&bytes[view.key..view.data]).map_err(|_| "a partition key is not UTF-8")?;
+    let partition_key: PartitionKey = key.parse().map_err(|_| "a partition key is not valid")?;
+    let explicit_hash_key = view.hash_key.map(HashKey);
+    let data = bytes.slice(view.data..view.end);
+    Ok((Record { position, arrival, partition_key, explicit_hash_key, data }, view.end))
+}

@@ -1,0 +1,83 @@
+//! What the journal does for itself in the background.
+//!
+//! Owns the healing of a poisoned writer, the index files of sealed segments and the removal of old snapshots.
+//! Promises that each run can be repeated, and that a failed one is. Must not be in the way of appends.
+
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use base::{OnError, RetryPolicy};
+
+use crate::core::Core;
+use crate::files::Kind;
+use crate::{LogError, metrics, writer};
+
+const RETRY: RetryPolicy = RetryPolicy {
+    first_delay: Duration::from_millis(20),
+    max_delay: Duration::from_secs(2),
+    max_attempts: None,
+    max_age: None,
+};
+/// The snapshot of the active segment and a spare one.
+const SNAPSHOTS: usize = 2;
+
+/// Runs the upkeep at once and then whenever it is woken, until the journal is closed or dropped.
+pub(crate) fn start(core: &Arc<Core>) {
+    let (weak, woken, stopping) = (Arc::downgrade(core), Arc::clone(&core.upkeep), core.tasks.stopping());
+    core.upkeep.notify_one();
+    core.tasks.spawn::<_, _, LogError>("journal upkeep", OnError::Restart(RETRY), move || {
+        let (weak, woken, stopping) = (Weak::clone(&weak), Arc::clone(&woken), stopping.clone());
+        async move {
+            loop {
+                tokio::select! {
+                    () = woken.notified() => {}
+                    () = stopping.cancelled() => return Ok(()),
+                }
+                let Some(core) = weak.upgrade() else { return Ok(()) };
+                let runtime = core.runtime.clone();
+                let result = runtime.spawn_blocking(move || run(&core)).await;
+                if !matches!(result, Ok(Ok(()))) {
+                    // The next attempt must not wait for a signal.
+                    woken.notify_one();
+                }
+                match result {
+                    Ok(result) => result?,
+                    Err(_) => return Ok(()),
+                }
+            }
+        }
+    });
+}
+
+/// One run.
+fn run(core: &Core) -> Result<(), LogError> {
+    writer::heal(core)?;
+    let sealed = core.view().sealed.clone();
+    for segment in &sealed {
+        let unsaved = segment.unsaved.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(index) = unsaved else { continue };
+        let failed = LogError::io(format!("writing the index of segment {}", segment.first));
+        core.files.write(segment.first, Kind::Index, &index.encode()).map_err(failed)?;
+        core.indexes.insert(&index);
+        *segment.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+    tidy(core)
+}
+
+/// Removes old snapshots and the notes of deleted segments that nothing stands before; measures the journal.
+fn tidy(core: &Core) -> Result<(), LogError> {
+    let listing = core.files.list()?;
+    for old in listing.snapshots.iter().rev().skip(SNAPSHOTS) {
+        core.files.remove(*old, Kind::Snapshot)?;
+    }
+    let first = listing.segments.first().copied().unwrap_or_default();
+    for gone in listing.gone.iter().filter(|g| **g < first) {
+        core.files.remove(*gone, Kind::Gone)?;
+    }
+    for index in listing.indexes.difference(&listing.segments) {
+        core.files.remove(*index, Kind::Index)?;
+    }
+    let bytes = listing.segments.iter().filter_map(|s| core.files.open_segment(*s).ok()?.len().ok()).sum();
+    metrics::journal(listing.segments.len(), bytes);
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! What readers see: only what is durable.
+//!
+//! Owns, in memory, the catalogue, each shard's tail, the active segment's index, the list of sealed segments and the
+//! recent batches. Promises that a batch appears in it whole and only after its fsync. Must not touch the disk.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base::{File, Position, ProducerId, Timestamp};
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::catalogue::{Catalogue, Change};
+use crate::format::RunEntry;
+use crate::index::{Run, SegmentIndex};
+use crate::metrics::StreamCounters;
+use crate::snapshot::Snapshot;
+use crate::{LogError, Shard, ShardRef, Stream};
+
+/// A sealed segment.
+pub(crate) struct Sealed {
+    pub first: Position,
+    /// The first position of the next segment.
+    pub end: Position,
+    /// Its index, until that is on disk.
+    pub unsaved: Mutex<Option<Arc<SegmentIndex>>>,
+}
+
+/// The segment that is written to.
+pub(crate) struct Active {
+    pub first: Position,
+    pub file: Arc<dyn File>,
+}
+
+/// What the shards of one stream share.
+pub(crate) struct StreamState {
+    pub retention: Duration,
+    pub counters: StreamCounters,
+}
+
+/// One shard.
+pub(crate) struct ShardState {
+    pub stream: Arc<StreamState>,
+    pub opened_at: Position,
+    pub closed: bool,
+    /// After its last durable record.
+    pub next: Position,
+    pub last_arrival: Option<Timestamp>,
+    /// Records at or after this position are in the active segment.
+    pub sealed_next: Position,
+    /// Where its records lie in the active segment.
+    pub runs: Vec<Run>,
+    /// Tells those who wait that something is durable, or that the shard is closed or deleted.
+    pub changed: Arc<Notify>,
+}
+
+/// A batch as it was made durable.
+pub(crate) struct Durable<'a> {
+    pub first: Position,
+    pub arrival: Timestamp,
+    pub producer: Option<(ProducerId, Position)>,
+    pub runs: &'a [RunEntry],
+    /// Where its first record lies in the active segment.
+    pub records_at: u64,
+}
+
+/// Recent batches in memory, oldest first.
+#[derive(Default)]
+struct Recent {
+    batches: VecDeque<(Position, u64, Bytes)>,
+    bytes: usize,
+}
+
+/// See the module.
+pub(crate) struct View {
+    pub catalogue: Catalogue,
+    shards: Vec<Option<ShardState>>,
+    pub producers: HashMap<ProducerId, Position>,
+    pub sealed: Vec<Arc<Sealed>>,
+    pub active: Active,
+    recent: Recent,
+    pub next: Position,
+    pub last_arrival: Timestamp,
+}
+
+impl View {
+    /// The state at the start of a segment.
+    pub fn restore(snapshot: Snapshot, active: Active) -> Self {
+        let mut view = Self {
+            catalogue: snapshot.catalogue,
+            shards: Vec::new(),
+            producers: snapshot.producers,
+            sealed: Vec::new(),
+            active,
+            recent: Recent::default(),
+            next: snapshot.next,
+            last_arrival: snapshot.last_arrival,
+        };
+        let streams: Vec<_> = view.catalogue.all().cloned().collect();
+        streams.iter().for_each(|s| view.add_stream(s));
+        for (slot, next, arrival) in snapshot.tails {
+            if let Some(Some(shard)) = view.shards.get_mut(slot.0 as usize) {
+                (shard.next, shard.sealed_next, shard.last_arrival) = (next, next, Some(arrival));
+            }
+        }
+        view
+    }
+
+    /// The state now, for the start of the next segment.
+    pub fn snapshot(&self) -> Snapshot {
+        let tails = self.shards.iter().enumerate().filter_map(|(slot, shard)| {
+            let shard = shard.as_ref()?;
+            Some((ShardRef(slot as u32), shard.next, shard.last_arrival?))
+        });
+        Snapshot {
+            next: self.next,
+            last_arrival: self.last_arrival,
+            catalogue: self.catalogue.clone(),
+            tails: tails.collect(),
+            producers: self.producers.clone(),
+        }
+    }
+
+    /// The shard of this number.
+    pub fn shard(&self, shard: ShardRef) -> Result<&ShardState, LogError> {
+        self.shards.get(shard.0 as usize).and_then(Option::as_ref).ok_or(LogError::ShardNotFound(shard))
+    }
+
+    /// Applies a durable data batch.
+    pub fn apply(&mut self, batch: &Durable<'_>) {
+        let mut run =
+            Run { first: batch.first, arrival: batch.arrival, offset: batch.records_at as u32, bytes: 0, records: 0 };
+        for entry in batch.runs {
+            (run.bytes, run.records) = (entry.bytes, entry.records);
+            let next = run.end();
+            if let Some(Some(shard)) = self.shards.get_mut(entry.shard.0 as usize) {
+                shard.runs.push(run);
+                shard.next = next;
+                shard.last_arrival = Some(batch.arrival);
+            }
+            run.first = next;
+            run.offset += entry.bytes;
+        }
+        self.passed(run.first, batch.arrival);
+        if let Some((producer, sequence)) = batch.producer {
+            self.producers.insert(producer, sequence);
+        }
+    }
+
+    /// Positions before `next` are taken; `arrival` is the last one's.
+    pub fn passed(&mut self, next: Position, arrival: Timestamp) {
+        (self.next, self.last_arrival) = (next, arrival);
+    }
+
+    /// Applies a durable change of the catalogue; those who wait for a deleted shard are told.
+    pub fn change(&mut self, change: Change) {
+        let (came, gone) = self.catalogue.apply(change);
+        for shard in gone.iter().flat_map(|s| &s.shards) {
+            if let Some(state) = self.shards.get_mut(shard.slot.0 as usize).and_then(Option::take) {
+                state.changed.notify_waiters();
+            }
+        }
+        if let Some(stream) = came {
+            self.add_stream(&stream);
+        }
+    }
+
+    fn add_stream(&mut self, stream: &Stream) {
+        let state = StreamState { retention: stream.retention, counters: StreamCounters::of(&stream.key) };
+        let state = Arc::new(state);
+        for shard in &stream.shards {
+            let slot = shard.slot.0 as usize;
+            if self.shards.len() <= slot {
+                self.shards.resize_with(slot + 1, || None);
+            }
+            self.shards[slot] = Some(ShardState::new(Arc::clone(&state), shard));
+        }
+    }
+
+    /// Tells those who wait for these shards.
+    pub fn notify(&self, runs: &[RunEntry]) {
+        for run in runs {
+            if let Ok(shard) = self.shard(run.shard) {
+                shard.changed.notify_waiters();
+            }
+        }
+    }
+
+    /// Keeps a batch at hand for readers at the tail.
+    pub fn remember(&mut self, offset: u64, bytes: Bytes, limit: usize) {
+        self.recent.bytes += bytes.len();
+        self.recent.batches.push_back((self.active.first, offset, bytes));
+        while self.recent.bytes > limit {
+            let Some((_, _, bytes)) = self.recent.batches.pop_front() else { break };
+            self.recent.bytes -= bytes.len();
+        }
+    }
+
+    /// The bytes of a run, if they are at hand.
+    pub fn recall(&self, segment: Position, run: &Run) -> Option<Bytes> {
+        let batches = &self.recent.batches;
+        let place = (segment, u64::from(run.offset));
+        let after = batches.partition_point(|(s, offset, _)| (*s, *offset) <= place);
+        let (s, offset, bytes) = batches.get(after.checked_sub(1)?)?;
+        let start = (place.1 - offset) as usize;
+        let end = start + run.bytes as usize;
+        (*s == segment && end <= bytes.len()).then(|| bytes.slice(start..end))
+    }
+
+    /// The index of the active segment, as it is sealed.
+    pub fn active_index(&self) -> SegmentIndex {
+        let by_shard: BTreeMap<_, _> = self
+            .shards
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, shard)| Some((ShardRef(slot as u32), shard.as_ref()?.runs.clone())))
+            .collect();
+        SegmentIndex::build(self.active.first, self.next, by_shard, Vec::new())
+    }
+
+    /// Goes on in a new segment; the old one is sealed, unless it held nothing.
+    pub fn roll(&mut self, file: Arc<dyn File>, index: SegmentIndex) {
+        if self.next > self.active.first {
+            let unsaved = Mutex::new(Some(Arc::new(index)));
+            self.sealed.push(Arc::new(Sealed { first: self.active.first, end: self.next, unsaved }));
+        }
+        self.active = Active { first: self.next, file };
+        self.sealed_runs();
+    }
+
+    /// What was read or written so far lies in sealed segments.
+    pub fn sealed_runs(&mut self) {
+        for shard in self.shards.iter_mut().flatten() {
+            shard.sealed_next = shard.next;
+            shard.runs = Vec::new();
+        }
+    }
+
+    /// The first sealed segment that ends after a position.
+    pub fn sealed_after(&self, from: Position) -> Option<&Arc<Sealed>> {
+        self.sealed.get(self.sealed.partition_point(|s| s.end <= from))
+    }
+}
+
+impl ShardState {
+    fn new(stream: Arc<StreamState>, shard: &Shard) -> Self {
+        Self {
+            stream,
+            opened_at: shard.opened_at,
+            closed: shard.closed_at.is_some(),
+            next: shard.opened_at.next(),
+            last_arrival: None,
+            sealed_next: shard.opened_at.next(),
+            runs: Vec::new(),
+            changed: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Whether a record that arrived then is past its retention. Before its arrival, by a clock set back, it is not.
+    pub fn expired(&self, arrival: Timestamp, now: Timestamp) -> bool {
+        now.since(arrival) > self.stream.retention
+    }
+}

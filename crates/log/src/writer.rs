@@ -1,0 +1,321 @@
+//! The one owner of the active segment.
+//!
+//! Owns the way to an acknowledgement: callers encode their batches on their own tasks; a drain takes what waits as
+//! one group, gives positions, writes, syncs once, publishes, and answers in order. While one sync runs the next
+//! group gathers. The drain runs on a blocking thread as long as anything waits and then ends.
+//!
+//! Promises that nothing is published or acknowledged before its sync succeeded. After a failed write or sync it is
+//! poisoned: everything that waits is refused, and nothing is written to that file again, because a failed sync leaves
+//! unknown what the disk has. [`heal`] goes on in a new segment, from the last position that is durable for certain.
+//! What the failed group left in the old file lies behind its end and is never looked at.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{File, Position, ProducerId, Rng, Timestamp};
+use bytes::Bytes;
+
+use crate::catalogue::Change;
+use crate::core::Core;
+use crate::files::{Files, Kind};
+use crate::format::{CONTROL, EncodedBatch, RunEntry, SEGMENT_HEADER, SegmentHeader};
+use crate::queue::{AppendJob, Appended, ChangeRequest, Reply, Turn, answer};
+use crate::snapshot::Stopped;
+use crate::view::Durable;
+use crate::{Append, LogError, NewRecord, Stream, metrics};
+
+/// Smaller batches of a group are joined into one write.
+const JOIN_BYTES: usize = 64 << 10;
+/// A clock set back by less does not show in arrival times; they stand still instead.
+const ARRIVAL_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The active segment, as its writer sees it.
+pub(crate) struct Writer {
+    pub file: Arc<dyn File>,
+    pub first: Position,
+    pub mark: u64,
+    /// Where the next batch goes; everything before is durable.
+    pub offset: u64,
+    /// A write or sync failed since.
+    pub failed: bool,
+    joined: Vec<u8>,
+}
+
+/// A batch on its way to the disk.
+struct Placing {
+    bytes: Bytes,
+    runs: Vec<RunEntry>,
+    records_at: u64,
+    offset: u64,
+    first: Position,
+    producer: Option<(ProducerId, Position)>,
+    reply: Option<Reply<Appended>>,
+}
+
+/// Runs turns until nothing waits.
+pub(crate) fn drain(core: &Core) {
+    let mut writer = core.writer();
+    while let Some(turn) = core.queue.take(core.config.group_bytes) {
+        match turn {
+            Turn::Appends(jobs) => writer.append(core, jobs),
+            Turn::Change(request, reply) => {
+                let result = writer.change(core, request);
+                answer(reply, result);
+            }
+            Turn::Close(reply) => {
+                let stopped = Stopped { next: core.view().next };
+                let written = core.files.write_stopped(&stopped.encode());
+                answer(reply, written.map_err(LogError::io("leaving the mark of a clean stop")));
+            }
+        }
+    }
+}
+
+/// Makes a poisoned writer work again in a new segment; nothing to do for a sound one.
+pub(crate) fn heal(core: &Core) -> Result<(), LogError> {
+    let mut writer = core.writer();
+    if !writer.failed {
+        return Ok(());
+    }
+    // What the failed group left needs no room. That it cannot be cut does no harm: it lies behind the segment's end.
+    let cut = writer.file.set_len(writer.offset).and_then(|()| writer.file.sync_data());
+    if let Err(error) = cut {
+        tracing::warn!(%error, "the failed segment could not be cut to what is durable");
+    }
+    writer.roll(core).map_err(LogError::io("going on in a new segment"))?;
+    writer.failed = false;
+    core.queue.heal();
+    metrics::writer_recovery();
+    tracing::info!(segment = %writer.first, "the log writes again");
+    Ok(())
+}
+
+impl Writer {
+    pub fn new(file: Arc<dyn File>, header: SegmentHeader, offset: u64) -> Self {
+        Self { file, first: header.first, mark: header.mark, offset, failed: false, joined: Vec::new() }
+    }
+
+    fn append(&mut self, core: &Core, jobs: Vec<AppendJob>) {
+        let (next, arrival) = match self.prepare(core) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let error = self.poison(core, error);
+                return jobs.into_iter().for_each(|job| answer(job.reply, Err(error.clone())));
+            }
+        };
+        let (mut group, mut known) = (Vec::with_capacity(jobs.len()), Vec::new());
+        self.place(core, jobs, (next, arrival), &mut group, &mut known);
+        let result = if group.is_empty() { Ok(()) } else { self.write(core, &group, arrival) };
+        match result {
+            Ok(()) => {
+                for placed in group {
+                    if let Some(reply) = placed.reply {
+                        answer(reply, Ok(Some((placed.first, arrival))));
+                    }
+                }
+                known.into_iter().for_each(|reply| answer(reply, Ok(None)));
+            }
+            Err(error) => {
+                let error = self.poison(core, error);
+                let replies = group.into_iter().filter_map(|p| p.reply).chain(known);
+                replies.for_each(|reply| answer(reply, Err(error.clone())));
+            }
+        }
+    }
+
+    /// Goes on in a new segment when this one is full; the group's first position and arrival.
+    fn prepare(&mut self, core: &Core) -> io::Result<(Position, Timestamp)> {
+        let (next, last_arrival) = {
+            let view = core.view();
+            (view.next, view.last_arrival)
+        };
+        if self.offset >= core.config.segment_bytes && next > self.first {
+            self.roll(core)?;
+        }
+        let now = core.env.clock.now();
+        let back = last_arrival.since(now);
+        Ok((next, if back < ARRIVAL_PATIENCE { now.max(last_arrival) } else { now }))
+    }
+
+    /// Gives the batches their positions. Those of unknown shards are refused; those that are there already wait for
+    /// the group, which may hold what they repeat.
+    fn place(
+        &self,
+        core: &Core,
+        jobs: Vec<AppendJob>,
+        (group_first, arrival): (Position, Timestamp),
+        group: &mut Vec<Placing>,
+        known: &mut Vec<Reply<Appended>>,
+    ) {
+        let view = core.view();
+        let (mut next, mut offset) = (group_first, self.offset);
+        let mut sequences: HashMap<ProducerId, Position> = HashMap::new();
+        for AppendJob { batch, reply } in jobs {
+            let unknown = batch.runs.iter().find_map(|run| match view.shard(run.shard) {
+                Ok(shard) if shard.closed => Some(LogError::ShardClosed(run.shard)),
+                Ok(_) => None,
+                Err(error) => Some(error),
+            });
+            if let Some(error) = unknown {
+                answer(reply, Err(error));
+                continue;
+            }
+            if let Some((producer, sequence)) = batch.producer {
+                let last = sequences.get(&producer).or_else(|| view.producers.get(&producer));
+                if last.is_some_and(|last| sequence <= *last) {
+                    known.push(reply);
+                    continue;
+                }
+                sequences.insert(producer, sequence);
+            }
+            let placed = Placing::new(batch, self.mark, next, group_first, offset, arrival, Some(reply));
+            next = placed.next();
+            offset += placed.bytes.len() as u64;
+            group.push(placed);
+        }
+    }
+
+    /// Makes a group durable and publishes it.
+    fn write(&mut self, core: &Core, group: &[Placing], arrival: Timestamp) -> io::Result<()> {
+        let end = self.write_durably(core, group)?;
+        self.offset = end;
+        {
+            let mut view = core.publish();
+            for placed in group {
+                view.apply(&placed.durable(arrival));
+                view.remember(placed.offset, placed.bytes.clone(), core.config.tail_cache_bytes);
+            }
+        }
+        let view = core.view();
+        group.iter().for_each(|placed| view.notify(&placed.runs));
+        Ok(())
+    }
+
+    fn write_durably(&mut self, core: &Core, group: &[Placing]) -> io::Result<u64> {
+        let (start, mut at) = (self.offset, self.offset);
+        self.joined.clear();
+        for placed in group {
+            if placed.bytes.len() > JOIN_BYTES {
+                at = self.flush(at)?;
+                self.file.write_all_at(&placed.bytes, at)?;
+                at += placed.bytes.len() as u64;
+            } else {
+                self.joined.extend_from_slice(&placed.bytes);
+            }
+        }
+        at = self.flush(at)?;
+        let started = core.env.clock.instant();
+        self.file.sync_data()?;
+        metrics::fsync_latency(core.env.clock.instant().saturating_sub(started));
+        metrics::group(group.len(), at - start);
+        Ok(at)
+    }
+
+    fn flush(&mut self, at: u64) -> io::Result<u64> {
+        if !self.joined.is_empty() {
+            self.file.write_all_at(&self.joined, at)?;
+        }
+        let end = at + self.joined.len() as u64;
+        self.joined.clear();
+        Ok(end)
+    }
+
+    fn change(&mut self, core: &Core, request: ChangeRequest) -> Result<(), LogError> {
+        let (next, arrival) = self.prepare(core).map_err(|e| self.poison(core, e))?;
+        let change = {
+            let view = core.view();
+            match request {
+                ChangeRequest::Create(key, _) if view.catalogue.stream(&key).is_ok() => {
+                    return Err(LogError::StreamExists(key));
+                }
+                ChangeRequest::Create(key, spec) => {
+                    let (id, slot) = view.catalogue.next_numbers();
+                    Change::create(Stream::plan(key, id, slot, spec, next, arrival)?)
+                }
+                ChangeRequest::Delete(key) => Change::delete(view.catalogue.stream(&key)?.id),
+            }
+        };
+        let batch = EncodedBatch::control(&control_append(&change)?)?;
+        let placed = Placing::new(batch, self.mark, next, next, self.offset, arrival, None);
+        let next = placed.next();
+        self.offset = self.write_durably(core, &[placed]).map_err(|e| self.poison(core, e))?;
+        let mut view = core.publish();
+        view.passed(next, arrival);
+        view.change(change);
+        Ok(())
+    }
+
+    /// Seals the active segment and goes on in a new one.
+    pub fn roll(&mut self, core: &Core) -> io::Result<()> {
+        let (snapshot, index) = {
+            let view = core.view();
+            (view.snapshot(), view.active_index())
+        };
+        let (file, header) = create_segment(&core.files, &*core.env.rng, &snapshot.encode(), snapshot.next)?;
+        core.publish().roll(Arc::clone(&file), index);
+        *self = Self { joined: std::mem::take(&mut self.joined), ..Self::new(file, header, SEGMENT_HEADER) };
+        core.upkeep.notify_one();
+        Ok(())
+    }
+
+    fn poison(&mut self, core: &Core, error: io::Error) -> LogError {
+        tracing::error!(%error, segment = %self.first, "a write or sync of the journal failed; it is given up");
+        metrics::writer_failure();
+        self.failed = true;
+        let error = LogError::Poisoned(Arc::new(error));
+        core.queue.poison(&error);
+        core.upkeep.notify_one();
+        error
+    }
+}
+
+/// Creates a segment after the snapshot that it starts from.
+pub(crate) fn create_segment(
+    files: &Files,
+    rng: &dyn Rng,
+    snapshot: &[u8],
+    first: Position,
+) -> io::Result<(Arc<dyn File>, SegmentHeader)> {
+    files.write(first, Kind::Snapshot, snapshot)?;
+    // Never zero: an empty place must not look like a batch.
+    let mut mark = [0; 8];
+    rng.fill(&mut mark);
+    let header = SegmentHeader { first, mark: u64::from_le_bytes(mark) | 1 };
+    Ok((files.create_segment(first, &header.encode())?, header))
+}
+
+/// A change as the one record of a control batch.
+fn control_append(change: &Change) -> Result<Append, LogError> {
+    let partition_key = "catalogue".parse().map_err(|e| LogError::Invalid(format!("control record: {e}")))?;
+    let data = change.encode()?.into();
+    Ok(Append {
+        producer: None,
+        records: vec![NewRecord { shard: CONTROL, partition_key, explicit_hash_key: None, data }],
+    })
+}
+
+impl Placing {
+    fn new(
+        batch: EncodedBatch,
+        mark: u64,
+        first: Position,
+        group: Position,
+        offset: u64,
+        arrival: Timestamp,
+        reply: Option<Reply<Appended>>,
+    ) -> Self {
+        let (runs, producer) = (batch.runs.clone(), batch.producer);
+        let records_at = offset + batch.records_offset() as u64;
+        Self { bytes: batch.complete(mark, first, group, arrival), runs, records_at, offset, first, producer, reply }
+    }
+
+    fn next(&self) -> Position {
+        Position::new(self.first.get() + self.runs.iter().map(|r| u64::from(r.records)).sum::<u64>())
+    }
+
+    fn durable(&self, arrival: Timestamp) -> Durable<'_> {
+        Durable { first: self.first, arrival, producer: self.producer, runs: &self.runs, records_at: self.records_at }
+    }
+}
