@@ -1,8 +1,12 @@
 //! The `tidegate` binary: one table of subcommands, one file each.
 
+mod client;
 mod config;
+mod demo;
 mod env;
+mod figures;
 mod flags;
+mod ingest;
 mod logging;
 mod serve;
 
@@ -20,6 +24,8 @@ struct Subcommand {
 const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: serve::command, run: serve::run },
     Subcommand { command: env::command, run: env::run },
+    Subcommand { command: ingest::command, run: ingest::run },
+    Subcommand { command: demo::command, run: demo::run },
     Subcommand { command: config::command, run: config::run },
 ];
 

@@ -1,0 +1,101 @@
+//! The server that the demo plays on, and its removal.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use base::{Env, Fs, RealFs, Rng, SystemClock, SystemRng};
+use server::Server;
+use server::config::{Config, KEYS, Key};
+use wire::sigv4::Keys;
+
+use super::screen::Screen;
+use crate::client::Client;
+use crate::logging;
+
+/// Variables of these sections hold for the demo's server too; the others are about somebody's real one.
+const KEPT_SECTIONS: [&str; 3] = ["TIDEGATE_RUNTIMES_", "TIDEGATE_FUNCTIONS_", "TIDEGATE_LOGGING_"];
+
+/// A running server on a temporary folder.
+pub struct Stage {
+    server: Server,
+    folder: PathBuf,
+    client: Client,
+    account: String,
+    region: String,
+}
+
+impl Stage {
+    /// Starts the server.
+    pub async fn set(screen: &mut Screen) -> anyhow::Result<Self> {
+        let name = SystemRng.uuid();
+        let folder = std::env::temp_dir().join(format!("tidegate-demo-{}", &name[..8]));
+        let keys = Keys {
+            access_key_id: format!("AKIADEMO{}", name[24..].to_uppercase()),
+            secret_access_key: format!("{}{}", SystemRng.uuid(), SystemRng.uuid()).replace('-', ""),
+            session_token: None,
+        };
+        let config = config(&folder, &keys)?;
+        logging::start(&config.logging)?;
+        let (account, region) = (config.account.id.to_string(), config.account.region.to_string());
+        let env = Env { clock: Arc::new(SystemClock::new()), rng: Arc::new(SystemRng), fs: Arc::new(RealFs) };
+        let server = Server::start(config, env).await.context("the demo's server does not start")?;
+        let client = Client::new(&server.running().endpoint, &region, keys)?;
+        screen.section("Setting the stage, through the public AWS APIs");
+        screen.step("server", &format!("{}, data in {}", client.endpoint(), folder.display()));
+        Ok(Self { server, folder, client, account, region })
+    }
+
+    /// A client with the root key.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The data folder.
+    pub fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
+    /// The region of everything.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// An ARN in the demo's account and region.
+    pub fn arn(&self, service: &str, resource: &str) -> String {
+        format!("arn:aws:{service}:{}:{}:{resource}", self.region, self.account)
+    }
+
+    /// The role that resources name; the demo has no policies.
+    pub fn role(&self) -> String {
+        format!("arn:aws:iam::{}:role/demo", self.account)
+    }
+
+    /// Stops the server and removes its folder.
+    pub async fn strike(self) -> anyhow::Result<()> {
+        let stopped = self.server.stop().await;
+        RealFs.remove_dir_all(&self.folder).with_context(|| format!("{} cannot be removed", self.folder.display()))?;
+        Ok(stopped?)
+    }
+}
+
+fn config(folder: &std::path::Path, keys: &Keys) -> anyhow::Result<Config> {
+    let key = |id: &str| KEYS.iter().find(|key| key.id == id).ok_or_else(|| anyhow!("there is no key {id}"));
+    let folder = folder.to_str().context("the folder for temporary files has a name that is not UTF-8")?;
+    let mut given: Vec<(&'static Key, String)> = vec![
+        (key("server.data_dir")?, folder.to_owned()),
+        (key("server.listen")?, "127.0.0.1:0".to_owned()),
+        (key("root.access_key_id")?, keys.access_key_id.clone()),
+        (key("root.secret_access_key")?, keys.secret_access_key.clone()),
+    ];
+    let kept: Vec<_> = std::env::vars_os()
+        .filter(|(name, _)| {
+            name.to_str().is_some_and(|name| KEPT_SECTIONS.iter().any(|section| name.starts_with(section)))
+        })
+        .collect();
+    if kept.iter().all(|(name, _)| name != "TIDEGATE_LOGGING_LEVEL") {
+        // The screen is for the play; what goes wrong is shown.
+        given.push((key("logging.level")?, "error".to_owned()));
+    }
+    Ok(Config::load(&RealFs, None, kept, given)?)
+}
