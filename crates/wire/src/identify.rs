@@ -5,7 +5,6 @@ use http::Request;
 
 use crate::model::{Operation, Protocol, Service};
 use crate::protocol::{labels, parameter};
-use crate::sigv4::Authorization;
 use crate::{ServiceError, ServiceId};
 
 /// Why no operation was found.
@@ -32,25 +31,6 @@ pub fn identify(signing_name: &str, request: &Request<Bytes>) -> Result<&'static
         Protocol::RestJson => by_path(service, request),
     };
     found.map_err(|error| Unidentified::Operation { service: service.id, error })
-}
-
-/// The service that a request seems to be for, from its form alone: only good for wording the refusal of a request
-/// that is not verified.
-pub fn seeming_service(request: &Request<Bytes>) -> Option<ServiceId> {
-    let models = || ServiceId::ALL.iter().map(|id| id.model());
-    let signed = Authorization::read(request.headers()).ok().map(|a| a.credential.service);
-    if let Some(model) = signed.and_then(|name| models().find(|model| model.signing_name == name)) {
-        return Some(model.id);
-    }
-    let fits = |model: &&'static Service| match model.protocol {
-        Protocol::AwsJson => {
-            let target = request.headers().get("x-amz-target").and_then(|v| v.to_str().ok()).unwrap_or_default();
-            target.strip_prefix(model.target_prefix).is_some_and(|rest| rest.starts_with('.'))
-        }
-        Protocol::Query => parameter(request, "Version").is_some_and(|version| version == model.api_version),
-        Protocol::RestJson => by_path(model, request).is_ok(),
-    };
-    models().find(fits).map(|model| model.id)
 }
 
 fn by_target(service: &Service, request: &Request<Bytes>) -> Result<&'static Operation, ServiceError> {

@@ -23,6 +23,6 @@ pub mod validate;
 
 pub use call::Call;
 pub use error::ServiceError;
-pub use identify::{Unidentified, identify, seeming_service};
+pub use identify::{Unidentified, identify};
 pub use options::only;
 pub use services::{ServiceId, events, firehose, kinesis, lambda, sns, sts};
