@@ -28,7 +28,9 @@ pub enum PackageError {
     #[error("Could not unzip uploaded file. Please check your file, then try to upload again: {0}")]
     Unreadable(String),
     /// An entry is not acceptable.
-    #[error("Could not unzip uploaded file. Please check your file, then try to upload again: entry '{entry}' {reason}")]
+    #[error(
+        "Could not unzip uploaded file. Please check your file, then try to upload again: entry '{entry}' {reason}"
+    )]
     Entry {
         /// The entry's name, cut to a printable length.
         entry: String,
@@ -113,7 +115,8 @@ pub(crate) fn unpack(fs: &dyn Fs, archive: &[u8], to: &Path) -> Result<(), Packa
     if zip.len() > MAX_ENTRIES {
         return Err(PackageError::Unreadable(format!("it has {} entries, {MAX_ENTRIES} are allowed", zip.len())));
     }
-    let mut unpacking = Unpacking { fs, root: to, left: MAX_UNPACKED_BYTES, files: BTreeSet::new(), folders: BTreeSet::new() };
+    let mut unpacking =
+        Unpacking { fs, root: to, left: MAX_UNPACKED_BYTES, files: BTreeSet::new(), folders: BTreeSet::new() };
     unpacking.folders.insert(PathBuf::new());
     for index in 0..zip.len() {
         let named = zip.by_index_raw(index).map_err(|e| PackageError::Unreadable(e.to_string()))?;
@@ -133,7 +136,8 @@ pub(crate) fn unpack(fs: &dyn Fs, archive: &[u8], to: &Path) -> Result<(), Packa
             unpacking.folder(&name, &path)?;
             continue;
         }
-        let entry = zip.by_index(index).map_err(|e| PackageError::Unreadable(format!("entry '{}': {e}", shown(&name))))?;
+        let entry =
+            zip.by_index(index).map_err(|e| PackageError::Unreadable(format!("entry '{}': {e}", shown(&name))))?;
         let executable = mode.is_some_and(|mode| mode & 0o111 != 0);
         unpacking.file(&name, &path, entry, compressed, if executable { 0o755 } else { 0o644 })?;
     }
@@ -189,10 +193,8 @@ impl Unpacking<'_> {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return Err(entry_error(name, "is damaged")),
             };
-            self.left = self
-                .left
-                .checked_sub(read as u64)
-                .ok_or_else(|| PackageError::TooLarge { entry: shown(name) })?;
+            self.left =
+                self.left.checked_sub(read as u64).ok_or_else(|| PackageError::TooLarge { entry: shown(name) })?;
             if written > RATIO_FLOOR_BYTES && written / MAX_RATIO > compressed {
                 return Err(entry_error(name, "inflates far beyond its size"));
             }
@@ -218,4 +220,27 @@ impl Unpacking<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::path::Component;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn harmless_names_are_kept() {
+        assert_eq!(relative("./a/./b.py").unwrap(), Path::new("a/b.py"));
+        assert_eq!(relative("folder/").unwrap(), Path::new("folder"));
+        assert_eq!(relative("a..b/...").unwrap(), Path::new("a..b/..."));
+    }
+
+    proptest! {
+        /// Whatever an entry is called, its path stays below the package's folder.
+        #[test]
+        fn no_name_leads_out(name in "[a./\\\\\\x00\u{e9}-]{0,12}") {
+            if let Ok(path) = relative(&name) {
+                prop_assert!(path.components().all(|part| matches!(part, Component::Normal(_))), "{path:?}");
+            }
+        }
+    }
+}

@@ -152,12 +152,7 @@ impl Packages {
     }
 
     /// Removes what neither `current` (absent: the function is deleted) nor anything in use needs.
-    pub async fn sweep(
-        &self,
-        scope: &Scope,
-        name: &FunctionName,
-        current: Option<&Code>,
-    ) -> Result<(), FunctionError> {
+    pub async fn sweep(&self, scope: &Scope, name: &FunctionName, current: Option<&Code>) -> Result<(), FunctionError> {
         let (env, home, in_use) = (self.env.clone(), self.home(scope, name), Arc::clone(&self.in_use));
         let current = current.map(folder_name);
         blocking(move || {

@@ -185,7 +185,9 @@ impl TryFrom<BTreeMap<String, String>> for Variables {
         // Measured as AWS does: the JSON document of all of them.
         let measured = serde_json::to_string(&v).map_or(usize::MAX, |json| json.len());
         if measured > MAX_VARIABLES_BYTES {
-            return Err(FunctionError::Invalid(format!("{REFUSED} exceeded the 4KB limit: they take {measured} bytes")));
+            return Err(FunctionError::Invalid(format!(
+                "{REFUSED} exceeded the 4KB limit: they take {measured} bytes"
+            )));
         }
         Ok(Self(v))
     }

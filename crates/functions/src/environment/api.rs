@@ -64,7 +64,9 @@ pub(crate) enum Refusal {
 impl Refusal {
     fn answer(self) -> Response<Full<Bytes>> {
         let (status, kind, message) = match self {
-            Self::WrongState => (StatusCode::FORBIDDEN, "InvalidStateTransition", "Transition is not allowed".to_owned()),
+            Self::WrongState => {
+                (StatusCode::FORBIDDEN, "InvalidStateTransition", "Transition is not allowed".to_owned())
+            }
             Self::WrongRequest => (StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID".to_owned()),
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,

@@ -205,14 +205,23 @@ class _RequestId(logging.Filter):
 
 def _set_up_output():
     for stream in (sys.stdout, sys.stderr):
-        # Nothing stays behind in a buffer when the answer goes out.
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", write_through=True)
+        # Whole lines go out at once, in the order of both streams.
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter(
         "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s", "%Y-%m-%dT%H:%M:%S"))
     logging.Formatter.converter = time.gmtime
     handler.addFilter(_RequestId())
     logging.getLogger().addHandler(handler)
+
+
+def _flush():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            # The handler has put something else there, or closed it; that is not the invocation's failure.
+            pass
 
 
 def _serve(api, handler):
@@ -227,8 +236,10 @@ def _serve(api, handler):
             result = _marshal(handler(_unmarshal(body), LambdaContext(headers)))
         except Exception as e:
             document, head = _error_document(e, _request_id)
+            _flush()
             api.call("POST", "invocation/%s/error" % _request_id, document, head)
         else:
+            _flush()
             api.call("POST", "invocation/%s/response" % _request_id, result, "Content-Type: application/json\r\n")
             del result
         del headers, body
@@ -241,8 +252,10 @@ def _main():
     sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
     try:
         handler = _load(os.environ["_HANDLER"])
+        _flush()
     except Exception as e:
         document, head = _error_document(e, "")
+        _flush()
         api.call("POST", "init/error", document, head)
         sys.exit(1)
     _serve(api, handler)

@@ -49,28 +49,34 @@ impl Output {
         }
     }
 
-    /// Takes what is there, up to `limit` bytes. `false` when nothing more is there now.
-    pub fn read(&mut self, limit: usize, mut line: impl FnMut(String)) -> bool {
+    /// Takes what is there, up to about `limit` bytes.
+    pub fn read(&mut self, limit: usize, mut line: impl FnMut(String)) {
         let mut taken = 0;
         while taken < limit {
-            match self.pipe.try_read(&mut self.buffer) {
+            // Asked of the kernel itself: what the process wrote before it answered is in the pipe, but the runtime may
+            // not have heard of it. When the pipe is empty the runtime is asked too, which makes it wait for more.
+            let read = match rustix::io::read(&self.pipe, &mut self.buffer) {
+                Err(rustix::io::Errno::AGAIN) => self.pipe.try_read(&mut self.buffer),
+                read => read.map_err(io::Error::from),
+            };
+            match read {
                 Ok(0) => {
                     self.open = false;
-                    return false;
+                    return;
                 }
                 Ok(n) => {
                     taken += n;
                     self.lines.push(&self.buffer[..n], &mut line);
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     tracing::warn!(%error, "a function's output cannot be read any more");
                     self.open = false;
-                    return false;
+                    return;
                 }
             }
         }
-        true
     }
 
     /// What the process wrote without a line end.

@@ -6,21 +6,20 @@
 //! parent-death signal of the kernel is bound to the thread that starts a process, and asking for it needs unsafe code.
 
 use std::io::{self, PipeWriter};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 
 use base::Fs;
-use rustix::fd::OwnedFd;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
-use tokio::io::unix::AsyncFd;
+use rustix::process::{Pid, Signal, WaitOptions};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::proc;
 
 /// Starts the watcher, sets the limits, becomes the runtime. `$$` is the group that the server made. No core dumps, and
 /// as many open files as on AWS Lambda ("Lambda quotas": 1,024) where the server's own limit allows it.
 const WRAPPER: &str = r#"exec 3<&0 </dev/null
-( ( read -r _ <&3; kill -9 -- -$$ ) >/dev/null 2>&1 & )
+( ( read -r _ <&3; kill -s KILL -- -$$ ) >/dev/null 2>&1 & )
 exec 3<&-
 ulimit -c 0
 ulimit -n 1024 2>/dev/null
@@ -39,9 +38,8 @@ pub(crate) struct CommandLine {
 /// A running (or just ended) process group.
 pub(crate) struct Process {
     child: Child,
-    pid: Pid,
-    exit: AsyncFd<OwnedFd>,
-    reaped: bool,
+    group: Pid,
+    ended: bool,
     /// Closes with the server, by which the watcher knows.
     _lifeline: Option<ChildStdin>,
 }
@@ -60,62 +58,51 @@ impl Process {
             .stdout(output.try_clone()?)
             .stderr(output)
             .process_group(0)
+            .kill_on_drop(true)
             .spawn()?;
-        let pid = Pid::from_child(&child);
-        let exit = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from);
-        let exit = match exit.and_then(AsyncFd::new) {
-            Ok(exit) => exit,
-            Err(error) => {
-                kill_group(pid);
-                child.wait()?;
-                return Err(error);
-            }
-        };
+        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let group = id.ok_or_else(|| io::Error::other("a new process has no id"))?;
         let lifeline = child.stdin.take();
-        Ok(Self { child, pid, exit, reaped: false, _lifeline: lifeline })
+        Ok(Self { child, group, ended: false, _lifeline: lifeline })
     }
 
     /// Completes when the process has exited by itself. Cancel-safe.
-    pub async fn exited(&self) {
-        // A failing poll would mean that the descriptor is broken; then nobody may wait for it.
-        if let Err(error) = self.exit.readable().await {
+    pub async fn exited(&mut self) {
+        if let Err(error) = self.child.wait().await {
             tracing::error!(%error, "cannot wait for a function's process; it is ended");
         }
     }
 
     /// The memory of the process and its descendants.
     pub fn memory(&self, fs: &dyn Fs) -> proc::Memory {
-        proc::memory(fs, self.pid.as_raw_nonzero().get())
+        proc::memory(fs, self.group.as_raw_nonzero().get())
     }
 
     /// Kills all that is left of the group, and descendants that left the group, and says how the process ended.
     pub async fn end(&mut self, fs: &dyn Fs) -> io::Result<ExitStatus> {
-        let escaped = proc::descendants(fs, self.pid.as_raw_nonzero().get());
-        // Until it is waited for, the process holds its id: the group cannot be another's.
-        kill_group(self.pid);
+        let escaped = proc::descendants(fs, self.group.as_raw_nonzero().get());
+        kill_group(self.group);
+        self.ended = true;
         for pid in escaped.into_iter().filter_map(Pid::from_raw) {
             // Most are in the group and gone already.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
-        self.exited().await;
-        let status = self.child.wait()?;
-        self.reaped = true;
-        reap_group(self.pid);
-        Ok(status)
+        let status = self.child.wait().await;
+        reap_group(self.group);
+        status
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !self.reaped {
-            kill_group(self.pid);
-            if let Err(error) = self.child.wait() {
-                tracing::warn!(%error, "a killed function process could not be waited for");
-            }
+        if !self.ended {
+            kill_group(self.group);
         }
     }
 }
 
+/// The watcher is in the group until it is killed here, so the id cannot have become another group's, even when the
+/// process itself is gone and waited for.
 fn kill_group(pid: Pid) {
     // No such group: all are gone, which is what was wanted.
     let _ = rustix::process::kill_process_group(pid, Signal::KILL);

@@ -62,7 +62,10 @@ impl Failure {
                 format!("{} {request_id} Task timed out after {:.2} seconds", at.to_iso_millis(), timeout.as_secs_f64())
             }
             Self::InitTimedOut { after } => {
-                format!("RequestId: {request_id} Error: the init phase timed out after {:.2} seconds", after.as_secs_f64())
+                format!(
+                    "RequestId: {request_id} Error: the init phase timed out after {:.2} seconds",
+                    after.as_secs_f64()
+                )
             }
             Self::Exited(status) => match describe(*status) {
                 Some(how) => format!("RequestId: {request_id} Error: Runtime exited with error: {how}"),
@@ -70,7 +73,9 @@ impl Failure {
             },
             Self::OutOfMemory => format!("RequestId: {request_id} Error: Runtime exited with error: signal: killed"),
             Self::NoBootstrap => {
-                format!("RequestId: {request_id} Error: Couldn't find valid bootstrap(s): [bootstrap in the package's root]")
+                format!(
+                    "RequestId: {request_id} Error: Couldn't find valid bootstrap(s): [bootstrap in the package's root]"
+                )
             }
             Self::ResponseTooLarge(length) => {
                 format!("RequestId: {request_id} Error: Response payload size of {length} bytes is too large")
@@ -140,12 +145,8 @@ mod tests {
 
     #[test]
     fn lines_read_as_those_of_lambda() {
-        let usage = Usage {
-            duration: Duration::from_micros(12_345),
-            init: None,
-            memory_mb: 128,
-            used_bytes: (39 << 20) + 1,
-        };
+        let usage =
+            Usage { duration: Duration::from_micros(12_345), init: None, memory_mb: 128, used_bytes: (39 << 20) + 1 };
         assert_eq!(
             report_line("id", &usage, None),
             "REPORT RequestId: id\tDuration: 12.35 ms\tBilled Duration: 13 ms\tMemory Size: 128 MB\tMax Memory Used: 40 MB\t"

@@ -203,12 +203,8 @@ async fn remove(env: &Env, folder: PathBuf) {
 
 /// The outcome and the log of a call whose process could not even be started.
 async fn failed(parts: &Parts, work: &Work, failure: &Failure) -> InvokeOutcome {
-    let usage = Usage {
-        duration: Duration::ZERO,
-        init: None,
-        memory_mb: parts.function.settings.memory.mb(),
-        used_bytes: 0,
-    };
+    let usage =
+        Usage { duration: Duration::ZERO, init: None, memory_mb: parts.function.settings.memory.mb(), used_bytes: 0 };
     let id = &work.request_id;
     let lines = vec![
         report::start_line(id),
@@ -218,7 +214,8 @@ async fn failed(parts: &Parts, work: &Work, failure: &Failure) -> InvokeOutcome 
     ];
     let now = parts.env.clock.now();
     let log_tail = work.want_log.then(|| lines.join("\n") + "\n");
-    let stream = format!("{}[{LATEST}]{:016x}{:016x}", now.format("%Y/%m/%d/"), parts.env.rng.u64(), parts.env.rng.u64());
+    let stream =
+        format!("{}[{LATEST}]{:016x}{:016x}", now.format("%Y/%m/%d/"), parts.env.rng.u64(), parts.env.rng.u64());
     parts.logs.write(&parts.function.arn(), &stream, lines.into_iter().map(|line| (now, line)).collect()).await;
     metrics::invocation(&parts.function, Duration::ZERO, true);
     InvokeOutcome {

@@ -3,12 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn pool() -> Pool {
-    Pool::new(Limits {
-        total: 3,
-        per_function: 2,
-        idle: Duration::from_secs(600),
-        age: Duration::from_secs(3_600),
-    })
+    Pool::new(Limits { total: 3, per_function: 2, idle: Duration::from_secs(600), age: Duration::from_secs(3_600) })
 }
 
 fn owner(function: &str, revision: &str) -> Owner {

@@ -1,0 +1,160 @@
+//! Which calls share a process.
+
+use std::sync::Arc;
+
+use base::{ErrorKind, Invoke};
+use functions::{CodeChange, SettingsChange};
+use serde_json::json as value;
+
+use crate::support::{Room, arn, is_alive, json, scope, zip};
+
+const COUNTER: &str = "import os\nn = 0\ndef handler(e, c):\n    global n\n    n += 1\n    return [n, os.getpid()]\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_one_after_another_share_a_process() {
+    let room = Room::new().await;
+    room.python("count", COUNTER).await;
+    let first = json(&room.call("count", "{}").await.payload);
+    for n in 2..50 {
+        assert_eq!(json(&room.call("count", "{}").await.payload), value!([n, first[1]]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_at_the_same_time_do_not_and_the_limit_throttles() {
+    let room = Arc::new(Room::with(|c| c.max_environments_per_function = 3).await);
+    // Each waits until all three are there: it would time out if two shared a process.
+    let source = r#"
+import os, time
+def handler(event, context):
+    open(event["dir"] + "/" + str(os.getpid()), "w").close()
+    while len(os.listdir(event["dir"])) < 3:
+        time.sleep(0.005)
+    while event["hold"] and os.path.exists(event["hold"]):
+        time.sleep(0.005)
+    return os.getpid()
+"#;
+    room.python_with("slow", source, |s| s.timeout = 20.try_into().unwrap()).await;
+    let dir = room.dir.join("meet");
+    let hold = room.dir.join("hold");
+    room.env.fs.create_dir_all(&dir).unwrap();
+    room.env.fs.create_dir_all(&hold).unwrap();
+    let event = value!({"dir": dir, "hold": hold}).to_string();
+    let calls: Vec<_> = (0..3)
+        .map(|_| {
+            let (room, event) = (Arc::clone(&room), event.clone());
+            tokio::spawn(async move { json(&room.call("slow", &event).await.payload).as_i64().unwrap() })
+        })
+        .collect();
+    room.until(|| (room.env.fs.read_dir(&dir).unwrap().len() == 3).then_some(())).await;
+    let error = room.try_call("slow", &event).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Throttled);
+    assert!(error.message.contains("function slow is throttled"), "{}", error.message);
+    room.env.fs.remove_dir_all(&hold).unwrap();
+    let mut pids = Vec::new();
+    for call in calls {
+        pids.push(call.await.unwrap());
+    }
+    pids.sort_unstable();
+    pids.dedup();
+    assert_eq!(pids.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_code_or_settings_replaces_the_process() {
+    let room = Room::new().await;
+    let name = "change".parse().unwrap();
+    let created = room.python("change", COUNTER).await;
+    let first = json(&room.call("change", "{}").await.payload);
+    let variables = std::collections::BTreeMap::from([("A1".to_owned(), "2".to_owned())]);
+    let change = SettingsChange { variables: Some(variables.try_into().unwrap()), ..SettingsChange::default() };
+    let updated = room.functions.update_settings(&scope(), &name, change, Some(&created.revision)).await.unwrap();
+    assert_ne!(updated.revision, created.revision);
+    let second = json(&room.call("change", "{}").await.payload);
+    assert_eq!(second[0], 1);
+    assert_ne!(second[1], first[1]);
+    room.until(|| (!is_alive(first[1].as_i64().unwrap())).then_some(())).await;
+
+    let archive = zip(&[("app.py", b"def handler(e, c):\n    return 'new'\n", 0o644)]);
+    let stale = CodeChange { archive: archive.clone(), revision: Some(created.revision.clone()), dry_run: false };
+    assert_eq!(
+        base::Kinded::kind(&room.functions.update_code(&scope(), &name, stale).await.unwrap_err()),
+        ErrorKind::Conflict
+    );
+    let dry = CodeChange { archive: archive.clone(), revision: None, dry_run: true };
+    let shown = room.functions.update_code(&scope(), &name, dry).await.unwrap();
+    assert_ne!(shown.code, created.code);
+    assert_eq!(json(&room.call("change", "{}").await.payload)[0], 2);
+    room.functions.update_code(&scope(), &name, CodeChange { archive, revision: None, dry_run: false }).await.unwrap();
+    assert_eq!(room.call("change", "{}").await.payload, "\"new\"");
+    // Of the old code nothing stays.
+    let home = room.dir.join("000000000000/eu-central-1/change");
+    room.until(|| (room.env.fs.read_dir(&home).unwrap().len() == 2).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_function_is_gone_with_code_and_processes() {
+    let room = Room::new().await;
+    room.python("gone", COUNTER).await;
+    let pid = json(&room.call("gone", "{}").await.payload)[1].as_i64().unwrap();
+    room.functions.delete(&scope(), &"gone".parse().unwrap()).await.unwrap();
+    assert_eq!(room.try_call("gone", "{}").await.unwrap_err().kind, ErrorKind::NotFound);
+    room.until(|| (!is_alive(pid)).then_some(())).await;
+    let home = room.dir.join("000000000000/eu-central-1/gone");
+    room.until(|| room.env.fs.read_dir(&home).unwrap().is_empty().then_some(())).await;
+    room.python("gone", COUNTER).await;
+    assert_eq!(json(&room.call("gone", "{}").await.payload)[0], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_process_ends() {
+    let room = Room::with(|c| c.idle_timeout = std::time::Duration::from_millis(50)).await;
+    room.python("idle", COUNTER).await;
+    let pid = json(&room.call("idle", "{}").await.payload)[1].as_i64().unwrap();
+    room.until(|| (!is_alive(pid)).then_some(())).await;
+    // Its temporary folder goes with it.
+    let temporary = room.dir.join("tmp");
+    room.until(|| room.env.fs.read_dir(&temporary).unwrap().is_empty().then_some(())).await;
+    assert_eq!(json(&room.call("idle", "{}").await.payload)[0], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_died_between_calls_costs_no_call() {
+    let room = Room::new().await;
+    let source = "import os, threading\ndef handler(e, c):\n    \
+                  threading.Timer(0.001, lambda: os._exit(3)).start()\n    return os.getpid()\n";
+    room.python("dies", source).await;
+    for _ in 0..20 {
+        let outcome = room.call("dies", "{}").await;
+        let pid = json(&outcome.payload);
+        // One that dies while it has the call fails it; one that dies before must not.
+        assert!(outcome.error.is_none() || pid["errorType"] == "Runtime.ExitError", "{pid}");
+        if let Some(pid) = pid.as_i64() {
+            room.until(|| (!is_alive(pid)).then_some(())).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_survive_a_restart() {
+    let room = Room::new().await;
+    let created = room.python("stays", COUNTER).await;
+    let again = room.reopened().await;
+    assert_eq!(again.get(&scope(), &"stays".parse().unwrap()).unwrap(), created);
+    assert_eq!(again.list(&scope(), None, 10).len(), 1);
+    let call = base::Invocation {
+        function: arn("stays"),
+        payload: Default::default(),
+        request_id: None,
+        client_context: None,
+        want_log: false,
+    };
+    assert_eq!(json(&again.invoke(call.clone()).await.unwrap().payload)[0], 1);
+    // Should the unpacked code be lost, the archive is there.
+    let home = room.dir.join("000000000000/eu-central-1/stays");
+    for entry in room.env.fs.read_dir(&home).unwrap().into_iter().filter(|e| e.is_dir) {
+        room.env.fs.remove_dir_all(&home.join(entry.name)).unwrap();
+    }
+    let third = room.reopened().await;
+    assert_eq!(json(&third.invoke(call).await.unwrap().payload)[0], 1);
+}
