@@ -2,6 +2,9 @@
 //!
 //! Must not know what an operation does: a service module translates between the wire and a room.
 
+mod events;
+mod page;
+mod sns;
 mod sts;
 
 use std::sync::Arc;
@@ -10,7 +13,9 @@ use bytes::Bytes;
 use wire::model::Operation;
 use wire::{Call, ServiceId};
 
-pub(crate) use sts::Identity;
+use crate::rooms::Rooms;
+use events::EventBridge;
+use sts::Identity;
 
 /// Every service.
 pub(crate) struct Services {
@@ -23,6 +28,19 @@ pub(crate) struct Services {
 }
 
 impl Services {
+    /// The services over their rooms.
+    pub fn new(rooms: &Rooms) -> Self {
+        let absent = Arc::new(Absent);
+        Self {
+            kinesis: absent.clone(),
+            events: EventBridge::new(rooms.flow.buses.clone(), rooms.env.clone()),
+            lambda: absent.clone(),
+            sns: absent.clone(),
+            firehose: absent,
+            sts: Arc::new(Identity),
+        }
+    }
+
     /// Hands an authorised call to its service.
     pub async fn call(
         &self,
@@ -40,3 +58,9 @@ impl Services {
         }
     }
 }
+
+struct Absent;
+impl wire::kinesis::Kinesis for Absent {}
+impl wire::lambda::Lambda for Absent {}
+impl wire::sns::Sns for Absent {}
+impl wire::firehose::Firehose for Absent {}
