@@ -18,6 +18,7 @@ use wire::{Call, ServiceId, Unidentified};
 use crate::auth::{Caller, Gate, RootKey, SessionStore};
 use crate::config::Config;
 use crate::edge::{Answer, BodyError, BodyLimits, Handler};
+use crate::ingest;
 use crate::metrics::Answered;
 use crate::refusal::{Refusal, Voice, json};
 use crate::rooms::{Doors, Rooms};
@@ -72,15 +73,28 @@ impl Handler for App {
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             response.headers_mut().entry(HeaderName::from_static("x-amzn-requestid")).or_insert(id);
         }
+        let took = self.env.clock.instant().saturating_sub(started);
+        tell(&note, &response, &request_id, took);
         crate::metrics::answered(&Answered {
             service: note.service,
             operation: note.operation,
             status: response.status().as_u16(),
-            took: self.env.clock.instant().saturating_sub(started),
+            took,
             bytes_in,
             bytes_out: response.body().len(),
         });
         response.map(Full::new)
+    }
+}
+
+/// Our own failures are the operator's business; everything else is the caller's.
+fn tell(note: &Note, response: &Response<Bytes>, request_id: &str, took: Duration) {
+    let (Note { service, operation }, status) = (note, response.status().as_u16());
+    let error = response.extensions().get::<wire::ServiceError>().map(ToString::to_string).unwrap_or_default();
+    if matches!(status, 500 | 502..=599) {
+        tracing::warn!(service, operation, status, request_id, ?took, error, "a call failed");
+    } else {
+        tracing::debug!(service, operation, status, request_id, ?took, error, "answered");
     }
 }
 
@@ -196,11 +210,11 @@ impl App {
             Destination::Health => Ok(self.health()),
             Destination::Metrics => {
                 console(note, "Metrics")?;
-                Ok(doors.metrics(&self.env))
+                Ok(doors.rooms.metrics())
             }
             Destination::IngestCloudTrail => {
                 console(note, "IngestCloudTrail")?;
-                Err(Refusal::NotFound(format!("there is nothing at {}", request.uri().path())))
+                Ok(ingest::cloudtrail(&doors.rooms.flow.buses, &call.scope, request.body()).await)
             }
             Destination::FunctionLog => {
                 console(note, "ReadFunctionLog")?;
@@ -272,7 +286,7 @@ impl App {
         };
         *note = Note { service: SEARCH, operation: action };
         self.permit(call, SEARCH, action)?;
-        Ok(doors.index.handle(&call.scope, request.clone()).await)
+        Ok(doors.rooms.index.handle(&call.scope, request.clone()).await)
     }
 
     /// A link of a message to a topic's new subscriber: its token is its proof, its topic's ARN says where it belongs.

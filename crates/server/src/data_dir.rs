@@ -1,7 +1,7 @@
 //! The data folder: made private, locked by one process, and saying where that process answers.
 //!
-//! Layout: `lock`, `server.json` (while a server runs), `credentials`, and a folder or file a room. Must not know what
-//! the rooms keep.
+//! Layout: `lock`, `server.json` (where the last server answered), `credentials`, and a folder or file a room. Must not
+//! know what the rooms keep.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 const RUNNING: &str = "server.json";
 
-/// Where the server that holds a data folder answers, as `server.json` keeps it.
+/// Where the server that holds a data folder answers, or the last one answered, as `server.json` keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     /// Such as `http://127.0.0.1:4566`.
@@ -24,7 +24,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// What the folder's last server wrote; `None` when it stopped or never ran. A killed one leaves its word behind.
+    /// What the folder's last server wrote; `None` when none ran yet. The next one will most likely answer there too.
     pub fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<Self>, DataDirError> {
         let path = dir.join(RUNNING);
         let failed = |source| DataDirError::Io { path: path.clone(), source };
@@ -100,15 +100,6 @@ impl DataDir {
         let text = serde_json::to_vec_pretty(running).map_err(|e| failed(e.into()))?;
         self.fs.write_atomic(&path, &text, 0o600).map_err(failed)
     }
-
-    /// Takes the word back: nobody answers any more.
-    pub fn withdraw(&self) -> Result<(), DataDirError> {
-        let path = self.path.join(RUNNING);
-        match self.fs.remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(DataDirError::Io { path, source }),
-            _ => Ok(()),
-        }
-    }
 }
 
 fn holder(fs: &dyn Fs, path: &Path) -> String {
@@ -138,8 +129,6 @@ mod tests {
         let refused = DataDir::open(fs.clone(), &path).map(|_| ()).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Conflict);
         assert!(refused.to_string().contains("process 42, http://127.0.0.1:1"), "{refused}");
-        first.withdraw().unwrap();
-        assert_eq!(Running::read(&RealFs, &path).unwrap(), None);
         drop(first);
         DataDir::open(fs, &path).unwrap();
     }

@@ -9,6 +9,7 @@ pub mod auth;
 pub mod config;
 pub mod data_dir;
 mod edge;
+mod ingest;
 mod metrics;
 mod refusal;
 mod rooms;

@@ -3,12 +3,16 @@
 //! Promises that what is opened later is closed earlier, so that no room loses what another still owes it. Must not
 //! decide anything: which room gets which port is all that is said here.
 
+mod search;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Env, ErrorKind, Kinded, TaskGroup};
+use base::{Env, ErrorKind, Kinded, StateStore, TaskGroup};
 use bytes::Bytes;
+use flow::{Flow, FlowConfig, FlowPorts};
+use functions::Functions;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use index::{Index, IndexConfig};
 use log::{Log, LogConfig};
@@ -16,7 +20,9 @@ use state::Store;
 
 use crate::auth::SessionStore;
 use crate::config::Config;
-use crate::services::{Identity, Services};
+use crate::edge::PooledClient;
+use crate::services::Services;
+use search::EmbeddedSearch;
 
 /// What the rooms stand on.
 pub(crate) struct Foundation {
@@ -27,15 +33,20 @@ pub(crate) struct Foundation {
     /// Where this server answers, for functions and subscription links.
     pub endpoint: String,
     pub sessions: Arc<SessionStore>,
-    /// Background work that lives as long as the server.
+    /// In which functions' environments run.
     pub tasks: TaskGroup,
 }
 
-/// Every room of a running server.
+/// Every room of a running server. Clones are handles to the same ones.
+#[derive(Clone)]
 pub(crate) struct Rooms {
-    log: Log,
-    state: Arc<Store>,
-    index: Index,
+    pub env: Env,
+    pub state: Arc<Store>,
+    pub log: Log,
+    pub index: Index,
+    pub functions: Functions,
+    pub flow: Flow,
+    tasks: TaskGroup,
 }
 
 /// A room did not open or close.
@@ -62,61 +73,80 @@ impl RoomsError {
     fn closing<E: Kinded + Send + Sync + 'static>(room: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self { room, done: "closed", kind: source.kind(), source: Box::new(source) }
     }
+
+    fn late(room: &'static str) -> Self {
+        let source = "it did not finish in its time; the next start recovers it".into();
+        Self { room, done: "closed", kind: ErrorKind::Unavailable, source }
+    }
 }
 
 /// What requests reach.
 pub(crate) struct Doors {
     pub services: Services,
-    pub index: Index,
+    pub rooms: Rooms,
 }
 
 impl Rooms {
     /// Opens all rooms; each recovers what it left behind.
     pub async fn open(on: Foundation) -> Result<Self, RoomsError> {
-        let Foundation { config, env, dir, .. } = &on;
-        let state = Store::open(env, &dir.join("state.redb")).await.map_err(RoomsError::opening("state"))?;
-        let log = Log::open(env, &dir.join("journal"), log_config(config)).await.map_err(RoomsError::opening("log"))?;
-        let index = Index::open(env, &dir.join("index"), index_config(config)).await;
+        let Foundation { config, env, dir, endpoint, sessions, tasks } = on;
+        let state = Store::open(&env, &dir.join("state.redb")).await.map_err(RoomsError::opening("state"))?;
+        let state = Arc::new(state);
+        let store: Arc<dyn StateStore> = state.clone();
+        let log =
+            Log::open(&env, &dir.join("journal"), log_config(&config)).await.map_err(RoomsError::opening("log"))?;
+        let index = Index::open(&env, &dir.join("index"), index_config(&config)).await;
         let index = index.map_err(RoomsError::opening("index"))?;
-        Ok(Self { log, state: Arc::new(state), index })
+
+        let ports = functions::Ports { state: Arc::clone(&store), logs: Arc::new(Unlogged), sessions };
+        let settings = functions_config(&config, &dir, &endpoint);
+        let functions =
+            Functions::open(&env, ports, settings, &tasks).await.map_err(RoomsError::opening("functions"))?;
+
+        let ports = FlowPorts {
+            env: env.clone(),
+            log: log.clone(),
+            state: store,
+            invoke: Arc::new(functions.clone()),
+            http: Arc::new(PooledClient::new()),
+            search: Arc::new(EmbeddedSearch::new(index.clone(), config.account.id.clone())),
+        };
+        let settings = FlowConfig {
+            bus_retention: Duration::from_secs(config.bus.retention_hours * 3_600),
+            objects: dir.join("objects"),
+            base_url: endpoint,
+        };
+        let flow = Flow::start(ports, settings).await.map_err(RoomsError::opening("flow"))?;
+        Ok(Self { env, state, log, index, functions, flow, tasks })
     }
 
     /// What requests reach.
     pub fn doors(&self) -> Doors {
-        let absent = Arc::new(Absent);
-        Doors {
-            services: Services {
-                kinesis: absent.clone(),
-                events: absent.clone(),
-                lambda: absent.clone(),
-                sns: absent.clone(),
-                firehose: absent,
-                sts: Arc::new(Identity),
-            },
-            index: self.index.clone(),
+        Doors { services: Services::new(self), rooms: self.clone() }
+    }
+
+    /// Closes all rooms, the last opened first. Goes on after a failure, and answers the first.
+    pub async fn stop(&self, within: Duration) -> Result<(), RoomsError> {
+        let mut ended = match self.flow.stop(within / 2).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(RoomsError::late("flow")),
+            Err(error) => Err(RoomsError::closing("flow")(error)),
+        };
+        if !self.tasks.stop(within / 4).await {
+            ended = ended.and(Err(RoomsError::late("functions")));
         }
-    }
-
-    /// Closes all rooms, the last opened first.
-    pub async fn stop(&self, _within: Duration) -> Result<(), RoomsError> {
         self.index.close().await;
-        self.log.close().await.map_err(RoomsError::closing("log"))?;
-        self.state.close().await;
-        Ok(())
+        ended = ended.and(self.log.close().await.map_err(RoomsError::closing("log")));
+        if !self.state.close().await {
+            ended = ended.and(Err(RoomsError::late("state")));
+        }
+        ended
     }
-}
 
-struct Absent;
-impl wire::kinesis::Kinesis for Absent {}
-impl wire::events::Events for Absent {}
-impl wire::lambda::Lambda for Absent {}
-impl wire::sns::Sns for Absent {}
-impl wire::firehose::Firehose for Absent {}
-
-impl Doors {
     /// Everything measured, as Prometheus text.
-    pub fn metrics(&self, env: &Env) -> http::Response<Bytes> {
-        crate::metrics::process(env);
+    pub fn metrics(&self) -> http::Response<Bytes> {
+        crate::metrics::process(&self.env);
+        self.flow.lag.publish(self.env.clock.now());
         let text = crate::metrics::install().map(|recorder| recorder.render()).unwrap_or_default();
         let mut response = http::Response::new(Bytes::from(text));
         let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -143,5 +173,29 @@ fn index_config(config: &Config) -> IndexConfig {
         max_indices: index.max_indices,
         search_threads: index.search_threads,
         ..IndexConfig::default()
+    }
+}
+
+fn functions_config(config: &Config, dir: &std::path::Path, endpoint: &str) -> functions::Config {
+    let (settings, interpreter) = (&config.functions, &config.runtimes.python_interpreter);
+    functions::Config {
+        python_interpreter: Some(interpreter.clone()),
+        idle_timeout: Duration::from_secs(settings.idle_seconds),
+        max_environments: settings.max_environments,
+        max_environments_per_function: settings.max_environments_each,
+        init_timeout: Duration::from_secs(settings.init_seconds),
+        session_lifetime: Duration::from_secs(settings.session_hours * 3_600),
+        ..functions::Config::new(dir.join("functions"), endpoint)
+    }
+}
+
+struct Unlogged;
+
+#[async_trait::async_trait]
+impl base::LogSink for Unlogged {
+    async fn write(&self, function: &base::Arn, _: &str, lines: Vec<(base::Timestamp, String)>) {
+        for (_, line) in lines {
+            tracing::info!(%function, line);
+        }
     }
 }

@@ -114,7 +114,7 @@ impl Server {
             dir: dir.path().to_owned(),
             endpoint: running.endpoint.clone(),
             sessions: Arc::clone(&sessions),
-            tasks: tasks.clone(),
+            tasks: task_group(&env),
         };
         let rooms = match Rooms::open(foundation).await {
             Ok(rooms) => rooms,
@@ -165,7 +165,6 @@ impl Server {
         if !self.tasks.stop(deadline.saturating_sub(self.env.clock.instant())).await {
             unfinished.push("some background tasks had not ended".to_owned());
         }
-        self.dir.withdraw().unwrap_or_else(|e| unfinished.push(e.to_string()));
         if unfinished.is_empty() { Ok(()) } else { Err(StopError(unfinished.join("; "))) }
     }
 }

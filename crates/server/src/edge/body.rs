@@ -9,8 +9,9 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A refused body is still read this far, so that a client that is busy sending gets to see the refusal.
+/// A refused body is still read this far and this long, so that a client that is busy sending gets to see the refusal.
 const DISCARDED_BYTES: usize = 64 << 20;
+const DISCARDING_TIME: Duration = Duration::from_secs(2);
 
 /// The bounds that all requests share.
 #[derive(Clone)]
@@ -70,7 +71,7 @@ impl BodyLimits {
     {
         let announced = body.size_hint().exact().map(|n| usize::try_from(n).unwrap_or(usize::MAX));
         if announced.is_some_and(|n| n > limit) {
-            return Err(discard(body, BodyError::TooLarge { limit }).await);
+            return Err(self.discard(body, BodyError::TooLarge { limit }).await);
         }
         let mut first = Bytes::new();
         let mut joined: Option<BytesMut> = None;
@@ -80,12 +81,12 @@ impl BodyLimits {
             let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
             len += data.len();
             if len > limit {
-                return Err(discard(body, BodyError::TooLarge { limit }).await);
+                return Err(self.discard(body, BodyError::TooLarge { limit }).await);
             }
             let Ok(part) =
                 Arc::clone(&self.inflight).try_acquire_many_owned(u32::try_from(data.len()).unwrap_or(u32::MAX))
             else {
-                return Err(discard(body, BodyError::Overloaded).await);
+                return Err(self.discard(body, BodyError::Overloaded).await);
             };
             match &mut share {
                 Some(share) => share.merge(part),
@@ -106,20 +107,29 @@ impl BodyLimits {
         }
         Ok(HeldBody { bytes: joined.map_or(first, BytesMut::freeze), _share: share })
     }
-}
 
-async fn discard<B>(mut body: B, error: BodyError) -> BodyError
-where
-    B: Body<Data = Bytes> + Send + Unpin,
-{
-    let mut left = DISCARDED_BYTES;
-    while let Some(Ok(frame)) = body.frame().await {
-        left = left.saturating_sub(Frame::data_ref(&frame).map_or(0, Bytes::len));
-        if left == 0 {
-            break;
+    async fn discard<B>(&self, mut body: B, error: BodyError) -> BodyError
+    where
+        B: Body<Data = Bytes> + Send + Unpin,
+    {
+        let mut left = DISCARDED_BYTES;
+        if body.size_hint().lower() > left as u64 {
+            return error;
         }
+        let discarding = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                left = left.saturating_sub(Frame::data_ref(&frame).map_or(0, Bytes::len));
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            () = discarding => {}
+            () = self.clock.sleep(DISCARDING_TIME) => {}
+        }
+        error
     }
-    error
 }
 
 #[cfg(test)]
