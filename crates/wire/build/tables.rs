@@ -83,8 +83,9 @@ fn write_errors(model: &Model, out: &mut String) {
     out.push_str("    ]\n};\n\n");
 }
 
-fn write_shape(model: &Model, name: &str, shape: &Shape, out: &mut String) -> Result<(), String> {
-    let kind = match shape.kind.as_str() {
+/// What a shape is, as an expression.
+fn kind(model: &Model, shape: &Shape) -> Result<String, String> {
+    Ok(match shape.kind.as_str() {
         "string" | "character" => "Kind::String".to_owned(),
         "integer" | "long" => "Kind::Integer".to_owned(),
         "float" | "double" => "Kind::Float".to_owned(),
@@ -109,23 +110,19 @@ fn write_shape(model: &Model, name: &str, shape: &Shape, out: &mut String) -> Re
             members + "        ])"
         }
         other => return Err(format!("type {other} is not known")),
-    };
-    let pattern = shape.pattern.as_ref().map_or("None".to_owned(), |p| format!("Some(&Pattern::new({p:?}))"));
-    let pattern_static = if shape.pattern.is_some() {
-        let _ = writeln!(
-            out,
-            "    static {}_PATTERN: Pattern = {};",
-            upper(name),
-            pattern.trim_start_matches("Some(&").trim_end_matches(')').to_owned() + ")"
-        );
+    })
+}
+
+fn write_shape(model: &Model, name: &str, shape: &Shape, out: &mut String) -> Result<(), String> {
+    let kind = kind(model, shape)?;
+    let pattern = shape.pattern.as_ref().map_or("None".to_owned(), |text| {
+        let _ = writeln!(out, "    static {}_PATTERN: Pattern = Pattern::new({text:?});", upper(name));
         format!("Some(&{}_PATTERN)", upper(name))
-    } else {
-        pattern
-    };
+    });
     let _ = writeln!(
         out,
         "    pub static {}: Shape = Shape {{\n        name: {name:?},\n        kind: {kind},\n        min: {:?}, max: {:?}, \
-         pattern: {pattern_static}, values: &{:?}, sensitive: {},\n    }};",
+         pattern: {pattern}, values: &{:?}, sensitive: {},\n    }};",
         upper(name),
         shape.min.map(|v| v as i64),
         shape.max.map(|v| v as i64),

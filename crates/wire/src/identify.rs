@@ -35,11 +35,20 @@ pub fn identify(signing_name: &str, request: &Request<Bytes>) -> Result<&'static
 
 fn by_target(service: &Service, request: &Request<Bytes>) -> Result<&'static Operation, ServiceError> {
     let target = request.headers().get("x-amz-target").and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let named = target.strip_prefix(service.target_prefix).and_then(|rest| rest.strip_prefix('.'));
-    let shown = if target.is_empty() { "without an X-Amz-Target header" } else { target };
-    named
-        .and_then(|name| service.operation(name))
-        .ok_or_else(|| ServiceError::unknown_operation(service.id, named.unwrap_or(shown)))
+    let Some((prefix, name)) = target.rsplit_once('.') else {
+        return Err(ServiceError::unknown_operation(service.id, "named by its X-Amz-Target header"));
+    };
+    if prefix == service.target_prefix {
+        return service.operation(name).ok_or_else(|| ServiceError::unknown_operation(service.id, name));
+    }
+    let mut models = ServiceId::ALL.iter().map(|id| id.model()).filter(|model| !model.target_prefix.is_empty());
+    Err(match models.find(|model| model.target_prefix == prefix) {
+        Some(other) => {
+            let message = format!("Credential should be scoped to correct service: '{}'.", other.signing_name);
+            ServiceError::new("InvalidSignatureException", message).with_status(400)
+        }
+        None => ServiceError::unknown_operation(service.id, target),
+    })
 }
 
 fn by_action(service: &Service, request: &Request<Bytes>) -> Result<&'static Operation, ServiceError> {

@@ -13,6 +13,10 @@ use serde_json::{Map, Value};
 use crate::model::{Element, Kind, Shape};
 use crate::{ServiceError, ServiceId};
 
+/// Dots in a parameter's name; the deepest name of any model has half as many. A tree of any depth could not be
+/// dropped without overflowing the stack.
+const MAX_DEPTH: usize = 16;
+
 /// A parameter of a request in this protocol: of the form, or of the query string of a GET.
 pub(crate) fn parameter(request: &Request<Bytes>, name: &str) -> Option<String> {
     pairs(request).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
@@ -39,11 +43,14 @@ fn decode(text: &[u8]) -> Cow<'_, str> {
 
 /// The parameters as the JSON document of `shape`.
 pub(super) fn to_json(service: ServiceId, shape: &Shape, request: &Request<Bytes>) -> Result<Vec<u8>, ServiceError> {
+    let refuse = |message: String| ServiceError::serialization(service, message);
     let mut root = Node::default();
     for (key, value) in pairs(request) {
+        if key.matches('.').count() > MAX_DEPTH {
+            return Err(refuse("a parameter's name has too many parts".to_owned()));
+        }
         root.insert(&key, value.into_owned());
     }
-    let refuse = |message: String| ServiceError::serialization(service, message);
     let value = structure(&root, shape).map_err(refuse)?;
     Ok(value.to_string().into_bytes())
 }

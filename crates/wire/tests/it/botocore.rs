@@ -19,7 +19,8 @@ const KEYS: [(&str, &str, Option<&str>); 2] = [
 ];
 
 struct Sent {
-    operation: String,
+    /// Absent for the search API, which has none.
+    operation: Option<String>,
     service: String,
     request: Request<Bytes>,
 }
@@ -36,14 +37,15 @@ fn sent() -> Vec<Sent> {
             request = request.header(name, text(value));
         }
         let body = STANDARD.decode(text(&entry["body"])).unwrap();
-        let (operation, service) = (text(&entry["operation"]), text(&entry["service"]));
+        let operation = entry["operation"].as_str().map(str::to_owned);
+        let service = text(&entry["service"]);
         Sent { operation, service, request: request.body(body.into()).unwrap() }
     };
     entries.iter().map(read).collect()
 }
 
 fn one<T: wire::data::Build>(operation: &str) -> T {
-    let sent = sent().into_iter().find(|sent| sent.operation == operation).unwrap();
+    let sent = sent().into_iter().find(|sent| sent.operation.as_deref() == Some(operation)).unwrap();
     let found = wire::identify(&sent.service, &sent.request).unwrap();
     read(found, &sent.request).unwrap()
 }
@@ -59,14 +61,15 @@ fn every_signature_verifies_and_every_call_is_identified() {
     };
     for sent in sent() {
         let verified =
-            verifier.verify(&sent.request, now, lookup).unwrap_or_else(|e| panic!("{}: {e}", sent.operation));
+            verifier.verify(&sent.request, now, lookup).unwrap_or_else(|e| panic!("{:?}: {e}", sent.operation));
         assert_eq!((verified.service.as_str(), verified.region.as_str()), (sent.service.as_str(), "eu-central-1"));
-        let found = wire::identify(&verified.service, &sent.request).unwrap();
-        assert_eq!(found.name, sent.operation);
+        if let Some(operation) = &sent.operation {
+            assert_eq!(wire::identify(&verified.service, &sent.request).unwrap().name, operation);
+        }
 
         let mut tampered = sent.request.clone();
         *tampered.body_mut() = Bytes::from_static(b"{\"StreamName\": \"other\"}");
-        assert!(verifier.verify(&tampered, now, lookup).is_err(), "{}", sent.operation);
+        assert!(verifier.verify(&tampered, now, lookup).is_err(), "{:?}", sent.operation);
     }
 }
 

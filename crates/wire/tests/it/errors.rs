@@ -1,8 +1,10 @@
 //! The table from kinds to codes, and options that are refused.
 
 use base::ErrorKind;
+use bytes::Bytes;
+use http::Request;
 use wire::model::Protocol;
-use wire::{ServiceError, ServiceId, kinesis};
+use wire::{ServiceError, ServiceId, Unidentified, kinesis};
 
 #[test]
 fn every_kind_has_a_code_in_every_service_and_its_status_is_the_model_s() {
@@ -40,4 +42,24 @@ fn options_that_are_not_done_are_refused_by_name() {
     input.dry_run = Some(true);
     let error = wire::only(ServiceId::Kinesis, &input, &known).unwrap_err();
     assert_eq!(error.message, "DryRun in PutRecordsInput of kinesis is not available in this version of Tidegate");
+}
+
+#[test]
+fn a_target_of_another_service_is_refused_by_the_signature_s_scope() {
+    let ask = |target: Option<&str>| {
+        let mut request = Request::post("/");
+        if let Some(target) = target {
+            request = request.header("x-amz-target", target);
+        }
+        match wire::identify("kinesis", &request.body(Bytes::new()).unwrap()) {
+            Err(Unidentified::Operation { error, .. }) => error,
+            other => panic!("{other:?}"),
+        }
+    };
+    let scoped = ask(Some("AWSEvents.PutEvents"));
+    assert_eq!(scoped.code, "InvalidSignatureException");
+    assert_eq!(scoped.message, "Credential should be scoped to correct service: 'events'.");
+    for target in [None, Some("PutRecord"), Some("Kinesis_20131202.Fly"), Some("Kinesis_20131202PutRecord.")] {
+        assert_eq!(ask(target).code, "UnknownOperationException");
+    }
 }

@@ -3,6 +3,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use proptest::prelude::*;
 use wire::sns::{self, Sns};
 use wire::sts::{self, Sts};
 use wire::{Call, ServiceError};
@@ -151,4 +153,35 @@ async fn the_caller_learns_who_it_is() {
     assert!(body(&response).contains(
         "<GetCallerIdentityResult><Account>000000000000</Account><Arn>arn:aws:iam::000000000000:root</Arn><UserId>000000000000</UserId></GetCallerIdentityResult>"
     ));
+}
+
+#[test]
+fn a_name_of_endless_parts_is_refused() {
+    let request = form(&format!("Action=CreateTopic&Name=a&{}=x", "a.".repeat(500_000)));
+    let refused = wire::protocol::read::<sns::CreateTopicInput>(operation("sns", &request), &request).unwrap_err();
+    assert_eq!((&*refused.code, refused.message.as_str()), ("MalformedInput", "a parameter's name has too many parts"));
+}
+
+proptest! {
+    #[test]
+    fn forms_read_back_as_written(
+        name in "[a-zA-Z0-9_-]{1,20}",
+        attributes in prop::collection::btree_map(".{1,12}", ".{0,20}", 0..6),
+    ) {
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let entries = attributes.iter().enumerate().map(|(i, (key, value))| {
+            let entry = format!("&Attributes.entry.{}", i + 1);
+            format!("{entry}.key={}{entry}.value={}", encode(key), encode(value))
+        });
+        let request = form(&format!("Action=CreateTopic&Name={name}{}", entries.collect::<String>()));
+        let input: sns::CreateTopicInput = wire::protocol::read(operation("sns", &request), &request).unwrap();
+        prop_assert_eq!(input.name, name);
+        prop_assert_eq!(input.attributes.unwrap_or_default(), attributes);
+    }
+
+    #[test]
+    fn no_form_makes_the_decoder_panic(text in "[a-zA-Z0-9.=&%+]{0,200}") {
+        let request = form(&format!("Action=PublishBatch&{text}"));
+        let _ = wire::protocol::read::<sns::PublishBatchInput>(operation("sns", &request), &request);
+    }
 }
