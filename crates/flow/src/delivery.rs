@@ -21,7 +21,7 @@ use base::{Arn, HttpError, RetryPolicy, Scope, StateStore, TaskGroup};
 use bytes::Bytes;
 
 pub use config::{
-    BackupMode, DeliverySpec, DeliveryStream, Destination, DestinationChange, IndexRotation, delivery_arn,
+    BackupMode, DeliverySpec, DeliveryStream, Destination, DestinationChange, DomainFamily, IndexRotation, delivery_arn,
 };
 
 use crate::FlowError;

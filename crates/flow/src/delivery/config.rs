@@ -59,9 +59,22 @@ pub enum BackupMode {
     AllDocuments,
 }
 
+/// By which of the API's two forms a destination was configured. They differ in name only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum DomainFamily {
+    /// `AmazonopensearchserviceDestinationConfiguration`.
+    #[default]
+    OpenSearch,
+    /// `ElasticsearchDestinationConfiguration`.
+    Elasticsearch,
+}
+
 /// Where records go, and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Destination {
+    /// Kept and shown.
+    #[serde(default)]
+    pub family: DomainFamily,
     /// The search domain.
     pub domain: Arn,
     /// The index, before rotation.

@@ -268,8 +268,8 @@ impl Events for EventBridge {
         _: &Call,
         input: TestEventPatternInput,
     ) -> Result<TestEventPatternOutput, ServiceError> {
-        let event: serde_json::Value =
-            serde_json::from_str(&input.event).map_err(|e| invalid(format!("Parameter Event is not valid JSON: {e}")))?;
+        let event: serde_json::Value = serde_json::from_str(&input.event)
+            .map_err(|e| invalid(format!("Parameter Event is not valid JSON: {e}")))?;
         let needed = ["id", "detail-type", "source", "account", "time", "region", "resources"];
         let missing: Vec<&str> = needed.into_iter().filter(|name| event.get(name).is_none()).collect();
         if !missing.is_empty() {

@@ -43,7 +43,11 @@ pub(super) async fn put(
                 Ok(()) => PutEventsResultEntry { event_id: Some(event.id), ..Default::default() },
                 Err(error) => {
                     let error = super::failed_entry(error);
-                    PutEventsResultEntry { error_code: Some(error.0), error_message: Some(error.1), ..Default::default() }
+                    PutEventsResultEntry {
+                        error_code: Some(error.0),
+                        error_message: Some(error.1),
+                        ..Default::default()
+                    }
                 }
             };
         }
@@ -57,7 +61,8 @@ fn refused((code, message): Refusal) -> PutEventsResultEntry {
 }
 
 fn read(service: &EventBridge, call: &Call, entry: PutEventsRequestEntry) -> Result<(BusName, Event), Refusal> {
-    let argument = |name: &str, reason: String| ("InvalidArgument", format!("Parameter {name} is not valid. Reason: {reason}"));
+    let argument =
+        |name: &str, reason: String| ("InvalidArgument", format!("Parameter {name} is not valid. Reason: {reason}"));
     if entry.trace_header.is_some() {
         return Err(argument("TraceHeader", "trace headers are not available in this version of Tidegate.".to_owned()));
     }

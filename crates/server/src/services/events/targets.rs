@@ -72,7 +72,9 @@ fn read(target: Target) -> Result<RuleTarget, ServiceError> {
         },
         _ => {
             let id = target.id;
-            return Err(invalid(format!("Only one of Input, InputPath, or InputTransformer must be provided for target {id}.")));
+            return Err(invalid(format!(
+                "Only one of Input, InputPath, or InputTransformer must be provided for target {id}."
+            )));
         }
     };
     let mut retry = TargetRetry::default();
@@ -80,7 +82,8 @@ fn read(target: Target) -> Result<RuleTarget, ServiceError> {
         let number = |value: Option<i32>, default: u32| value.map_or(Some(default), |value| u32::try_from(value).ok());
         let out_of_range = || invalid("a retry policy's numbers cannot be negative");
         retry.max_attempts = number(policy.maximum_retry_attempts, retry.max_attempts).ok_or_else(out_of_range)?;
-        retry.max_age_secs = number(policy.maximum_event_age_in_seconds, retry.max_age_secs).ok_or_else(out_of_range)?;
+        retry.max_age_secs =
+            number(policy.maximum_event_age_in_seconds, retry.max_age_secs).ok_or_else(out_of_range)?;
     }
     Ok(RuleTarget {
         id: target.id,
