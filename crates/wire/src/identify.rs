@@ -34,6 +34,11 @@ pub fn identify(signing_name: &str, request: &Request<Bytes>) -> Result<&'static
 }
 
 fn by_target(service: &Service, request: &Request<Bytes>) -> Result<&'static Operation, ServiceError> {
+    if let Some(protocol) = request.headers().get("smithy-protocol") {
+        // The seam for rpc-v2-cbor, which names the operation in the path.
+        let message = format!("{} is spoken as awsJson here, not as {protocol:?}", service.name);
+        return Err(ServiceError::new("UnsupportedMediaTypeException", message).with_status(415));
+    }
     let target = request.headers().get("x-amz-target").and_then(|v| v.to_str().ok()).unwrap_or_default();
     let Some((prefix, name)) = target.rsplit_once('.') else {
         return Err(ServiceError::unknown_operation(service.id, "named by its X-Amz-Target header"));

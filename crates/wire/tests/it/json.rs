@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use proptest::prelude::*;
 use wire::kinesis::{self, Kinesis};
-use wire::{Call, ServiceError};
+use wire::{Call, ServiceError, Unidentified};
 
 use crate::{body, call, operation, soon};
 
@@ -123,6 +123,11 @@ async fn cbor_is_refused_by_name() {
     let response = soon(kinesis::dispatch(&Streams, &call(), operation("kinesis", &request), &request)).await;
     assert_eq!(response.status(), 415);
     assert!(body(&response).contains("AWS_CBOR_DISABLE=true"));
+    let request =
+        Request::post("/service/Kinesis_20131202/operation/CreateStream").header("smithy-protocol", "rpc-v2-cbor");
+    let found = wire::identify("kinesis", &request.body(Bytes::from_static(b"\xa0")).unwrap());
+    let Err(Unidentified::Operation { error, .. }) = found else { panic!("{found:?}") };
+    assert_eq!((error.status, error.message.contains("rpc-v2-cbor")), (Some(415), true));
 }
 
 proptest! {
