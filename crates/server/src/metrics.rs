@@ -3,11 +3,13 @@
 //! The recorder is the process's: the `metrics` facade has one. Promises base units (seconds, bytes) and few label
 //! values: an operation is named only when the service's model knows it.
 
+mod described;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use base::{Env, OpenMode};
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Upper bounds in seconds: fine around a disk's sync and a function's run, coarse up to a function's longest.
@@ -18,38 +20,25 @@ const SECONDS: &[f64] = &[
 /// Upper bounds in bytes.
 const BYTES: &[f64] = &[256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0];
 
+/// Upper bounds of how many things shared one sync.
+const COUNTS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 10_000.0];
+
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Installs the process's recorder, once. `None` when the process has another one already.
 pub(crate) fn install() -> Option<&'static PrometheusHandle> {
     RECORDER.get_or_init(|| {
-        let builder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
-            .and_then(|b| b.set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES));
+        let bounds = [("_seconds", SECONDS), ("_bytes", BYTES), ("_batches", COUNTS), ("_operations", COUNTS)];
+        let builder = bounds.iter().try_fold(PrometheusBuilder::new(), |builder, (suffix, bounds)| {
+            builder.set_buckets_for_metric(Matcher::Suffix((*suffix).to_owned()), bounds)
+        });
         let recorder = builder.ok()?.build_recorder();
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder).ok()?;
-        describe();
+        described::describe();
         Some(handle)
     });
     RECORDER.get().and_then(Option::as_ref)
-}
-
-fn describe() {
-    let seconds = |name, text| describe_histogram!(name, Unit::Seconds, text);
-    seconds("tidegate_request_duration_seconds", "Time from a request's head to its answer, by service and operation.");
-    describe_counter!("tidegate_requests_total", "Requests answered, by service, operation and status.");
-    describe_counter!("tidegate_request_body_bytes_total", Unit::Bytes, "Bytes of request bodies, by service.");
-    describe_counter!("tidegate_response_body_bytes_total", Unit::Bytes, "Bytes of response bodies, by service.");
-    describe_counter!("tidegate_refused_requests_total", "Requests refused at the gate, by error code.");
-    describe_gauge!("tidegate_connections", "Open client connections.");
-    describe_gauge!("tidegate_sessions", "Function sessions held.");
-    describe_gauge!("tidegate_build_info", "Always 1; the label is the version.");
-    describe_gauge!("tidegate_uptime_seconds", Unit::Seconds, "Time since the process started.");
-    describe_gauge!("tidegate_resident_memory_bytes", Unit::Bytes, "Resident memory of the server process.");
-    describe_counter!("tidegate_task_errors_total", "Errors of background tasks, by task.");
-    describe_gauge!("tidegate_reconciler_last_run_timestamp_seconds", Unit::Seconds, "When a reconciler last ran.");
-    describe_gauge!("tidegate_reconciler_healthy", "1 when a reconciler's last run succeeded, else 0.");
 }
 
 /// One answered request.
@@ -84,9 +73,16 @@ pub(crate) fn sessions(held: usize) {
     gauge!("tidegate_sessions").set(held as f64);
 }
 
-pub(crate) fn reconciled(name: &'static str, at: base::Timestamp, healthy: bool) {
+/// A reconciler ran.
+pub(crate) fn reconciled(name: &'static str, at: base::Timestamp) {
     gauge!("tidegate_reconciler_last_run_timestamp_seconds", "reconciler" => name).set(at.secs_f64());
-    gauge!("tidegate_reconciler_healthy", "reconciler" => name).set(if healthy { 1.0 } else { 0.0 });
+}
+
+/// Folds the samples of histograms into their buckets.
+pub(crate) fn upkeep() {
+    if let Some(recorder) = install() {
+        recorder.run_upkeep();
+    }
 }
 
 /// The process's own figures, taken when asked for.

@@ -3,6 +3,7 @@
 //! Must not know what an operation does: a service module translates between the wire and a room.
 
 mod events;
+mod firehose;
 mod page;
 mod sns;
 mod sts;
@@ -15,6 +16,8 @@ use wire::{Call, ServiceId};
 
 use crate::rooms::Rooms;
 use events::EventBridge;
+use firehose::DeliveryService;
+use sns::Notifications;
 use sts::Identity;
 
 /// Every service.
@@ -34,9 +37,9 @@ impl Services {
         Self {
             kinesis: absent.clone(),
             events: EventBridge::new(rooms.flow.buses.clone(), rooms.env.clone()),
-            lambda: absent.clone(),
-            sns: absent.clone(),
-            firehose: absent,
+            lambda: absent,
+            sns: Notifications::new(rooms.flow.topics.clone(), rooms.env.clone()),
+            firehose: DeliveryService::new(rooms.flow.deliveries.clone()),
             sts: Arc::new(Identity),
         }
     }
@@ -62,5 +65,3 @@ impl Services {
 struct Absent;
 impl wire::kinesis::Kinesis for Absent {}
 impl wire::lambda::Lambda for Absent {}
-impl wire::sns::Sns for Absent {}
-impl wire::firehose::Firehose for Absent {}

@@ -21,6 +21,11 @@ use crate::rooms::{Foundation, Rooms, RoomsError};
 /// Of the time that a stop may take, what requests get to end in; the rooms get the rest.
 const REQUESTS_SHARE: u32 = 2;
 
+/// Between two sweeps of expired sessions.
+const SESSIONS_PERIOD: Duration = Duration::from_secs(60);
+/// Between two foldings of the histograms' samples, which bounds their memory.
+const METRICS_PERIOD: Duration = Duration::from_secs(5);
+
 /// A running server.
 pub struct Server {
     env: Env,
@@ -124,7 +129,8 @@ impl Server {
                 return Err(error.into());
             }
         };
-        reconcile_sessions(&tasks, &env, sessions);
+        reconcile(&tasks, &env, "sessions", SESSIONS_PERIOD, move || crate::metrics::sessions(sessions.sweep()));
+        reconcile(&tasks, &env, "metrics", METRICS_PERIOD, crate::metrics::upkeep);
         dir.announce(&running)?;
         app.ready(&rooms);
         let drain = Duration::from_secs(config.server.drain_seconds);
@@ -173,14 +179,13 @@ fn task_group(env: &Env) -> TaskGroup {
     TaskGroup::new(Arc::clone(&env.clock), Arc::clone(&env.rng))
 }
 
-/// Forgets expired sessions now and then.
-fn reconcile_sessions(tasks: &TaskGroup, env: &Env, sessions: Arc<SessionStore>) {
-    const PERIOD: Duration = Duration::from_secs(60);
+/// Runs `work` on a period; when it last did is among the metrics.
+fn reconcile(tasks: &TaskGroup, env: &Env, name: &'static str, period: Duration, work: impl Fn() + Send + 'static) {
     let (clock, stopping) = (Arc::clone(&env.clock), tasks.stopping());
-    tasks.spawn_infallible("sessions", async move {
-        while tokio::select! { () = clock.sleep(PERIOD) => true, () = stopping.cancelled() => false } {
-            crate::metrics::sessions(sessions.sweep());
-            crate::metrics::reconciled("sessions", clock.now(), true);
+    tasks.spawn_infallible(name, async move {
+        while tokio::select! { () = clock.sleep(period) => true, () = stopping.cancelled() => false } {
+            work();
+            crate::metrics::reconciled(name, clock.now());
         }
     });
 }

@@ -1,5 +1,13 @@
 //! HTTP out, for deliverers: pooled, bounded in time and size, no redirects.
+//!
+//! Promises that no link-local address is called, by whatever name: there clouds hand a machine its credentials, and a
+//! subscriber's address is chosen by whoever subscribes.
 
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +16,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tower_service::Service;
 
 /// Bytes of an answer that are read; receivers have nothing longer to say.
 const ANSWER_BYTES: usize = 1 << 20;
@@ -18,13 +28,13 @@ const IDLE_PER_HOST: usize = 32;
 
 /// The [`HttpClient`] of the server.
 pub struct PooledClient {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<HttpConnector<Checked>, Full<Bytes>>,
 }
 
 impl PooledClient {
     /// A client without connections yet.
     pub fn new() -> Self {
-        let mut connector = HttpConnector::new();
+        let mut connector = HttpConnector::new_with_resolver(Checked(GaiResolver::new()));
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIME));
         let client = Client::builder(TokioExecutor::new())
@@ -38,6 +48,11 @@ impl PooledClient {
     async fn exchange(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, String> {
         if request.uri().scheme_str() == Some("https") {
             return Err("https is not supported yet; use an http address".to_owned());
+        }
+        // Names are checked when they are resolved; an address is not resolved.
+        let host = request.uri().host().unwrap_or_default().trim_matches(['[', ']']);
+        if host.parse().is_ok_and(is_forbidden) {
+            return Err(FORBIDDEN.to_owned());
         }
         let answer = self.client.request(request.map(Full::new)).await.map_err(|e| chain(&e))?;
         let (head, body) = answer.into_parts();
@@ -59,6 +74,38 @@ impl HttpClient for PooledClient {
         let ended = tokio::time::timeout(timeout, self.exchange(request)).await;
         let answer = ended.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")));
         answer.map_err(|message| HttpError { url, message })
+    }
+}
+
+const FORBIDDEN: &str = "link-local addresses are not called";
+
+/// Link-local, also when it is written as an IPv6 address.
+fn is_forbidden(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+/// The system's resolver without the addresses that are not called.
+#[derive(Clone)]
+struct Checked(GaiResolver);
+
+impl Service<Name> for Checked {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, io::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolved = self.0.call(name);
+        Box::pin(async move {
+            let addresses: Vec<SocketAddr> = resolved.await?.filter(|address| !is_forbidden(address.ip())).collect();
+            if addresses.is_empty() { Err(io::Error::other(FORBIDDEN)) } else { Ok(addresses.into_iter()) }
+        })
     }
 }
 
@@ -105,6 +152,10 @@ mod tests {
         let url = format!("http://{}/", socket.local_addr().unwrap());
         let error = PooledClient::new().send(get(&url), Duration::from_millis(50)).await.unwrap_err();
         assert!(error.message.contains("no answer within"));
+        for link_local in ["http://169.254.169.254/", "http://[fe80::1]/", "http://[::ffff:169.254.1.1]:80/"] {
+            let error = PooledClient::new().send(get(link_local), Duration::from_secs(1)).await.unwrap_err();
+            assert_eq!(error.message, FORBIDDEN, "{link_local}");
+        }
         let error = PooledClient::new().send(get("https://127.0.0.1/"), Duration::from_secs(1)).await.unwrap_err();
         assert!(error.message.contains("https"));
     }

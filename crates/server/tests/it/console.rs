@@ -36,6 +36,10 @@ async fn health_needs_no_key_and_metrics_do() {
     ] {
         assert!(text(&right).contains(line), "{line} in {}", text(&right));
     }
+    for line in text(&right).lines() {
+        let Some(name) = line.strip_prefix("# TYPE ").and_then(|l| l.split(' ').next()) else { continue };
+        assert!(text(&right).contains(&format!("# HELP {name} ")), "{name} is not described");
+    }
     assert_eq!(fixture.send(signed(metrics(&[]), "tidegate")).await.status(), 200);
 }
 

@@ -1,0 +1,104 @@
+//! What every measure of every room means: the `HELP` lines.
+//!
+//! One table, because the recorder is here. A measure without a line is found by a test.
+
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+use Kind::{Counter, Gauge, Histogram};
+
+const MEASURES: &[(Kind, &str, &str)] = &[
+    // The server itself.
+    (
+        Histogram,
+        "tidegate_request_duration_seconds",
+        "Time from a request's head to its answer, by service and operation.",
+    ),
+    (Counter, "tidegate_requests_total", "Requests answered, by service, operation and status."),
+    (Counter, "tidegate_request_body_bytes_total", "Bytes of request bodies, by service."),
+    (Counter, "tidegate_response_body_bytes_total", "Bytes of response bodies, by service."),
+    (Counter, "tidegate_refused_requests_total", "Requests refused before they reached a service, by error code."),
+    (Gauge, "tidegate_connections", "Open client connections."),
+    (Gauge, "tidegate_sessions", "Function sessions held."),
+    (Gauge, "tidegate_build_info", "Always 1; the label is the version."),
+    (Gauge, "tidegate_uptime_seconds", "Time since the process started."),
+    (Gauge, "tidegate_resident_memory_bytes", "Resident memory of the server process."),
+    (Counter, "tidegate_task_errors_total", "Errors of background tasks, by task."),
+    (Gauge, "tidegate_reconciler_last_run_timestamp_seconds", "When a reconciler last ran."),
+    // The log.
+    (Counter, "tidegate_stream_records_in_total", "Records put, by stream."),
+    (Counter, "tidegate_stream_bytes_in_total", "Bytes of records put, by stream."),
+    (Counter, "tidegate_stream_records_out_total", "Records read, by stream."),
+    (Counter, "tidegate_stream_bytes_out_total", "Bytes of records read, by stream."),
+    (Histogram, "tidegate_log_put_latency_seconds", "Time from an append to its durable acknowledgement."),
+    (Histogram, "tidegate_log_fsync_latency_seconds", "Time of one fsync of the journal."),
+    (Histogram, "tidegate_log_group_batches", "Batches that shared one fsync."),
+    (Counter, "tidegate_log_written_bytes_total", "Bytes written to the journal."),
+    (Gauge, "tidegate_log_segments", "Segments of the journal."),
+    (Gauge, "tidegate_log_journal_bytes", "Bytes that the journal holds."),
+    (Counter, "tidegate_log_overloaded_total", "Batches refused because too much waited for the disk."),
+    (Counter, "tidegate_log_corruptions_total", "Stored batches whose checksum did not match."),
+    (Counter, "tidegate_log_index_rebuilds_total", "Sealed segments whose index was built anew."),
+    (Counter, "tidegate_log_writer_failures_total", "Writes or syncs that failed and stopped the writer."),
+    (Counter, "tidegate_log_writer_recoveries_total", "Times the writer recovered from disk after a failure."),
+    (Counter, "tidegate_log_segments_deleted_total", "Segments that retention deleted."),
+    // The state store.
+    (Histogram, "tidegate_state_commit_seconds", "Time of one durable commit of the state store."),
+    (Counter, "tidegate_state_batches_total", "Batches of state changes, by outcome."),
+    (Gauge, "tidegate_state_file_bytes", "Length of the state file when it was opened."),
+    // Flow.
+    (
+        Gauge,
+        "tidegate_consumer_iterator_age_seconds",
+        "Age of the oldest record without a final outcome, by consumer and shard; 0 when caught up.",
+    ),
+    (Counter, "tidegate_consumer_batches_total", "Batches with a final outcome, by consumer."),
+    (Counter, "tidegate_consumer_records_total", "Records with a final outcome, by consumer."),
+    (Counter, "tidegate_consumer_retries_total", "Batches put off or tried again, by consumer and reason."),
+    (
+        Counter,
+        "tidegate_consumer_dropped_records_total",
+        "Records given up by a configured limit, by consumer and reason.",
+    ),
+    (Counter, "tidegate_checkpoint_failures_total", "Commits of checkpoints that failed and were tried again."),
+    (Counter, "tidegate_bus_events_total", "Events put on a bus."),
+    (Counter, "tidegate_rule_matched_events_total", "Events that a rule matched."),
+    (Counter, "tidegate_rule_invocations_total", "Events that a rule's targets took."),
+    (Counter, "tidegate_rule_failed_invocations_total", "Events that a rule's targets refused for good."),
+    (Counter, "tidegate_topic_published_messages_total", "Messages published to a topic."),
+    (Counter, "tidegate_topic_notifications_total", "Notifications of a topic's subscribers, by outcome."),
+    (Counter, "tidegate_async_invocations_total", "Asynchronous invocations, by function and outcome."),
+    (Counter, "tidegate_delivery_documents_total", "Documents of a delivery stream, by outcome."),
+    (Counter, "tidegate_delivery_bytes_total", "Bytes sent to a delivery stream's destination."),
+    // Functions.
+    (Counter, "tidegate_function_invocations_total", "Invocations that ran, by function."),
+    (Histogram, "tidegate_function_duration_seconds", "Time that invocations ran, by function."),
+    (Counter, "tidegate_function_errors_total", "Invocations that ended in an error of the function."),
+    (Counter, "tidegate_function_throttles_total", "Calls refused because no environment was free."),
+    (Counter, "tidegate_function_cold_starts_total", "Environments started, by function."),
+    (Gauge, "tidegate_function_concurrent_executions", "Environments that run an invocation now, by function."),
+    (Gauge, "tidegate_function_idle_environments", "Environments kept warm without work, by function."),
+    // The index.
+    (Counter, "tidegate_index_documents_total", "Documents written or removed."),
+    (Counter, "tidegate_index_documents_refused_total", "Documents refused, by type of error."),
+    (Histogram, "tidegate_index_bulk_seconds", "Time of a bulk request until it was durable."),
+    (Histogram, "tidegate_index_search_seconds", "Time of a search."),
+    (Histogram, "tidegate_index_commit_seconds", "Time of one durable commit of an index."),
+    (Histogram, "tidegate_index_commit_operations", "Operations that shared one commit of an index."),
+    (Counter, "tidegate_index_commit_failures_total", "Commits of an index that failed."),
+];
+
+/// Describes every measure to the process's recorder.
+pub(super) fn describe() {
+    for (kind, name, text) in MEASURES {
+        match kind {
+            Counter => describe_counter!(*name, *text),
+            Gauge => describe_gauge!(*name, *text),
+            Histogram => describe_histogram!(*name, *text),
+        }
+    }
+}
