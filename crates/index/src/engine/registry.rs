@@ -12,6 +12,7 @@ use base::{Env, IndexName, Scope, TaskGroup};
 use serde_json::Value;
 use tantivy::Searcher;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::meta::IndexMeta;
 use super::open::OpenIndex;
@@ -39,6 +40,7 @@ pub struct Entry {
     /// Its name.
     pub name: IndexName,
     inbox: mpsc::Sender<Command>,
+    stopping: CancellationToken,
     open: RwLock<Option<Arc<OpenIndex>>>,
 }
 
@@ -73,10 +75,14 @@ impl Entry {
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, EngineError>>) -> Command,
     ) -> Result<T, EngineError> {
-        let gone = || EngineError::Gone(self.name.to_string());
         let (reply, answer) = oneshot::channel();
-        self.inbox.send(command(reply)).await.map_err(|_| gone())?;
+        self.inbox.send(command(reply)).await.map_err(|_| self.gone())?;
         answer.await.map_err(|_| EngineError::Lost)?
+    }
+
+    /// Why the owner takes nothing any more.
+    fn gone(&self) -> EngineError {
+        if self.stopping.is_cancelled() { EngineError::Stopping } else { EngineError::Gone(self.name.to_string()) }
     }
 
     pub(super) fn set_open(&self, open: Option<Arc<OpenIndex>>) {
@@ -121,6 +127,7 @@ impl Registry {
     /// Finds the indices in the folder `root` and clears away what crashes left of others.
     pub fn open(env: &Env, root: &Path, config: IndexConfig, tasks: TaskGroup) -> io::Result<Self> {
         env.fs.create_dir_all(root)?;
+        env.fs.sync_dir(root.parent().unwrap_or(root))?;
         let shared = Shared {
             writes: Semaphore::new(config.write_threads.max(1)),
             kept_writers: Arc::new(Semaphore::new(config.kept_writers)),
@@ -174,7 +181,8 @@ impl Registry {
         let dir = self.scope_dir(&scope).join(name.as_str());
         let (sender, inbox) = mpsc::channel(QUEUE);
         let task = format!("index:{scope}/{name}");
-        let entry = Arc::new(Entry { scope, name, inbox: sender, open: RwLock::new(None) });
+        let stopping = self.tasks.stopping();
+        let entry = Arc::new(Entry { scope, name, inbox: sender, stopping, open: RwLock::new(None) });
         let owner = Owner {
             env: self.env.clone(),
             shared: Arc::clone(&self.shared),
@@ -247,10 +255,9 @@ impl Registry {
 
     /// Removes an index with all its documents.
     pub async fn delete(&self, entry: &Arc<Entry>) -> Result<(), EngineError> {
-        let gone = || EngineError::Gone(entry.name.to_string());
         let (reply, closed) = oneshot::channel();
-        entry.inbox.send(Command::Close(reply)).await.map_err(|_| gone())?;
-        closed.await.map_err(|_| gone())?;
+        entry.inbox.send(Command::Close(reply)).await.map_err(|_| entry.gone())?;
+        closed.await.map_err(|_| entry.gone())?;
         let (registry, entry) = (self.clone(), Arc::clone(entry));
         blocking(move || registry.delete_now(&entry)).await?.map_err(EngineError::from)
     }

@@ -11,9 +11,9 @@ mod fields;
 mod settings;
 mod value;
 
-pub use date::{Rounding, parse_date, resolve_date_math};
-pub use document::{Analysed, Refusal, analyse};
+pub use date::{Rounding, resolve_date_math};
+pub use document::{Analysed, analyse};
 pub use explicit::{merge_mapping, render_mapping};
-pub use fields::{Dynamic, Field, Kind, Mapping, Resolved};
+pub use fields::{Kind, Mapping, Resolved};
 pub use settings::Settings;
 pub use value::{Scalar, ip_key, query_value, scalar_text};

@@ -15,7 +15,7 @@ mod string;
 
 pub use ast::{FieldName, Query};
 pub use glob::Glob;
-pub use lower::{LowerError, Lowering};
+pub use lower::Lowering;
 pub use options::{Options, ParseError};
 pub use parse::parse_query;
 pub use string::{Operator, StringQuery, parse_query_string};
