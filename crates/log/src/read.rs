@@ -4,6 +4,7 @@
 //! when they are recent, else from the disk on a blocking thread. Promises order, durability, that each record's
 //! checksum is verified, and that damage of other shards is not in the way. Must not know who reads.
 
+use std::io::ErrorKind;
 use std::sync::{Arc, PoisonError};
 
 use base::{File, HashKey, PartitionKey, Position, Timestamp};
@@ -236,7 +237,11 @@ fn fetch(core: &Core, request: Request, source: Source, runs: &[Run]) -> Result<
         });
         let count = near.count();
         let mut buf = vec![0; (end - start) as usize];
-        file.read_exact_at(&mut buf, start).map_err(LogError::io(format!("reading segment {segment}")))?;
+        match file.read_exact_at(&mut buf, start) {
+            // A file cut short: what is missing reads as zeroes, which are no records.
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => {}
+            read => read.map_err(LogError::io(format!("reading segment {segment}")))?,
+        }
         let buf = Bytes::from(buf);
         for run in &rest[..count] {
             let at = (u64::from(run.offset) - start) as usize;

@@ -45,10 +45,13 @@ pub(crate) fn recover(env: &Env, files: &Files) -> Result<Recovered, LogError> {
     let (scan, header) = replay(&mut view, active, &*file, None, stopped)?;
     let writer = match header {
         Some(header) if scan.damages.is_empty() => {
-            make_durable(active, &*file, &scan)?;
+            settle(active, files, &*file, &scan)?;
             Writer::new(file, header, scan.offset)
         }
-        _ => set_aside(env, files, &mut view, active)?,
+        _ => {
+            rewrite_last_group(&*file, &scan).map_err(LogError::io(settling(active)))?;
+            set_aside(env, files, &mut view, active)?
+        }
     };
     Ok(Recovered { view, writer })
 }
@@ -155,6 +158,7 @@ fn replay(
         let file = name(first, Kind::Segment);
         tracing::error!(file, offset, %from, %last, "the journal is corrupt here; other shards keep serving");
         view.catalogue.skip_stream();
+        view.lose(damage);
     }
     view.passed(scan.next, view.last_arrival);
     Ok((scan, header))
@@ -231,19 +235,32 @@ fn segment_mark(first: Position, file: &dyn File) -> Result<(u64, Option<Segment
     Ok((mark, None))
 }
 
-/// Cuts a torn tail. What is kept is synced: it may have been written without being durable yet.
-fn make_durable(active: Position, file: &dyn File, scan: &Scan) -> Result<(), LogError> {
-    let doing = || format!("cutting the torn tail of {}", name(active, Kind::Segment));
+/// Cuts a torn tail, and makes durable what is kept.
+fn settle(active: Position, files: &Files, file: &dyn File, scan: &Scan) -> Result<(), LogError> {
     if scan.torn {
         tracing::info!(file = name(active, Kind::Segment), offset = scan.offset, "a torn tail is cut");
     }
-    file.set_len(scan.offset).map_err(LogError::io(doing()))?;
-    file.sync_data().map_err(LogError::io(doing()))
+    file.set_len(scan.offset).and_then(|()| rewrite_last_group(file, scan)).map_err(LogError::io(settling(active)))?;
+    files.sync_names()
+}
+
+fn settling(active: Position) -> String {
+    format!("making the last group of {} durable", name(active, Kind::Segment))
+}
+
+/// Groups before the last one are durable, because it was written after them. The last one is written again: after a
+/// failed sync the system may take its pages for clean though the disk never got them.
+fn rewrite_last_group(file: &dyn File, scan: &Scan) -> std::io::Result<()> {
+    let end = scan.offset.min(file.len()?);
+    let len = usize::try_from(end.saturating_sub(scan.last_group)).map_err(|_| std::io::ErrorKind::FileTooLarge)?;
+    let mut group = vec![0; len];
+    file.read_exact_at(&mut group, scan.last_group)?;
+    file.write_all_at(&group, scan.last_group)?;
+    file.sync_data()
 }
 
 /// A damaged segment is kept as it is, for whoever may restore it, and sealed; writing goes on in a new one.
 fn set_aside(env: &Env, files: &Files, view: &mut View, active: Position) -> Result<Writer, LogError> {
-    files.open_active(active)?.sync_data().map_err(LogError::io("syncing a damaged segment"))?;
     if view.next == active {
         // Nothing readable at all: the position after it is as good as any, and its name stays its own.
         view.passed(active.next(), view.last_arrival);

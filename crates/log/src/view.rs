@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::catalogue::{Catalogue, Change};
-use crate::format::RunEntry;
+use crate::format::{Damage, RunEntry};
 use crate::index::{Run, SegmentIndex};
 use crate::metrics::StreamCounters;
 use crate::snapshot::Snapshot;
@@ -145,6 +145,18 @@ impl View {
         self.passed(run.first, batch.arrival);
         if let Some((producer, sequence)) = batch.producer {
             self.producers.insert(producer, sequence);
+        }
+    }
+
+    /// Positions are lost: those shards' readers must meet them, not stop before them.
+    pub fn lose(&mut self, damage: &Damage) {
+        let arrival = self.last_arrival;
+        for (slot, shard) in self.shards.iter_mut().enumerate() {
+            let Some(shard) = shard else { continue };
+            if damage.shards.as_ref().is_none_or(|lost| lost.contains(&ShardRef(slot as u32))) {
+                shard.next = shard.next.max(damage.last.next());
+                shard.last_arrival.get_or_insert(arrival);
+            }
         }
     }
 

@@ -55,6 +55,8 @@ pub(crate) struct Scan {
     pub offset: u64,
     /// The position that follows.
     pub next: Position,
+    /// Where the last group starts: everything before was durable when that was written.
+    pub last_group: u64,
     /// Whether bytes that are no batch follow.
     pub torn: bool,
     /// What is lost before `offset`.
@@ -75,12 +77,18 @@ pub(crate) fn scan_segment<E: From<io::Error>>(
     mut on_batch: impl FnMut(ScannedBatch<'_>) -> Result<(), E>,
 ) -> Result<Scan, E> {
     let mut window = Window { len: file.len()?, file, mark: known.mark, start: 0, buf: Vec::new() };
-    let mut scan = Scan { offset: SEGMENT_HEADER, next: known.first, torn: false, damages: Vec::new() };
+    let mut scan = Scan { offset: SEGMENT_HEADER, next: known.first, last_group: 0, torn: false, damages: Vec::new() };
+    let mut group = known.first;
     loop {
         if known.end.is_some_and(|end| scan.next >= end) {
             return Ok(scan);
         }
         let found = window.batch_at(scan.offset, scan.next)?;
+        if let Found::Batch(header, _) = &found
+            && header.group > group
+        {
+            (group, scan.last_group) = (header.group, scan.offset);
+        }
         match found {
             Found::Batch(header, true) => deliver(&mut window, &mut scan, &header, true, &mut on_batch)?,
             Found::Batch(header, false) if proven(&mut window, &scan, known, header.next())? => {

@@ -1,0 +1,12 @@
+//! The log as other rooms use it: on a simulated disk, in virtual time, through crashes and damage.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod append;
+mod bench;
+mod crash;
+mod damage;
+mod failing;
+mod fixture;
+mod read;
+mod retention;
+mod world;

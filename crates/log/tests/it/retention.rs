@@ -1,0 +1,92 @@
+//! Retention, in virtual time.
+
+use std::time::Duration;
+
+use base::Position;
+use tidegate_log::{LogError, StreamSpec};
+
+use crate::world::*;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+#[tokio::test(start_paused = true)]
+async fn records_past_their_retention_are_skipped_and_their_segments_deleted() {
+    let world = World::new(1);
+    let log = world.open_small().await;
+    let slot = stream(&log, "s", 1).await.shards[0].slot;
+    for n in 0..48 {
+        put(&log, slot, &format!("{n:0300}")).await;
+        world.env.clock.sleep(HOUR).await;
+    }
+    let readable = read_all(&log, slot).await;
+    assert_eq!(readable.len(), 24, "a day of hours");
+    let before = world.names(".seg").len();
+    log.enforce_retention().await.unwrap();
+    let after = world.names(".seg").len();
+    assert!(after < before && after >= before / 2, "{before} segments, then {after}");
+    assert_eq!(read_all(&log, slot).await, readable);
+    assert!(log.tail(slot).unwrap().trim > Position::new(2));
+    log.enforce_retention().await.unwrap();
+    assert_eq!(world.names(".seg").len(), after, "it is idempotent");
+    log.close().await.unwrap();
+    let log = world.open_small().await;
+    assert_eq!(read_all(&log, slot).await, readable);
+    assert_eq!(put(&log, slot, "on").await.position, readable[23].position.next());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_retention_keeps_only_the_segments_that_it_needs() {
+    let world = World::new(2);
+    let log = world.open_small().await;
+    let short = stream(&log, "short", 1).await.shards[0].slot;
+    let long = StreamSpec { shards: 1, retention: DAY * 365 };
+    let long = log.create_stream(&key("long"), long).await.unwrap().shards[0].slot;
+    put(&log, long, "kept").await;
+    for n in 0..100 {
+        put(&log, short, &format!("{n:0300}")).await;
+    }
+    put(&log, long, "kept too").await;
+    for n in 0..100 {
+        put(&log, short, &format!("{n:0300}")).await;
+    }
+    let before = world.names(".seg").len();
+    world.env.clock.sleep(DAY * 2).await;
+    // As the server does it, on a period: the first run after a pause must not take it for a jump of the clock.
+    log.enforce_retention().await.unwrap();
+    let after = world.names(".seg").len();
+    assert!(after <= 4, "{before} segments, then {after}");
+    assert_eq!(texts(&read_all(&log, long).await), ["kept", "kept too"]);
+    drop(log);
+    world.fs.power_cut();
+    let log = world.open_small().await;
+    assert_eq!(texts(&read_all(&log, long).await), ["kept", "kept too"]);
+    assert_eq!(read_all(&log, short).await, []);
+    log.delete_stream(&key("long")).await.unwrap();
+    log.enforce_retention().await.unwrap();
+    assert!(matches!(log.tail(long), Err(LogError::ShardNotFound(_))));
+    assert!(world.names(".seg").len() <= 2);
+    eventually(&world, async || {
+        log.close().await.ok();
+        world.open_small().await.close().await.unwrap();
+        world.names(".gone").is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_jump_of_the_clock_deletes_nothing() {
+    let world = World::new(3);
+    let log = world.open_small().await;
+    let slot = stream(&log, "s", 1).await.shards[0].slot;
+    for n in 0..30 {
+        put(&log, slot, &format!("{n:0300}")).await;
+    }
+    let segments = world.names(".seg");
+    let all = read_all(&log, slot).await;
+    for jump in [i64::from(400) * 86_400_000, -900 * 86_400_000, 500 * 86_400_000] {
+        world.clock.shift_wall(jump);
+        log.enforce_retention().await.unwrap();
+        assert_eq!(world.names(".seg"), segments);
+    }
+    assert_eq!(read_all(&log, slot).await, all, "a clock that is right again shows everything again");
+}
