@@ -14,6 +14,7 @@ mod input;
 mod intake;
 mod path;
 mod rule;
+mod seen;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,7 +31,7 @@ pub use rule::{Rule, RuleSpec, RuleState, RuleTarget, TargetRetry, rule_arn};
 use crate::FlowError;
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
 use dispatch::{Dispatcher, RuleSet};
-use intake::Seen;
+use seen::Seen;
 
 /// A bus as shown.
 #[derive(Debug, Clone, Serialize, Deserialize)]

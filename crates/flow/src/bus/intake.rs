@@ -1,66 +1,26 @@
 //! Events into a bus's log.
 //!
-//! Owns the append, and the memory of event ids that lets an intake be repeated: the ids of all events in the bus's
-//! log, read from the log itself, so that they are exactly as durable as the events.
-//! Must not know where events come from.
+//! Owns the append, plain and repeatable. Promises that what is answered is durable, and that a repeatable intake adds
+//! an event once. Must not know where events come from.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::HashSet;
 
-use base::{BusName, Event, Position, Scope, Timestamp};
-use log::{Append, NewRecord, ReadLimit, ShardRef};
-use tokio::sync::Semaphore;
+use base::{BusName, Event, HashKey, Scope, Timestamp};
+use log::{Append, LogError, NewRecord, ReadLimit, Shard, Stream};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::Buses;
 use super::dispatch::{event_data, event_key};
-use super::{Active, Buses};
-use crate::producer::producer_id;
+use super::seen::{Recent, id_number};
 use crate::{FlowError, metrics};
-
-/// Ids of the events in a bus's log.
-pub(super) struct Seen {
-    /// One repeatable intake at a time: between looking at the ids and the append nobody else may look.
-    turn: Semaphore,
-    ids: Mutex<Option<Ids>>,
-}
-
-impl Default for Seen {
-    fn default() -> Self {
-        Self { turn: Semaphore::new(1), ids: Mutex::new(None) }
-    }
-}
-
-#[derive(Default)]
-struct Ids {
-    known: HashSet<u128>,
-    by_arrival: VecDeque<(Timestamp, u128)>,
-    /// The log has been read up to here.
-    read_to: Position,
-}
-
-impl Ids {
-    fn add(&mut self, arrival: Timestamp, id: u128) {
-        if self.known.insert(id) {
-            self.by_arrival.push_back((arrival, id));
-        }
-    }
-
-    fn forget_before(&mut self, time: Timestamp) {
-        while let Some((_, id)) = self.by_arrival.pop_front_if(|(arrival, _)| *arrival < time) {
-            self.known.remove(&id);
-        }
-    }
-}
-
-fn id_number(id: &str) -> u128 {
-    producer_id(&[b"event", id.as_bytes()]).0
-}
 
 impl Buses {
     /// Puts events on a bus; `Ok` means that all are durable. The bus must exist.
     pub async fn put_events(&self, scope: &Scope, bus: &BusName, events: &[Event]) -> Result<(), FlowError> {
         self.bus(scope, bus)?;
-        let shard = self.only_shard(scope, bus).await?;
-        self.append(bus, shard, events.iter()).await
+        let stream = self.stream(scope, bus).await?;
+        let records = records(only_shard(&stream)?, events.iter().map(|event| (event, None)))?;
+        self.append(bus, records).await
     }
 
     /// Puts those events on a bus whose ids are not in its log yet, and says for each whether it was new. An event that
@@ -68,45 +28,53 @@ impl Buses {
     pub async fn put_new_events(&self, scope: &Scope, bus: &BusName, events: &[Event]) -> Result<Vec<bool>, FlowError> {
         self.bus(scope, bus)?;
         let active = self.active(scope, bus);
-        let shard = self.only_shard(scope, bus).await?;
-        let turn = active.seen.turn.acquire().await;
-        self.catch_up(&active, shard).await?;
-        let new = {
-            let ids = active.seen.ids();
-            let known = |id: &u128| ids.as_ref().is_some_and(|ids| ids.known.contains(id));
-            let mut here = HashSet::new();
-            let is_new = |event: &Event| {
-                let id = id_number(&event.id);
-                !known(&id) && here.insert(id)
-            };
-            events.iter().map(is_new).collect::<Vec<bool>>()
+        let stream = self.stream(scope, bus).await?;
+        let Ok((turn, recent)) = active.seen.turn().await else {
+            return Err(FlowError::Log(LogError::Closed));
         };
-        let chosen: Vec<&Event> = events.iter().zip(&new).filter(|(_, new)| **new).map(|(event, _)| event).collect();
-        self.append(bus, shard, chosen.into_iter()).await?;
-        // The ids are read back from the log by the next intake, so they are there even if this one ends here.
-        drop(turn);
+        let mut recent = match recent {
+            Some(recent) => recent,
+            None => Recent::load(self.state(), &stream)?,
+        };
+        let ports = &self.inner.ports;
+        let oldest = ports.consumers.env.clock.now() - ports.retention;
+        self.catch_up(&mut recent, &stream, oldest).await?;
+        let mut here = HashSet::new();
+        let mut new = Vec::with_capacity(events.len());
+        let mut chosen = Vec::new();
+        for event in events {
+            let id = id_number(&event.id);
+            let is_new = here.insert(id) && !recent.knows(self.state(), id, oldest)?;
+            new.push(is_new);
+            if is_new {
+                chosen.push((event, Some(id)));
+            }
+        }
+        let records = records(only_shard(&stream)?, chosen.into_iter())?;
+        self.append_to_its_end(bus, records, turn).await?;
+        active.seen.keep(recent);
         Ok(new)
     }
 
-    async fn only_shard(&self, scope: &Scope, bus: &BusName) -> Result<ShardRef, FlowError> {
-        let stream = self.stream(scope, bus).await?;
-        let shard = stream.shards.first().ok_or_else(|| FlowError::NotFound(format!("bus {bus} has no log")))?;
-        Ok(shard.slot)
-    }
-
-    async fn append(
+    /// Appends and then gives the turn back, also when the caller has gone meanwhile: the next turn must not look
+    /// before it is decided whether these records are there.
+    async fn append_to_its_end(
         &self,
         bus: &BusName,
-        shard: ShardRef,
-        events: impl Iterator<Item = &Event>,
+        records: Vec<NewRecord>,
+        turn: OwnedSemaphorePermit,
     ) -> Result<(), FlowError> {
-        let records: Vec<NewRecord> = events
-            .map(|event| {
-                let partition_key =
-                    event_key(event).ok_or_else(|| FlowError::Invalid("an event needs an id".to_owned()))?;
-                Ok(NewRecord { shard, partition_key, explicit_hash_key: None, data: event_data(event) })
-            })
-            .collect::<Result<_, FlowError>>()?;
+        let (this, name, (answer, ended)) = (self.clone(), bus.clone(), oneshot::channel());
+        self.inner.group.spawn_infallible(format!("bus-intake:{bus}"), async move {
+            let result = this.append(&name, records).await;
+            drop(turn);
+            // A caller that has gone does not care.
+            let _ = answer.send(result);
+        });
+        ended.await.unwrap_or(Err(FlowError::Log(LogError::Closed)))
+    }
+
+    async fn append(&self, bus: &BusName, records: Vec<NewRecord>) -> Result<(), FlowError> {
         if records.is_empty() {
             return Ok(());
         }
@@ -115,28 +83,35 @@ impl Buses {
         Ok(())
     }
 
-    /// Reads the ids of what was appended since the last time. An event's id is its record's partition key.
-    async fn catch_up(&self, active: &Active, shard: ShardRef) -> Result<(), FlowError> {
-        let mut from = active.seen.ids().as_ref().map_or(Position::ZERO, |ids| ids.read_to);
+    /// Reads the ids of what was appended since the last time.
+    async fn catch_up(&self, recent: &mut Recent, stream: &Stream, oldest: Timestamp) -> Result<(), FlowError> {
+        let shard = only_shard(stream)?;
         loop {
-            let slice = self.log().read(shard, from, ReadLimit { records: 10_000, bytes: 8 << 20 }).await?;
-            let mut ids = active.seen.ids();
-            let ids = ids.get_or_insert_default();
-            for record in &slice.records {
-                ids.add(record.arrival, id_number(record.partition_key.as_str()));
-            }
-            (ids.read_to, from) = (slice.next, slice.next);
+            let limit = ReadLimit { records: 10_000, bytes: 8 << 20 };
+            let slice = self.log().read(shard.slot, recent.read_to(), limit).await?;
+            recent.add(&slice.records, slice.next);
+            recent.file(self.state(), oldest).await?;
             if slice.records.is_empty() {
-                let ports = &self.inner.ports;
-                ids.forget_before(ports.consumers.env.clock.now() - ports.retention);
                 return Ok(());
             }
         }
     }
 }
 
-impl Seen {
-    fn ids(&self) -> MutexGuard<'_, Option<Ids>> {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A bus's log has one shard.
+fn only_shard(stream: &Stream) -> Result<&Shard, FlowError> {
+    stream.shards.first().ok_or_else(|| FlowError::NotFound(format!("{} has no log", stream.key)))
+}
+
+fn records<'a>(
+    shard: &Shard,
+    events: impl Iterator<Item = (&'a Event, Option<HashKey>)>,
+) -> Result<Vec<NewRecord>, FlowError> {
+    events
+        .map(|(event, explicit_hash_key)| {
+            let partition_key =
+                event_key(event).ok_or_else(|| FlowError::Invalid("an event needs an id".to_owned()))?;
+            Ok(NewRecord { shard: shard.slot, partition_key, explicit_hash_key, data: event_data(event) })
+        })
+        .collect()
 }

@@ -89,7 +89,9 @@ impl DeliveryPolicy {
     /// Reads the attribute's text.
     pub fn parse(text: &str) -> Result<Self, FlowError> {
         let invalid = |why: String| FlowError::Invalid(format!("Invalid parameter: DeliveryPolicy: {why}"));
-        let policy: Self = serde_json::from_str(text).map_err(|e| invalid(e.to_string()))?;
+        // By way of an object, as a list would be read member by member.
+        let object: serde_json::Map<_, _> = serde_json::from_str(text).map_err(|e| invalid(e.to_string()))?;
+        let policy: Self = serde_json::from_value(object.into()).map_err(|e| invalid(e.to_string()))?;
         let retry = policy.healthy_retry_policy;
         let phases = [retry.num_no_delay_retries, retry.num_min_delay_retries, retry.num_max_delay_retries];
         if retry.num_retries > 100 || phases.iter().any(|n| *n > 100) || phases.iter().sum::<u32>() > retry.num_retries

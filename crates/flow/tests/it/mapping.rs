@@ -1,0 +1,225 @@
+//! Records to functions.
+
+use std::time::Duration;
+
+use flow::mapping::{MappingChange, MappingSpec, MappingView, StartingPosition};
+
+use crate::world::{House, Reply, World, batch_of, function_arn, role, scope, stream_arn, until};
+
+async fn map(house: &House, start: StartingPosition, settings: MappingChange) -> MappingView {
+    let spec = MappingSpec { function: function_arn("f"), role: role(), source: stream_arn("s"), start, settings };
+    house.flow.mappings.create(&scope(), spec).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_arrive_in_order_one_batch_at_a_time() {
+    let world = World::new(1);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    house.put("s", "k", &["a", "b", "c", "d", "e"]).await;
+    let settings = MappingChange { batch_size: Some(2), ..Default::default() };
+    let view = map(&house, StartingPosition::TrimHorizon, settings).await;
+    assert_eq!((view.state, view.last_result.as_str()), ("Enabled", "No records processed"));
+    until("three calls", || world.functions.calls().len() == 3).await;
+    assert_eq!(world.functions.batches(), [vec!["a", "b"], vec!["c", "d"], vec!["e"]]);
+    until("the result", || {
+        house.flow.mappings.get(&scope(), &view.mapping.id).is_ok_and(|view| view.last_result == "OK")
+    })
+    .await;
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn latest_begins_at_its_creation_and_timestamps_at_their_time() {
+    let world = World::new(2);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    house.put("s", "k", &["old"]).await;
+    world.pass(Duration::from_secs(60)).await;
+    let then = base::Clock::now(&*world.clock);
+    house.put("s", "k", &["middle"]).await;
+    map(&house, StartingPosition::Latest, MappingChange::default()).await;
+    // The place is durable from the start: a restart loses nothing that comes between.
+    house.stop().await;
+    let house = world.open().await;
+    house.put("s", "k", &["new"]).await;
+    until("a call", || !world.functions.calls().is_empty()).await;
+    assert_eq!(world.functions.batches(), [["new"]]);
+    let spec = MappingSpec {
+        function: function_arn("g"),
+        role: role(),
+        source: stream_arn("s"),
+        start: StartingPosition::AtTimestamp(then),
+        settings: MappingChange::default(),
+    };
+    house.flow.mappings.create(&scope(), spec).await.unwrap();
+    until("its call", || world.functions.calls().len() == 2).await;
+    assert_eq!(world.functions.batches()[1], ["middle", "new"]);
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poison_pill_is_given_up_after_its_retries_and_the_rest_goes_on() {
+    let world = World::new(3);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    world.functions.answer(|call| {
+        let batch = batch_of(std::str::from_utf8(&call.payload).unwrap());
+        if batch.iter().any(|text| text == "poison") { Reply::Status(500) } else { Reply::Ok("{}".into()) }
+    });
+    house.put("s", "k", &["a", "poison", "b", "c"]).await;
+    let settings = MappingChange { max_retries: Some(2), bisect: Some(true), ..Default::default() };
+    let view = map(&house, StartingPosition::TrimHorizon, settings).await;
+    until_time(&world, || {
+        world.functions.batches().concat().iter().any(|t| t == "c")
+            && world.functions.batches().last().is_some_and(|b| b.contains(&"c".to_owned()))
+    })
+    .await;
+    let batches = world.functions.batches();
+    let alone = batches.iter().filter(|b| **b == ["poison"]).count();
+    assert_eq!(alone, 3, "one attempt and two retries: {batches:?}");
+    let handled: Vec<_> = batches.iter().filter(|b| !b.contains(&"poison".to_owned())).flatten().collect();
+    assert_eq!(handled, ["a", "b", "c"]);
+    house.flow.mappings.delete(&scope(), &view.mapping.id).await.unwrap();
+    house.stop().await;
+}
+
+/// Waits for a condition and lets virtual time pass meanwhile.
+async fn until_time(world: &World, condition: impl Fn() -> bool) {
+    for _ in 0..100_000 {
+        if condition() {
+            return;
+        }
+        world.pass(Duration::from_millis(100)).await;
+    }
+    panic!("waited in vain");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_function_holds_its_shard_until_it_succeeds() {
+    let world = World::new(4);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let mut attempts = 0;
+    world.functions.answer(move |_| {
+        attempts += 1;
+        if attempts <= 30 { Reply::Status(500) } else { Reply::Ok("{}".into()) }
+    });
+    house.put("s", "k", &["a"]).await;
+    map(&house, StartingPosition::TrimHorizon, MappingChange::default()).await;
+    until("the first call", || world.functions.calls().len() == 1).await;
+    house.put("s", "k", &["b"]).await;
+    world.pass(Duration::from_secs(120)).await;
+    let consumer = format!("mapping:{}", house.flow.mappings.list(&scope(), None, None).unwrap()[0].mapping.id);
+    let age = house.flow.lag.of(&consumer, base::Clock::now(&*world.clock)).unwrap();
+    assert!(age >= Duration::from_secs(120), "the age grows while stuck: {age:?}");
+    until_time(&world, || world.functions.calls().len() == 32).await;
+    let batches = world.functions.batches();
+    assert!(batches[..31].iter().all(|b| *b == ["a"]), "nothing overtakes: {batches:?}");
+    assert_eq!(batches[31], ["b"]);
+    until("the end", || house.flow.lag.of(&consumer, base::Clock::now(&*world.clock)) == Some(Duration::ZERO)).await;
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn partial_answers_and_filters_are_honoured() {
+    let world = World::new(5);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let mut first = true;
+    world.functions.answer(move |call| {
+        if !std::mem::take(&mut first) {
+            return Reply::Ok(r#"{"batchItemFailures":[]}"#.into());
+        }
+        let event: serde_json::Value = serde_json::from_slice(&call.payload).unwrap();
+        let number = event["Records"][1]["kinesis"]["sequenceNumber"].as_str().unwrap();
+        Reply::Ok(format!(r#"{{"batchItemFailures":[{{"itemIdentifier":"{number}"}}]}}"#))
+    });
+    house.put("s", "k", &[r#"{"n":1}"#, r#"{"n":"no"}"#, "text", r#"{"n":2}"#, r#"{"n":3}"#]).await;
+    let settings = MappingChange {
+        filters: Some(vec![r#"{"data":{"n":[{"numeric":[">",0]}]}}"#.into()]),
+        report_item_failures: Some(true),
+        ..Default::default()
+    };
+    map(&house, StartingPosition::TrimHorizon, settings).await;
+    until_time(&world, || world.functions.calls().len() == 2).await;
+    let expected = [vec![r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#], vec![r#"{"n":2}"#, r#"{"n":3}"#]];
+    assert_eq!(world.functions.batches(), expected);
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disabled_mapping_keeps_its_place_and_a_deleted_one_loses_it() {
+    let world = World::new(6);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let view = map(&house, StartingPosition::TrimHorizon, MappingChange::default()).await;
+    house.put("s", "k", &["a"]).await;
+    until("a call", || world.functions.calls().len() == 1).await;
+    let (mappings, id) = (&house.flow.mappings, &view.mapping.id);
+    let enabled = |enabled| MappingChange { enabled: Some(enabled), ..Default::default() };
+    assert_eq!(mappings.update(&scope(), id, &enabled(false)).await.unwrap().state, "Disabled");
+    house.put("s", "k", &["b"]).await;
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!(world.functions.calls().len(), 1);
+    mappings.update(&scope(), id, &enabled(true)).await.unwrap();
+    until("the second call", || world.functions.calls().len() == 2).await;
+    mappings.delete(&scope(), id).await.unwrap();
+    assert!(mappings.get(&scope(), id).is_err());
+    map(&house, StartingPosition::TrimHorizon, MappingChange::default()).await;
+    until("both again", || world.functions.calls().len() == 3).await;
+    assert_eq!(world.functions.batches(), [vec!["a"], vec!["b"], vec!["a", "b"]]);
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_commits_what_was_handled() {
+    let world = World::new(7);
+    let house = world.open().await;
+    house.stream("s", 4).await;
+    map(&house, StartingPosition::TrimHorizon, MappingChange::default()).await;
+    for n in 0..20 {
+        house.put("s", &format!("k{n}"), &[&n.to_string()]).await;
+    }
+    until("all", || world.functions.batches().concat().len() == 20).await;
+    house.stop().await;
+    let house = world.open().await;
+    house.put("s", "k", &["last"]).await;
+    until("the last", || world.functions.batches().concat().len() > 20).await;
+    assert_eq!(world.functions.batches().concat().len(), 21, "nothing is handled twice after an orderly stop");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_gathers_records() {
+    let world = World::new(8);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let settings = MappingChange { window_secs: Some(10), batch_size: Some(3), ..Default::default() };
+    map(&house, StartingPosition::TrimHorizon, settings).await;
+    house.put("s", "k", &["a"]).await;
+    world.pass(Duration::from_secs(5)).await;
+    house.put("s", "k", &["b"]).await;
+    assert!(world.functions.calls().is_empty());
+    until_time(&world, || world.functions.calls().len() == 1).await;
+    house.put("s", "k", &["c", "d", "e"]).await;
+    until("a full batch at once", || world.functions.calls().len() == 2).await;
+    assert_eq!(world.functions.batches(), [vec!["a", "b"], vec!["c", "d", "e"]]);
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn payloads_stay_below_their_limit() {
+    let world = World::new(9);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let big = "x".repeat(1 << 20);
+    for _ in 0..6 {
+        house.put("s", "k", &[&big]).await;
+    }
+    map(&house, StartingPosition::TrimHorizon, MappingChange::default()).await;
+    until("all", || world.functions.batches().concat().len() == 6).await;
+    let sizes: Vec<usize> = world.functions.calls().iter().map(|c| c.payload.len()).collect();
+    assert!(sizes.len() > 1 && sizes.iter().all(|size| *size <= 6 << 20), "{sizes:?}");
+    house.stop().await;
+}
