@@ -1,6 +1,6 @@
 //! The protocols from the outside: requests as SDKs send them, answers as SDKs read them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers may panic as it may")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what a test is made of may panic as the test may")]
 
 mod botocore;
 mod errors;
