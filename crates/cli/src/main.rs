@@ -8,6 +8,7 @@ mod figures;
 mod flags;
 mod ingest;
 mod logging;
+mod logs;
 mod serve;
 
 use std::io::Write;
@@ -25,6 +26,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: serve::command, run: serve::run },
     Subcommand { command: env::command, run: env::run },
     Subcommand { command: ingest::command, run: ingest::run },
+    Subcommand { command: logs::command, run: logs::run },
     Subcommand { command: demo::command, run: demo::run },
     Subcommand { command: config::command, run: config::run },
 ];

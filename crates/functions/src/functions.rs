@@ -120,9 +120,9 @@ impl Functions {
         self.inner.registry.get(scope, name)
     }
 
-    /// Up to `limit` functions by name, those after `after`.
-    pub fn list(&self, scope: &Scope, after: Option<&FunctionName>, limit: usize) -> Vec<Arc<Function>> {
-        self.inner.registry.list(scope, after, limit)
+    /// All functions of a scope, by name.
+    pub fn list(&self, scope: &Scope) -> Vec<Arc<Function>> {
+        self.inner.registry.list(scope)
     }
 
     /// Creates a function from a zip archive. It can be called when this returns.

@@ -78,11 +78,10 @@ impl Registry {
         self.find(scope, name).ok_or_else(|| FunctionError::NotFound(arn(scope, name)))
     }
 
-    /// Up to `limit` functions of a scope by name, those after `after`.
-    pub fn list(&self, scope: &Scope, after: Option<&FunctionName>, limit: usize) -> Vec<Arc<Function>> {
+    /// All functions of a scope, by name.
+    pub fn list(&self, scope: &Scope) -> Vec<Arc<Function>> {
         let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
-        let of_scope = functions.values().filter(|f| f.scope == *scope);
-        of_scope.filter(|f| after.is_none_or(|after| f.name > *after)).take(limit).cloned().collect()
+        functions.values().filter(|f| f.scope == *scope).cloned().collect()
     }
 
     /// Stores a new function.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use base::{Access, AccountId, Arn, Authorizer, Decision, Env, Region, Scope};
+use base::{Access, AccountId, Arn, Authorizer, Decision, Env, FunctionName, Region, Scope};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -218,7 +218,7 @@ impl App {
             }
             Destination::FunctionLog => {
                 console(note, "ReadFunctionLog")?;
-                Err(Refusal::NotFound(format!("there is nothing at {}", request.uri().path())))
+                function_log(doors, &call.scope, request.uri()).await
             }
             Destination::Unknown => {
                 console(note, "Unknown")?;
@@ -306,6 +306,16 @@ impl App {
         }
         Ok(doors.services.call(&call, operation, request).await)
     }
+}
+
+/// A function's log, by the last part of the path.
+async fn function_log(doors: &Doors, scope: &Scope, uri: &http::Uri) -> Result<Response<Bytes>, Refusal> {
+    let name = uri.path().rsplit('/').next().unwrap_or_default();
+    let Ok(function) = name.parse::<FunctionName>() else {
+        return Err(Refusal::NotFound(format!("there is nothing at {}", uri.path())));
+    };
+    let exists = doors.rooms.functions.get(scope, &function).is_ok();
+    doors.rooms.logs.answer(scope, name, uri.query().unwrap_or_default(), exists).await
 }
 
 /// Where the topic of a confirmation link lives.

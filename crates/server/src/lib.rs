@@ -10,6 +10,7 @@ pub mod config;
 pub mod data_dir;
 mod edge;
 mod ingest;
+mod logs;
 mod metrics;
 mod refusal;
 mod rooms;

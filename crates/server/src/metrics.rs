@@ -23,6 +23,11 @@ const BYTES: &[f64] = &[256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_04
 /// Upper bounds of how many things shared one sync.
 const COUNTS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 10_000.0];
 
+/// Lines of a function's log were dropped.
+pub(crate) fn function_log_dropped() {
+    counter!("tidegate_function_log_dropped_total").increment(1);
+}
+
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Installs the process's recorder, once. `None` when the process has another one already.

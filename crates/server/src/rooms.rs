@@ -21,6 +21,7 @@ use state::Store;
 use crate::auth::SessionStore;
 use crate::config::Config;
 use crate::edge::PooledClient;
+use crate::logs::FunctionLogs;
 use crate::services::Services;
 use search::EmbeddedSearch;
 
@@ -45,6 +46,7 @@ pub(crate) struct Rooms {
     pub log: Log,
     pub index: Index,
     pub functions: Functions,
+    pub logs: FunctionLogs,
     pub flow: Flow,
     tasks: TaskGroup,
 }
@@ -98,7 +100,8 @@ impl Rooms {
         let index = Index::open(&env, &dir.join("index"), index_config(&config)).await;
         let index = index.map_err(RoomsError::opening("index"))?;
 
-        let ports = functions::Ports { state: Arc::clone(&store), logs: Arc::new(Unlogged), sessions };
+        let logs = FunctionLogs::start(&env, &log);
+        let ports = functions::Ports { state: Arc::clone(&store), logs: Arc::new(logs.clone()), sessions };
         let settings = functions_config(&config, &dir, &endpoint);
         let functions =
             Functions::open(&env, ports, settings, &tasks).await.map_err(RoomsError::opening("functions"))?;
@@ -117,7 +120,7 @@ impl Rooms {
             base_url: endpoint,
         };
         let flow = Flow::start(ports, settings).await.map_err(RoomsError::opening("flow"))?;
-        Ok(Self { env, state, log, index, functions, flow, tasks })
+        Ok(Self { env, state, log, index, functions, logs, flow, tasks })
     }
 
     /// What requests reach.
@@ -134,6 +137,9 @@ impl Rooms {
         };
         if !self.tasks.stop(within / 4).await {
             ended = ended.and(Err(RoomsError::late("functions")));
+        }
+        if !self.logs.stop(within / 8).await {
+            ended = ended.and(Err(RoomsError::late("function logs")));
         }
         self.index.close().await;
         ended = ended.and(self.log.close().await.map_err(RoomsError::closing("log")));
@@ -186,16 +192,5 @@ fn functions_config(config: &Config, dir: &std::path::Path, endpoint: &str) -> f
         init_timeout: Duration::from_secs(settings.init_seconds),
         session_lifetime: Duration::from_secs(settings.session_hours * 3_600),
         ..functions::Config::new(dir.join("functions"), endpoint)
-    }
-}
-
-struct Unlogged;
-
-#[async_trait::async_trait]
-impl base::LogSink for Unlogged {
-    async fn write(&self, function: &base::Arn, _: &str, lines: Vec<(base::Timestamp, String)>) {
-        for (_, line) in lines {
-            tracing::info!(%function, line);
-        }
     }
 }

@@ -4,6 +4,7 @@
 
 mod events;
 mod firehose;
+mod lambda;
 mod page;
 mod sns;
 mod sts;
@@ -17,6 +18,7 @@ use wire::{Call, ServiceId};
 use crate::rooms::Rooms;
 use events::EventBridge;
 use firehose::DeliveryService;
+use lambda::LambdaService;
 use sns::Notifications;
 use sts::Identity;
 
@@ -33,11 +35,14 @@ pub(crate) struct Services {
 impl Services {
     /// The services over their rooms.
     pub fn new(rooms: &Rooms) -> Self {
-        let absent = Arc::new(Absent);
         Self {
-            kinesis: absent.clone(),
+            kinesis: Arc::new(Absent),
             events: EventBridge::new(rooms.flow.buses.clone(), rooms.env.clone()),
-            lambda: absent,
+            lambda: LambdaService::new(
+                rooms.functions.clone(),
+                rooms.flow.invocations.clone(),
+                rooms.flow.mappings.clone(),
+            ),
             sns: Notifications::new(rooms.flow.topics.clone(), rooms.env.clone()),
             firehose: DeliveryService::new(rooms.flow.deliveries.clone()),
             sts: Arc::new(Identity),
@@ -64,4 +69,3 @@ impl Services {
 
 struct Absent;
 impl wire::kinesis::Kinesis for Absent {}
-impl wire::lambda::Lambda for Absent {}

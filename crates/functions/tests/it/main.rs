@@ -1,5 +1,12 @@
 //! Functions as processes: real interpreters, real groups, real pipes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test says what is wrong by panicking"
+)]
+
 mod code;
 mod failures;
 mod logs;

@@ -82,6 +82,11 @@ const MEASURES: &[(Kind, &str, &str)] = &[
     (Counter, "tidegate_function_cold_starts_total", "Environments started, by function."),
     (Gauge, "tidegate_function_concurrent_executions", "Environments that run an invocation now, by function."),
     (Gauge, "tidegate_function_idle_environments", "Environments kept warm without work, by function."),
+    (
+        Counter,
+        "tidegate_function_log_dropped_total",
+        "Times that lines of a log were dropped because the journal refused them.",
+    ),
     // The index.
     (Counter, "tidegate_index_documents_total", "Documents written or removed."),
     (Counter, "tidegate_index_documents_refused_total", "Documents refused, by type of error."),

@@ -1,0 +1,175 @@
+//! `tidegate logs`: prints what a function wrote, and follows it.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use base::{Clock, FunctionName, SystemClock, Timestamp};
+use bytes::Bytes;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use http::{Method, StatusCode};
+use serde::Deserialize;
+
+use crate::client::{Client, Target};
+
+const ABOUT: &str = "\
+Print the log of a function, the oldest line first
+
+Standard output and error of the function's code, with the START, END and REPORT lines of its invocations. The server
+keeps a week of it, and is the one that AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY name.
+
+Examples:
+  tidegate logs alert
+  tidegate logs alert -f --since 10m
+  tidegate logs alert --json | jq -r 'select(.line | startswith(\"REPORT\")).line'";
+
+/// Seconds that the server may wait for the next line.
+const WAIT: &str = "5";
+
+/// A line as the server sends it.
+#[derive(Deserialize)]
+struct Line {
+    time: Timestamp,
+    line: String,
+}
+
+/// How it is called.
+pub fn command() -> Command {
+    Command::new("logs")
+        .about(ABOUT.lines().next().unwrap_or_default())
+        .long_about(ABOUT)
+        .arg(
+            Arg::new("function")
+                .value_name("FUNCTION")
+                .required(true)
+                .value_parser(clap::value_parser!(FunctionName))
+                .help("The function's name"),
+        )
+        .arg(
+            Arg::new("follow")
+                .short('f')
+                .long("follow")
+                .action(ArgAction::SetTrue)
+                .help("Go on with new lines until interrupted"),
+        )
+        .arg(
+            Arg::new("since")
+                .long("since")
+                .value_name("AGE")
+                .value_parser(age)
+                .help("Only what is younger, such as 90s, 10m, 2h or 7d"),
+        )
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("Print lines of JSON with time, stream and line"),
+        )
+}
+
+/// A number with a unit.
+fn age(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is not an age such as 90s, 10m, 2h or 7d");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let factor: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    number.checked_mul(factor).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+/// Prints the log.
+pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let function = args.get_one::<FunctionName>("function").context("a function's name is needed")?;
+    let reader = Reader {
+        client: Client::from_environment()?,
+        path: format!("/_tidegate/logs/{function}"),
+        follow: args.get_flag("follow"),
+        as_json: args.get_flag("json"),
+    };
+    let since = args.get_one::<Duration>("since").map(|age| SystemClock::new().now() - *age);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    match runtime.block_on(reader.print(since)) {
+        // The reader of our output has seen enough.
+        Err(error) if is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
+        ended => ended.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+struct Reader {
+    client: Client,
+    path: String,
+    follow: bool,
+    as_json: bool,
+}
+
+impl Reader {
+    /// Prints page after page until there is nothing more, or for ever.
+    async fn print(&self, since: Option<Timestamp>) -> anyhow::Result<()> {
+        let mut place = since.map(|time| format!("since={}", time.millis()));
+        loop {
+            let (text, next) = self.page(place.as_deref()).await?;
+            if text.is_empty() && !self.follow {
+                return Ok(());
+            }
+            self.show(&text)?;
+            place = Some(format!("after={next}"));
+        }
+    }
+
+    async fn page(&self, place: Option<&str>) -> anyhow::Result<(Bytes, String)> {
+        let wait = self.follow.then(|| format!("wait={WAIT}"));
+        let query: Vec<&str> = place.into_iter().chain(wait.as_deref()).collect();
+        let path = if query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, query.join("&")) };
+        let target = Target { service: "tidegate", method: Method::GET, path: &path, headers: &[] };
+        let response = self.client.call(&target, Bytes::new()).await?;
+        if response.status() != StatusCode::OK {
+            let answer: serde_json::Value = serde_json::from_slice(response.body()).unwrap_or_default();
+            let reason = answer["message"].as_str().unwrap_or("it did not say why");
+            bail!("the server answered {}: {reason}", response.status());
+        }
+        let next = response.headers().get("x-tidegate-next").and_then(|value| value.to_str().ok());
+        let next = next.ok_or_else(|| anyhow!("the server's answer does not say where to go on"))?.to_owned();
+        Ok((response.into_body(), next))
+    }
+
+    fn show(&self, text: &Bytes) -> anyhow::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.as_json {
+            out.write_all(text)?;
+        } else {
+            let terminal = out.is_terminal();
+            for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+                let Line { time, line } = serde_json::from_slice(line).context("the server sent a broken line")?;
+                // What a function prints must not steer the terminal of who reads it.
+                let line =
+                    if terminal { line.replace(|c: char| c.is_control() && c != '\t', "\u{fffd}") } else { line };
+                writeln!(out, "{time} {line}")?;
+            }
+        }
+        Ok(out.flush()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_a_number_and_a_unit() {
+        assert_eq!(age("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(age("2h"), Ok(Duration::from_secs(7_200)));
+        for wrong in ["", "h", "2", "-1s", "1w", "99999999999999999999d", "1é"] {
+            assert!(age(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Event-source mappings of Kinesis streams: the translation between the wire and `flow::mapping`.
+
+use base::{Arn, Scope};
+use flow::mapping::{MappingChange, MappingSpec, MappingView, StartingPosition};
+use wire::lambda::*;
+use wire::{Call, ServiceError, only};
+
+use super::super::page::page;
+use super::address::address;
+use super::{LambdaService, SERVICE, bad_marker, failed, flow_failed, invalid, page_size};
+
+/// Mappings on a page ("ListEventSourceMappings": 100 by default, 10,000 at most).
+const MAPPINGS_A_PAGE: usize = 100;
+const REPORT_ITEMS: &str = "ReportBatchItemFailures";
+
+/// Members of a change that are also members of a creation.
+const SETTINGS: [&str; 12] = [
+    "FunctionName",
+    "Enabled",
+    "BatchSize",
+    "MaximumBatchingWindowInSeconds",
+    "MaximumRetryAttempts",
+    "MaximumRecordAgeInSeconds",
+    "BisectBatchOnFunctionError",
+    "FilterCriteria",
+    "FunctionResponseTypes",
+    "ParallelizationFactor",
+    "TumblingWindowInSeconds",
+    "DestinationConfig",
+];
+
+/// Options that are accepted only when they ask for what is done anyway.
+fn fixed(
+    parallel: Option<i32>,
+    tumbling: Option<i32>,
+    destinations: Option<&DestinationConfig>,
+) -> Result<(), ServiceError> {
+    if parallel.is_some_and(|factor| factor != 1) {
+        return Err(ServiceError::not_done(SERVICE, "ParallelizationFactor other than 1"));
+    }
+    if tumbling.is_some_and(|secs| secs != 0) {
+        return Err(ServiceError::not_done(SERVICE, "TumblingWindowInSeconds"));
+    }
+    if let Some(destinations) = destinations {
+        if let Some(target) = &destinations.on_failure {
+            only(SERVICE, target, &[])?;
+        }
+        if let Some(target) = &destinations.on_success {
+            only(SERVICE, target, &[])?;
+        }
+    }
+    Ok(())
+}
+
+fn filters(criteria: Option<FilterCriteria>) -> Option<Vec<String>> {
+    let filters = criteria?.filters.unwrap_or_default();
+    Some(filters.into_iter().map(|filter| filter.pattern.unwrap_or_default()).collect())
+}
+
+fn reports_items(types: Option<&[String]>) -> Option<bool> {
+    types.map(|types| types.iter().any(|kind| kind == REPORT_ITEMS))
+}
+
+/// The model refuses negative sizes before this.
+fn size(value: Option<i32>) -> Option<u32> {
+    value.and_then(|v| u32::try_from(v).ok())
+}
+
+fn arn(text: &str) -> Result<Arn, ServiceError> {
+    text.parse().map_err(|e: base::ArnError| invalid(e.to_string()))
+}
+
+fn start(input: &CreateEventSourceMappingInput) -> Result<StartingPosition, ServiceError> {
+    match (input.starting_position.as_deref(), input.starting_position_timestamp) {
+        (Some("TRIM_HORIZON"), None) => Ok(StartingPosition::TrimHorizon),
+        (Some("LATEST"), None) => Ok(StartingPosition::Latest),
+        (Some("AT_TIMESTAMP"), Some(time)) => Ok(StartingPosition::AtTimestamp(time)),
+        (Some("AT_TIMESTAMP"), None) => Err(invalid("StartingPosition AT_TIMESTAMP needs a StartingPositionTimestamp")),
+        (Some(_), Some(_)) => Err(invalid("StartingPositionTimestamp is for StartingPosition AT_TIMESTAMP only")),
+        (_, _) => Err(invalid(
+            "1 validation error detected: Value null at 'startingPosition' failed to satisfy constraint: Member must \
+             not be null.",
+        )),
+    }
+}
+
+impl LambdaService {
+    pub(super) async fn create_mapping(
+        &self,
+        call: &Call,
+        input: CreateEventSourceMappingInput,
+    ) -> Result<EventSourceMappingConfiguration, ServiceError> {
+        let own = ["EventSourceArn", "StartingPosition", "StartingPositionTimestamp"];
+        only(SERVICE, &input, &[&SETTINGS[..], &own[..]].concat())?;
+        fixed(input.parallelization_factor, input.tumbling_window_in_seconds, input.destination_config.as_ref())?;
+        let at = address(&call.scope, &input.function_name, None)?;
+        let function = self.functions.get(&call.scope, &at.name).map_err(failed)?;
+        let source = input.event_source_arn.as_deref().ok_or_else(|| invalid("EventSourceArn is required"))?;
+        let spec = MappingSpec {
+            function: function.arn(),
+            role: function.settings.role.clone(),
+            source: arn(source)?,
+            start: start(&input)?,
+            settings: MappingChange {
+                function: None,
+                enabled: input.enabled,
+                batch_size: size(input.batch_size),
+                window_secs: size(input.maximum_batching_window_in_seconds),
+                max_retries: input.maximum_retry_attempts.map(i64::from),
+                max_age_secs: input.maximum_record_age_in_seconds.map(i64::from),
+                bisect: input.bisect_batch_on_function_error,
+                report_item_failures: reports_items(input.function_response_types.as_deref()),
+                filters: filters(input.filter_criteria),
+            },
+        };
+        if spec.source.scope().as_ref() != Some(&call.scope) {
+            return Err(invalid(format!("{} is not a stream of this account and region", spec.source)));
+        }
+        let view = self.mappings.create(&call.scope, spec).await.map_err(flow_failed)?;
+        Ok(shown(&call.scope, view))
+    }
+
+    pub(super) async fn update_mapping(
+        &self,
+        call: &Call,
+        input: UpdateEventSourceMappingInput,
+    ) -> Result<EventSourceMappingConfiguration, ServiceError> {
+        only(SERVICE, &input, &[&SETTINGS[..], &["UUID"]].concat())?;
+        fixed(input.parallelization_factor, input.tumbling_window_in_seconds, input.destination_config.as_ref())?;
+        let function = match input.function_name.as_deref() {
+            None => None,
+            Some(text) => {
+                let at = address(&call.scope, text, None)?;
+                Some(self.functions.get(&call.scope, &at.name).map_err(failed)?.arn())
+            }
+        };
+        let change = MappingChange {
+            function,
+            enabled: input.enabled,
+            batch_size: size(input.batch_size),
+            window_secs: size(input.maximum_batching_window_in_seconds),
+            max_retries: input.maximum_retry_attempts.map(i64::from),
+            max_age_secs: input.maximum_record_age_in_seconds.map(i64::from),
+            bisect: input.bisect_batch_on_function_error,
+            report_item_failures: reports_items(input.function_response_types.as_deref()),
+            filters: filters(input.filter_criteria),
+        };
+        let view = self.mappings.update(&call.scope, &input.uuid, &change).await.map_err(flow_failed)?;
+        Ok(shown(&call.scope, view))
+    }
+
+    pub(super) fn list_mappings(
+        &self,
+        call: &Call,
+        input: ListEventSourceMappingsInput,
+    ) -> Result<ListEventSourceMappingsOutput, ServiceError> {
+        let function = match input.function_name.as_deref() {
+            None => None,
+            // Mappings are stored by unqualified ARN.
+            Some(text) => {
+                let at = address(&call.scope, text, None)?;
+                Some(Arn::new("lambda", &call.scope, format!("function:{}", at.name)))
+            }
+        };
+        let source = input.event_source_arn.as_deref().map(arn).transpose()?;
+        let views = self.mappings.list(&call.scope, function.as_ref(), source.as_ref()).map_err(flow_failed)?;
+        let size = page_size(input.max_items, MAPPINGS_A_PAGE);
+        let (views, next_marker) =
+            page(views, |view| view.mapping.id.clone(), size, input.marker.as_deref()).map_err(bad_marker)?;
+        let event_source_mappings = Some(views.into_iter().map(|view| shown(&call.scope, view)).collect());
+        Ok(ListEventSourceMappingsOutput { event_source_mappings, next_marker })
+    }
+}
+
+/// A limit as the service shows it: -1 for none.
+fn limit(value: Option<u32>) -> Option<i32> {
+    Some(value.and_then(|v| i32::try_from(v).ok()).unwrap_or(-1))
+}
+
+/// A mapping as the service shows it.
+pub(super) fn shown(scope: &Scope, view: MappingView) -> EventSourceMappingConfiguration {
+    let mapping = view.mapping;
+    let (position, time) = match mapping.start {
+        StartingPosition::TrimHorizon => ("TRIM_HORIZON", None),
+        StartingPosition::Latest => ("LATEST", None),
+        StartingPosition::AtTimestamp(time) => ("AT_TIMESTAMP", Some(time)),
+    };
+    let filters: Vec<Filter> = mapping.filters.into_iter().map(|pattern| Filter { pattern: Some(pattern) }).collect();
+    EventSourceMappingConfiguration {
+        event_source_mapping_arn: Some(
+            Arn::new("lambda", scope, format!("event-source-mapping:{}", mapping.id)).to_string(),
+        ),
+        uuid: Some(mapping.id),
+        function_arn: Some(mapping.function.to_string()),
+        event_source_arn: Some(mapping.source.to_string()),
+        starting_position: Some(position.to_owned()),
+        starting_position_timestamp: time,
+        batch_size: i32::try_from(mapping.batch_size).ok(),
+        maximum_batching_window_in_seconds: i32::try_from(mapping.window_secs).ok(),
+        maximum_retry_attempts: limit(mapping.max_retries),
+        maximum_record_age_in_seconds: limit(mapping.max_age_secs),
+        bisect_batch_on_function_error: Some(mapping.bisect),
+        parallelization_factor: Some(1),
+        tumbling_window_in_seconds: Some(0),
+        function_response_types: Some(
+            mapping.report_item_failures.then(|| REPORT_ITEMS.to_owned()).into_iter().collect(),
+        ),
+        filter_criteria: (!filters.is_empty()).then(|| FilterCriteria { filters: Some(filters) }),
+        destination_config: Some(DestinationConfig {
+            on_failure: Some(OnFailure::default()),
+            ..DestinationConfig::default()
+        }),
+        last_modified: Some(mapping.modified),
+        last_processing_result: Some(view.last_result),
+        state: Some(view.state.to_owned()),
+        state_transition_reason: Some("User action".to_owned()),
+        ..Default::default()
+    }
+}
