@@ -4,6 +4,7 @@ mod bus;
 mod consumer;
 mod crash;
 mod delivery;
+mod intake;
 mod invocations;
 mod mapping;
 mod topic;
