@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 import zipfile
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -171,9 +172,9 @@ def server(shared_server):
 
 @pytest.fixture
 def unique(request):
-    """A name of this test's own."""
+    """A name of this test's own, cases of one test apart."""
     name = "".join(c if c.isalnum() else "-" for c in request.node.name).strip("-").lower()
-    return name[:40].rstrip("-")
+    return f"{name[:32].rstrip('-')}-{zlib.crc32(request.node.nodeid.encode()):08x}"
 
 
 class Webhook:
