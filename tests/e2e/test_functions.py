@@ -152,7 +152,7 @@ def test_a_zip_bomb_is_refused(server, unique):
 
 
 def test_unsupported_options_are_refused(server, unique):
-    create = server.client("lambda").create_function
+    create = server.client("lambda", parameter_validation=False).create_function
     base = dict(FunctionName=unique, Runtime="python3.11", Role=ROLE, Handler="main.handler", Code={"ZipFile": zipped({"main.py": ""})})
     for more in ({"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}, {"Layers": ["arn:aws:lambda:eu-central-1:000000000000:layer:l:1"]},
                  {"DeadLetterConfig": {"TargetArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:q"}}, {"Runtime": "nodejs20.x"}, {"MemorySize": 64}, {"Timeout": 901}):

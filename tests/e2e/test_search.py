@@ -27,7 +27,7 @@ def people(search, unique):
     index = f"{unique}"
     helpers.bulk(search, [{"_index": index, "_id": str(n), "_source": p} for n, p in enumerate(PEOPLE)], refresh=True)
     yield index
-    search.indices.delete(index)
+    search.indices.delete(index=index)
 
 
 def names(search, index, query, **more):
