@@ -4,6 +4,7 @@
 
 mod events;
 mod firehose;
+mod kinesis;
 mod lambda;
 mod page;
 mod sns;
@@ -18,6 +19,7 @@ use wire::{Call, ServiceId};
 use crate::rooms::Rooms;
 use events::EventBridge;
 use firehose::DeliveryService;
+use kinesis::DataStreams;
 use lambda::LambdaService;
 use sns::Notifications;
 use sts::Identity;
@@ -36,7 +38,7 @@ impl Services {
     /// The services over their rooms.
     pub fn new(rooms: &Rooms) -> Self {
         Self {
-            kinesis: Arc::new(Absent),
+            kinesis: DataStreams::new(rooms.log.clone(), rooms.state.clone(), rooms.env.clone()),
             events: EventBridge::new(rooms.flow.buses.clone(), rooms.env.clone()),
             lambda: LambdaService::new(
                 rooms.functions.clone(),
@@ -66,6 +68,3 @@ impl Services {
         }
     }
 }
-
-struct Absent;
-impl wire::kinesis::Kinesis for Absent {}
