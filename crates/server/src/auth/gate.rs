@@ -116,3 +116,102 @@ impl Refusal {
         Self::Unproven(Rejection { reason: Reason::NoToken, message: "Missing Authentication Token".to_owned() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base::{Arn, SeededRng, SessionKeys, Sessions, TestClock, Timestamp};
+    use wire::sigv4::{Keys, sign};
+
+    use super::*;
+    use crate::route::{ROUTES, route};
+
+    const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    struct Fixture {
+        clock: Arc<TestClock>,
+        sessions: Arc<SessionStore>,
+        gate: Gate,
+    }
+
+    fn fixture() -> Fixture {
+        let clock = Arc::new(TestClock::at(START));
+        let sessions = Arc::new(SessionStore::new(clock.clone(), Arc::new(SeededRng::new(1)), 10));
+        let root =
+            RootKey { access_key_id: "AKIAROOTROOTROOTROOT".to_owned(), secret: "root-secret-root".to_owned().into() };
+        let gate = Gate::new(clock.clone(), root, Arc::clone(&sessions), Duration::from_secs(300));
+        Fixture { clock, sessions, gate }
+    }
+
+    fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<Bytes> {
+        let mut request = Request::builder().method(method).uri(uri).header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(Bytes::new()).unwrap()
+    }
+
+    fn reason(turned_away: Result<Caller, TurnedAway>) -> Reason {
+        match turned_away.map_err(|away| away.refusal) {
+            Err(Refusal::Unproven(rejection)) => rejection.reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn no_route_but_the_public_lets_anybody_in() {
+        let Fixture { gate, .. } = fixture();
+        for row in ROUTES {
+            let (method, uri, headers) = row.sample;
+            let request = request(method, uri, headers);
+            let (head, body) = request.into_parts();
+            let taken = route(&head);
+            let admitted = gate.admit(taken.requirement, &Request::from_parts(head, body));
+            match taken.requirement {
+                Requirement::Public => assert_eq!(admitted.unwrap().principal, Principal::Anonymous),
+                Requirement::Signed | Requirement::SignedOrBasic => assert!(admitted.is_err(), "{uri}"),
+            }
+        }
+    }
+
+    #[test]
+    fn basic_is_for_the_root_key_on_its_routes_only() {
+        let Fixture { gate, .. } = fixture();
+        let basic = |text: &str| request("GET", "/", &[("authorization", &format!("Basic {}", STANDARD.encode(text)))]);
+        let right = basic("AKIAROOTROOTROOTROOT:root-secret-root");
+        assert_eq!(gate.admit(Requirement::SignedOrBasic, &right).unwrap().principal, Principal::Root);
+        assert_eq!(reason(gate.admit(Requirement::Signed, &right)), Reason::NoToken);
+        for wrong in ["", ":", "AKIAROOTROOTROOTROOT:", "AKIAROOTROOTROOTROOT:root-secret-roo", ":root-secret-root"] {
+            let away = gate.admit(Requirement::SignedOrBasic, &basic(wrong)).unwrap_err();
+            assert_eq!(away.refusal, Refusal::WrongPassword, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_session_is_good_with_its_token_until_it_expires() {
+        let Fixture { clock, sessions, gate } = fixture();
+        let function: Arn = "arn:aws:lambda:us-east-1:000000000000:function:alert".parse().unwrap();
+        let role: Arn = "arn:aws:iam::000000000000:role/worker".parse().unwrap();
+        let SessionKeys { access_key_id, secret_access_key, session_token, .. } =
+            sessions.issue(&function, &role, Duration::from_secs(60));
+        let admit = |token: Option<&str>| {
+            let keys = Keys {
+                access_key_id: access_key_id.clone(),
+                secret_access_key: secret_access_key.clone(),
+                session_token: token.map(str::to_owned),
+            };
+            let mut request = request("POST", "/", &[]);
+            sign(&mut request, &keys, "us-east-1", "events", clock.now()).unwrap();
+            gate.admit(Requirement::Signed, &request)
+        };
+        let caller = admit(Some(&session_token)).unwrap();
+        assert_eq!(caller.principal, Principal::FunctionSession { function, role });
+        assert_eq!(caller.service.as_deref(), Some("events"));
+        assert_eq!(reason(admit(None)), Reason::UnknownKey);
+        assert_eq!(reason(admit(Some("another"))), Reason::UnknownKey);
+        clock.shift_wall(60_000);
+        assert_eq!(reason(admit(Some(&session_token))), Reason::ExpiredToken);
+        clock.shift_wall(16 * 60_000);
+        sessions.sweep();
+        assert_eq!(reason(admit(Some(&session_token))), Reason::UnknownKey);
+    }
+}
