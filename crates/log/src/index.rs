@@ -35,7 +35,7 @@ use base::{Position, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::ShardRef;
-use crate::format::{Damage, le};
+use crate::format::{Damage, RunEntry, le};
 
 /// Neighbouring records of one shard in one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,21 @@ impl Run {
     pub fn end(&self) -> Position {
         Position::new(self.first.get() + u64::from(self.records))
     }
+}
+
+/// Where the runs of a batch lie whose first record is at `records_at` of the segment.
+pub(crate) fn place_runs(
+    table: &[RunEntry],
+    first: Position,
+    arrival: Timestamp,
+    records_at: u64,
+) -> impl Iterator<Item = (ShardRef, Run)> + '_ {
+    let (mut first, mut at) = (first, records_at);
+    table.iter().map(move |entry| {
+        let run = Run { first, arrival, offset: at as u32, bytes: entry.bytes, records: entry.records };
+        (first, at) = (run.end(), at + u64::from(entry.bytes));
+        (entry.shard, run)
+    })
 }
 
 /// The runs at or after a position; the first may begin before it.

@@ -29,6 +29,7 @@ pub struct Log {
 impl Log {
     /// Opens or creates the journal in `dir` and recovers what a crash left. Nobody else may have it open.
     pub async fn open(env: &Env, dir: &Path, config: LogConfig) -> Result<Self, LogError> {
+        config.check()?;
         let (files, opening) = (Files::new(Arc::clone(&env.fs), dir), env.clone());
         let opened = tokio::task::spawn_blocking(move || recover(&opening, &files).map(|r| (r, files))).await;
         let (Recovered { view, writer }, files) = opened.map_err(|_| LogError::Closed)??;
@@ -147,8 +148,8 @@ impl Log {
         self.blocking(move || read::position_at(&core, shard, time)).await
     }
 
-    /// Deletes segments whose records are all past their retention or of deleted streams. Idempotent; to be run on a
-    /// period.
+    /// Deletes segments whose records are all past their retention or of deleted streams. Idempotent; it also runs by
+    /// itself on a period.
     pub async fn enforce_retention(&self) -> Result<(), LogError> {
         let core = Arc::clone(&self.core);
         self.blocking(move || retention::enforce(&core)).await

@@ -115,6 +115,11 @@ impl Queue {
         (!group.is_empty()).then_some(Turn::Appends(group))
     }
 
+    /// How many jobs wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().jobs.len()
+    }
+
     /// Refuses everything from now on, and whatever waits.
     pub fn poison(&self, error: &LogError) {
         let jobs = {

@@ -14,7 +14,7 @@ use crate::files::{Files, Kind, Listing, name};
 use crate::format::{
     CONTROL, Damage, Known, SEGMENT_HEADER, Scan, ScannedBatch, SegmentHeader, decode_record, scan_segment,
 };
-use crate::index::{Run, SegmentIndex};
+use crate::index::{Run, SegmentIndex, place_runs};
 use crate::snapshot::{Snapshot, Stopped};
 use crate::view::{Active, Durable, Sealed, View};
 use crate::writer::{Writer, create_segment};
@@ -285,8 +285,11 @@ pub(crate) fn rebuild_index(
     let known = Known { mark, first, end: Some(end), at_least: end, shard_limit };
     let mut by_shard: BTreeMap<_, Vec<Run>> = BTreeMap::new();
     let scan = scan_segment::<Failure>(&*file, known, |batch| {
-        for (shard, run) in batch.header.placed_runs(batch.offset).filter(|(shard, _)| *shard != CONTROL) {
-            by_shard.entry(shard).or_default().push(run);
+        let (header, records_at) = (batch.header, batch.offset + batch.header.extent_len() as u64);
+        for (shard, run) in place_runs(&header.runs, header.first, header.arrival, records_at) {
+            if shard != CONTROL {
+                by_shard.entry(shard).or_default().push(run);
+            }
         }
         Ok(())
     })

@@ -1,6 +1,7 @@
 //! What the journal does for itself in the background.
 //!
-//! Owns the healing of a poisoned writer, the index files of sealed segments and the removal of old snapshots.
+//! Owns the healing of a poisoned writer, the index files of sealed segments, the removal of old snapshots and, on a
+//! period, of what retention gives up.
 //! Promises that each run can be repeated, and that a failed one is. Must not be in the way of appends.
 
 use std::sync::{Arc, PoisonError, Weak};
@@ -10,7 +11,7 @@ use base::{OnError, RetryPolicy};
 
 use crate::core::Core;
 use crate::files::Kind;
-use crate::{LogError, metrics, writer};
+use crate::{LogError, metrics, retention, writer};
 
 const RETRY: RetryPolicy = RetryPolicy {
     first_delay: Duration::from_millis(20),
@@ -24,34 +25,37 @@ const SNAPSHOTS: usize = 2;
 /// Runs the upkeep at once and then whenever it is woken, until the journal is closed or dropped.
 pub(crate) fn start(core: &Arc<Core>) {
     let (weak, woken, stopping) = (Arc::downgrade(core), Arc::clone(&core.upkeep), core.tasks.stopping());
+    let (clock, period) = (Arc::clone(&core.env.clock), core.config.retention_period);
     core.upkeep.notify_one();
     core.tasks.spawn::<_, _, LogError>("journal upkeep", OnError::Restart(RETRY), move || {
         let (weak, woken, stopping) = (Weak::clone(&weak), Arc::clone(&woken), stopping.clone());
+        let clock = Arc::clone(&clock);
         async move {
             loop {
-                tokio::select! {
-                    () = woken.notified() => {}
+                let due = tokio::select! {
+                    () = woken.notified() => false,
+                    () = clock.sleep(period) => true,
                     () = stopping.cancelled() => return Ok(()),
-                }
+                };
                 let Some(core) = weak.upgrade() else { return Ok(()) };
                 let runtime = core.runtime.clone();
-                let result = runtime.spawn_blocking(move || run(&core)).await;
-                if !matches!(result, Ok(Ok(()))) {
+                let Ok(result) = runtime.spawn_blocking(move || run(&core, due)).await else { return Ok(()) };
+                if result.is_err() {
                     // The next attempt must not wait for a signal.
                     woken.notify_one();
                 }
-                match result {
-                    Ok(result) => result?,
-                    Err(_) => return Ok(()),
-                }
+                result?;
             }
         }
     });
 }
 
 /// One run.
-fn run(core: &Core) -> Result<(), LogError> {
+fn run(core: &Core, due: bool) -> Result<(), LogError> {
     writer::heal(core)?;
+    if due {
+        retention::enforce(core)?;
+    }
     let sealed = core.view().sealed.clone();
     for segment in &sealed {
         let unsaved = segment.unsaved.lock().unwrap_or_else(PoisonError::into_inner).clone();

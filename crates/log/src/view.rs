@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::catalogue::{Catalogue, Change};
 use crate::format::{Damage, RunEntry};
-use crate::index::{Run, SegmentIndex};
+use crate::index::{Run, SegmentIndex, place_runs};
 use crate::metrics::StreamCounters;
 use crate::snapshot::Snapshot;
 use crate::{LogError, Shard, ShardRef, Stream};
@@ -129,20 +129,16 @@ impl View {
 
     /// Applies a durable data batch.
     pub fn apply(&mut self, batch: &Durable<'_>) {
-        let mut run =
-            Run { first: batch.first, arrival: batch.arrival, offset: batch.records_at as u32, bytes: 0, records: 0 };
-        for entry in batch.runs {
-            (run.bytes, run.records) = (entry.bytes, entry.records);
-            let next = run.end();
-            if let Some(Some(shard)) = self.shards.get_mut(entry.shard.0 as usize) {
+        let mut next = batch.first;
+        for (slot, run) in place_runs(batch.runs, batch.first, batch.arrival, batch.records_at) {
+            next = run.end();
+            if let Some(Some(shard)) = self.shards.get_mut(slot.0 as usize) {
                 shard.runs.push(run);
                 shard.next = next;
                 shard.last_arrival = Some(batch.arrival);
             }
-            run.first = next;
-            run.offset += entry.bytes;
         }
-        self.passed(run.first, batch.arrival);
+        self.passed(next, batch.arrival);
         if let Some((producer, sequence)) = batch.producer {
             self.producers.insert(producer, sequence);
         }

@@ -31,6 +31,11 @@ const JOIN_BYTES: usize = 64 << 10;
 /// A clock set back by less does not show in arrival times; they stand still instead.
 const ARRIVAL_PATIENCE: Duration = Duration::from_secs(60);
 
+/// The part of a sync's time that is spent waiting for a fuller group, and bounds of it.
+const PATIENCE: u32 = 4;
+const MOST_PATIENCE: Duration = Duration::from_micros(500);
+const MOST_TURNS: usize = 1_000;
+
 /// The active segment, as its writer sees it.
 pub(crate) struct Writer {
     pub file: Arc<dyn File>,
@@ -40,6 +45,8 @@ pub(crate) struct Writer {
     pub offset: u64,
     /// A write or sync failed since.
     pub failed: bool,
+    /// How long the last sync took.
+    sync_took: Duration,
     joined: Vec<u8>,
 }
 
@@ -56,10 +63,15 @@ struct Placing {
 
 /// Runs turns until nothing waits.
 pub(crate) fn drain(core: &Core) {
+    let _guard = Guard(core);
     let mut writer = core.writer();
     while let Some(turn) = core.queue.take(core.config.group_bytes) {
         match turn {
-            Turn::Appends(jobs) => writer.append(core, jobs),
+            Turn::Appends(jobs) => {
+                let answered = jobs.len();
+                writer.append(core, jobs);
+                writer.gather(core, answered);
+            }
             Turn::Change(request, reply) => {
                 let result = writer.change(core, request);
                 answer(reply, result);
@@ -69,6 +81,18 @@ pub(crate) fn drain(core: &Core) {
                 let written = core.files.write_stopped(&stopped.encode());
                 answer(reply, written.map_err(LogError::io("leaving the mark of a clean stop")));
             }
+        }
+    }
+}
+
+/// A drain that panics must not leave its callers waiting for ever: it is a defect of ours, and the log is closed.
+struct Guard<'a>(&'a Core);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the log's writer panicked; the log is closed, a restart recovers it");
+            self.0.queue.poison(&LogError::Closed);
         }
     }
 }
@@ -94,7 +118,15 @@ pub(crate) fn heal(core: &Core) -> Result<(), LogError> {
 
 impl Writer {
     pub fn new(file: Arc<dyn File>, header: SegmentHeader, offset: u64) -> Self {
-        Self { file, first: header.first, mark: header.mark, offset, failed: false, joined: Vec::new() }
+        Self {
+            file,
+            first: header.first,
+            mark: header.mark,
+            offset,
+            failed: false,
+            sync_took: Duration::ZERO,
+            joined: Vec::new(),
+        }
     }
 
     fn append(&mut self, core: &Core, jobs: Vec<AppendJob>) {
@@ -122,6 +154,20 @@ impl Writer {
                 let replies = group.into_iter().filter_map(|p| p.reply).chain(known);
                 replies.for_each(|reply| answer(reply, Err(error.clone())));
             }
+        }
+    }
+
+    /// Those just answered come back at once, if they are clients in a loop: a moment's patience makes one group of
+    /// them and of those who wait, where two half as large would take turns.
+    fn gather(&self, core: &Core, answered: usize) {
+        let (started, patience) = (core.env.clock.instant(), (self.sync_took / PATIENCE).min(MOST_PATIENCE));
+        let expected = core.queue.waiting() + answered;
+        // Counted too, because a test's clock may stand still.
+        for _ in 0..MOST_TURNS {
+            if core.queue.waiting() >= expected || core.env.clock.instant().saturating_sub(started) >= patience {
+                return;
+            }
+            std::thread::yield_now();
         }
     }
 
@@ -208,7 +254,8 @@ impl Writer {
         at = self.flush(at)?;
         let started = core.env.clock.instant();
         self.file.sync_data()?;
-        metrics::fsync_latency(core.env.clock.instant().saturating_sub(started));
+        self.sync_took = core.env.clock.instant().saturating_sub(started);
+        metrics::fsync_latency(self.sync_took);
         metrics::group(group.len(), at - start);
         Ok(at)
     }
@@ -255,7 +302,11 @@ impl Writer {
         };
         let (file, header) = create_segment(&core.files, &*core.env.rng, &snapshot.encode(), snapshot.next)?;
         core.publish().roll(Arc::clone(&file), index);
-        *self = Self { joined: std::mem::take(&mut self.joined), ..Self::new(file, header, SEGMENT_HEADER) };
+        *self = Self {
+            joined: std::mem::take(&mut self.joined),
+            sync_took: self.sync_took,
+            ..Self::new(file, header, SEGMENT_HEADER)
+        };
         core.upkeep.notify_one();
         Ok(())
     }

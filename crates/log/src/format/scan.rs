@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use base::{File, Position, Timestamp};
+use base::{File, Position};
 
 use super::batch::MARK;
 use super::record::RECORD_HEADER;
@@ -265,26 +265,5 @@ impl Window<'_> {
         let hash_len = if h[14] & 1 == 0 { 0 } else { 16 };
         let len = RECORD_HEADER + hash_len + super::le!(u32, h, 8) as usize + usize::from(super::le!(u16, h, 12));
         Ok((h[14] <= 1 && offset + len as u64 <= to).then_some(len))
-    }
-}
-
-impl BatchHeader {
-    /// Where each run of this batch lies: shard, first position, offset in the file, bytes, records.
-    pub fn placed_runs(&self, offset: u64) -> impl Iterator<Item = (ShardRef, crate::index::Run)> + '_ {
-        let arrival: Timestamp = self.arrival;
-        let mut at = offset + self.extent_len() as u64;
-        let mut first = self.first.get();
-        self.runs.iter().map(move |run| {
-            let placed = crate::index::Run {
-                first: Position::new(first),
-                arrival,
-                offset: at as u32,
-                bytes: run.bytes,
-                records: run.records,
-            };
-            at += u64::from(run.bytes);
-            first += u64::from(run.records);
-            (run.shard, placed)
-        })
     }
 }

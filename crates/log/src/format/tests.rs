@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::index::place_runs;
 use crate::{Append, NewRecord, ShardRef};
 
 const MARK: u64 = 0x5eed_5eed_5eed_5eed;
@@ -69,7 +70,8 @@ fn a_segment_reads_back_grouped_by_shard_in_stable_order() {
     let scan = scan_segment::<std::io::Error>(&*file(&bytes), known(None, 0), |b| {
         assert!(b.intact && offsets.contains(&(b.offset as usize)));
         assert_eq!(b.header.producer, Some((ProducerId(9), b.header.first)));
-        for (shard, run) in b.header.placed_runs(b.offset) {
+        let records_at = b.offset + b.header.extent_len() as u64;
+        for (shard, run) in place_runs(&b.header.runs, b.header.first, b.header.arrival, records_at) {
             let mut at = run.offset as usize;
             for n in 0..run.records {
                 let view = decode_record(&bytes, at).unwrap();

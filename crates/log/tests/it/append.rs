@@ -139,6 +139,18 @@ async fn bounds_and_names_are_checked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_configuration_that_places_cannot_hold_is_refused() {
+    let world = World::new(11);
+    for config in [
+        LogConfig { segment_bytes: (2 << 30) + 1, ..LogConfig::default() },
+        LogConfig { group_bytes: (1 << 30) + 1, ..LogConfig::default() },
+    ] {
+        let opened = tidegate_log::Log::open(&world.env, &world.dir, config).await;
+        assert!(matches!(opened.err(), Some(LogError::Invalid(_))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_closed_log_refuses() {
     let world = World::new(8);
     let log = world.open().await;

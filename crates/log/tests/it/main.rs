@@ -1,8 +1,9 @@
 //! The log as other rooms use it: on a simulated disk, in virtual time, through crashes and damage.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod append;
 mod bench;
+mod concurrent;
 mod crash;
 mod damage;
 mod failing;

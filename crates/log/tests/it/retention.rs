@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::Position;
-use tidegate_log::{LogError, StreamSpec};
+use tidegate_log::{LogConfig, LogError, StreamSpec};
 
 use crate::world::*;
 
@@ -89,4 +89,17 @@ async fn a_jump_of_the_clock_deletes_nothing() {
         assert_eq!(world.names(".seg"), segments);
     }
     assert_eq!(read_all(&log, slot).await, all, "a clock that is right again shows everything again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn retention_is_enforced_by_itself_on_a_period() {
+    let world = World::new(4);
+    let log = world.open_with(LogConfig { segment_bytes: 2_048, ..LogConfig::default() }).await;
+    let slot = stream(&log, "s", 1).await.shards[0].slot;
+    for n in 0..30 {
+        put(&log, slot, &format!("{n:0300}")).await;
+    }
+    assert!(world.names(".seg").len() > 4);
+    world.env.clock.sleep(DAY + HOUR).await;
+    eventually(&world, async || (world.names(".seg").len() <= 2).then_some(())).await;
 }

@@ -39,7 +39,7 @@ impl World {
         self.open_with(LogConfig::default()).await
     }
 
-    /// Segments of 2 KB, so that a few records fill one.
+    /// Segments of 2 KB, so that a few records fill one; retention only when asked for.
     pub async fn open_small(&self) -> Log {
         self.open_with(small()).await
     }
@@ -57,7 +57,7 @@ impl World {
 }
 
 pub fn small() -> LogConfig {
-    LogConfig { segment_bytes: 2_048, ..LogConfig::default() }
+    LogConfig { segment_bytes: 2_048, retention_period: DAY * 10_000, ..LogConfig::default() }
 }
 
 pub fn key(name: &str) -> StreamKey {
