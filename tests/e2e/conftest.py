@@ -64,6 +64,7 @@ class Server:
         return kept | {
             "TIDEGATE_ROOT_ACCESS_KEY_ID": ACCESS_KEY,
             "TIDEGATE_ROOT_SECRET_ACCESS_KEY": SECRET_KEY,
+            "TIDEGATE_ACCOUNT_REGION": REGION,
         } | self.extra_env
 
     def client_env(self):

@@ -1,6 +1,7 @@
 """The talk's pipeline, made through the public APIs with boto3."""
 
 import json
+import urllib.error
 
 from conftest import ACCOUNT, REGION, ROLE, confirmed_subscription, create_function, create_stream
 
@@ -60,8 +61,13 @@ class Pipeline:
         assert answer["FailedEntryCount"] == 0, answer
 
     def count(self, query=None):
-        """How many documents the index has for a query."""
-        answer = self.server.search(self.index, {"query": query or {"match_all": {}}, "size": 0, "track_total_hits": True})
+        """How many documents the index has for a query; none while the first delivery has not made the index."""
+        try:
+            answer = self.server.search(self.index, {"query": query or {"match_all": {}}, "size": 0, "track_total_hits": True})
+        except urllib.error.HTTPError as error:
+            if error.code == 404 and json.load(error)["error"]["type"] == "index_not_found_exception":
+                return 0
+            raise
         return answer["hits"]["total"]["value"]
 
     def documents(self):
