@@ -11,7 +11,8 @@ mod run;
 pub mod step;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -121,39 +122,67 @@ impl Running {
 /// How far behind every consumer is. Nothing runs while nobody looks: ages are computed by [`Lag::publish`].
 #[derive(Clone, Default)]
 pub struct Lag {
-    oldest: Arc<Mutex<BTreeMap<(String, ShardId), Option<Timestamp>>>>,
+    shards: Arc<Mutex<ShardLags>>,
 }
+
+/// By consumer and shard: the arrival of the oldest open record in milliseconds, or [`CAUGHT_UP`].
+type ShardLags = BTreeMap<(String, ShardId), Arc<AtomicI64>>;
+
+/// There is no open record.
+const CAUGHT_UP: i64 = i64::MIN;
 
 impl Lag {
     /// Sets the iterator-age gauges to what they are `now`: zero when caught up, growing while stuck.
     pub fn publish(&self, now: Timestamp) {
-        for ((consumer, shard), oldest) in self.oldest.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            metrics::iterator_age(consumer, *shard, oldest.map_or(Duration::ZERO, |t| now.since(t)));
+        for ((consumer, shard), oldest) in self.shards().iter() {
+            metrics::iterator_age(consumer, *shard, age(oldest, now));
         }
     }
 
     /// The greatest age over a consumer's shards, if it runs.
     pub fn of(&self, consumer: &str, now: Timestamp) -> Option<Duration> {
-        let oldest = self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
-        let ages = oldest.iter().filter(|((name, _), _)| name == consumer);
-        ages.map(|(_, t)| t.map_or(Duration::ZERO, |t| now.since(t))).max()
+        self.shards().iter().filter(|((name, _), _)| name == consumer).map(|(_, oldest)| age(oldest, now)).max()
     }
 
-    fn set(&self, consumer: &str, shard: ShardId, oldest: Option<Timestamp>) {
-        let mut all = self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get_mut(&(consumer.to_owned(), shard)) {
-            Some(entry) => *entry = oldest,
-            None => _ = all.insert((consumer.to_owned(), shard), oldest),
-        }
+    fn enter(&self, consumer: &str, shard: ShardId) -> ShardLag {
+        let oldest = Arc::new(AtomicI64::new(CAUGHT_UP));
+        let key = (consumer.to_owned(), shard);
+        self.shards().insert(key.clone(), Arc::clone(&oldest));
+        ShardLag { lag: self.clone(), key, oldest }
     }
 
-    fn clear(&self, consumer: &str, shard: ShardId) {
-        let removed = self.oldest.lock().unwrap_or_else(PoisonError::into_inner).remove(&(consumer.to_owned(), shard));
-        if removed.is_some() {
-            metrics::iterator_age(consumer, shard, Duration::ZERO);
-        }
+    fn shards(&self) -> MutexGuard<'_, ShardLags> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[cfg(test)]
-mod tests;
+fn age(oldest: &AtomicI64, now: Timestamp) -> Duration {
+    match oldest.load(Ordering::Relaxed) {
+        CAUGHT_UP => Duration::ZERO,
+        ms => now.since(Timestamp::from_millis(ms)),
+    }
+}
+
+/// One shard's entry, there as long as the shard is read.
+struct ShardLag {
+    lag: Lag,
+    key: (String, ShardId),
+    oldest: Arc<AtomicI64>,
+}
+
+impl ShardLag {
+    fn set(&self, oldest: Option<Timestamp>) {
+        self.oldest.store(oldest.map_or(CAUGHT_UP, Timestamp::millis), Ordering::Relaxed);
+    }
+}
+
+impl Drop for ShardLag {
+    fn drop(&mut self) {
+        let mut shards = self.lag.shards();
+        // A consumer that was stopped and started again has a newer entry.
+        if shards.get(&self.key).is_some_and(|entry| Arc::ptr_eq(entry, &self.oldest)) {
+            shards.remove(&self.key);
+            metrics::iterator_age(&self.key.0, self.key.1, Duration::ZERO);
+        }
+    }
+}

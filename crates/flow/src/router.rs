@@ -8,7 +8,6 @@
 mod append;
 mod targets;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,10 +16,17 @@ use base::{Arn, Delivery, ErrorKind, ProducerId, Target, TargetError};
 pub(crate) use append::{append_once, target_error};
 pub use targets::{FunctionTarget, StreamTarget, TopicTarget};
 
+#[derive(Clone)]
+struct Route {
+    service: &'static str,
+    kind: &'static str,
+    target: Arc<dyn Target>,
+}
+
 /// Finds the target of an ARN.
 #[derive(Clone, Default)]
 pub struct Router {
-    routes: HashMap<(String, &'static str), Arc<dyn Target>>,
+    routes: Vec<Route>,
 }
 
 impl Router {
@@ -32,16 +38,15 @@ impl Router {
     /// Adds a room: it receives for `arn:aws:SERVICE:…:KIND/…` or `…:KIND:…`; an empty kind stands for resources
     /// without type, such as topics.
     #[must_use]
-    pub fn with(mut self, service: &str, kind: &'static str, target: Arc<dyn Target>) -> Self {
-        self.routes.insert((service.to_owned(), kind), target);
+    pub fn with(mut self, service: &'static str, kind: &'static str, target: Arc<dyn Target>) -> Self {
+        self.routes.push(Route { service, kind, target });
         self
     }
 
     fn route(&self, to: &Arn) -> Result<&Arc<dyn Target>, TargetError> {
-        let kind = to.resource().split(['/', ':']).next().filter(|kind| kind.len() < to.resource().len());
-        let mut routes = self.routes.iter().filter(|((service, _), _)| service == to.service());
-        let found = routes.find(|((_, k), _)| Some(*k) == kind || (k.is_empty() && kind.is_none()));
-        found.map(|(_, target)| target).ok_or_else(|| TargetError {
+        let kind = to.resource().split_once(['/', ':']).map_or("", |(kind, _)| kind);
+        let found = self.routes.iter().find(|route| route.service == to.service() && route.kind == kind);
+        found.map(|route| &route.target).ok_or_else(|| TargetError {
             kind: ErrorKind::Invalid,
             message: format!("{to} cannot be a target: only streams, functions and topics can receive events yet"),
         })

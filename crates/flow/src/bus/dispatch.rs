@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use base::{Clock, Delivery, Kinded, PartitionKey, Scope, Target};
+use base::{Clock, Delivery, Kinded, PartitionKey, RuleName, Scope, Target};
 use bytes::Bytes;
 use futures::future::join_all;
 use log::Record;
@@ -49,17 +49,43 @@ pub(crate) struct Dispatcher {
     pub clock: Arc<dyn Clock>,
 }
 
-type Routed = BTreeMap<(String, String), (Arc<ActiveTarget>, Vec<Delivery>)>;
+/// What a batch comes to.
+#[derive(Default)]
+struct Routed {
+    /// Matched events by rule.
+    matched: BTreeMap<RuleName, usize>,
+    /// What each target gets, by rule and id.
+    deliveries: BTreeMap<(RuleName, String), (Arc<ActiveTarget>, Vec<Delivery>)>,
+}
+
+impl Routed {
+    fn matched(&mut self, rule: &ActiveRule) {
+        match self.matched.get_mut(&rule.name) {
+            Some(events) => *events += 1,
+            None => _ = self.matched.insert(rule.name.clone(), 1),
+        }
+    }
+
+    fn push(&mut self, target: &Arc<ActiveTarget>, delivery: Delivery) {
+        let key = (target.rule.clone(), target.id.clone());
+        self.deliveries.entry(key).or_insert_with(|| (Arc::clone(target), Vec::new())).1.push(delivery);
+    }
+}
 
 #[async_trait]
 impl Handler for Dispatcher {
     async fn handle(&self, batch: &Batch) -> Outcome {
         let rules = self.rules.current();
-        let mut routed = Routed::new();
+        let mut routed = Routed::default();
         for record in batch.records.iter() {
             self.evaluate(&rules, record, batch.attempt, &mut routed);
         }
-        let deliveries = routed.values().map(|(target, deliveries)| self.deliver(batch, target, deliveries));
+        if batch.attempt == 1 {
+            for (rule, events) in &routed.matched {
+                metrics::rule_matched(&self.bus, rule.as_str(), *events);
+            }
+        }
+        let deliveries = routed.deliveries.values().map(|(target, deliveries)| self.deliver(batch, target, deliveries));
         let postponed: Vec<String> = join_all(deliveries).await.into_iter().flatten().collect();
         if postponed.is_empty() { Outcome::Done } else { Outcome::Later(postponed.join("; ")) }
     }
@@ -82,9 +108,7 @@ impl Dispatcher {
             if hidden || !rule.pattern.matches(&event) {
                 continue;
             }
-            if attempt == 1 {
-                metrics::rule_matched(&self.bus, rule.name.as_str(), 1);
-            }
+            routed.matched(rule);
             let around = Surroundings { rule: &rule.name, rule_arn: &rule.arn, ingested: record.arrival };
             for target in rule.targets.iter().filter(|target| record.position >= target.since) {
                 let too_old = attempt > 1 && self.clock.now().since(record.arrival) > target.max_age;
@@ -97,8 +121,7 @@ impl Dispatcher {
                     payload: target.input.apply(&event, &record.data, &around),
                     partition_key: partition_key(target, &event, &record.partition_key),
                 };
-                let key = (target.rule.to_string(), target.id.clone());
-                routed.entry(key).or_insert_with(|| (Arc::clone(target), Vec::new())).1.push(delivery);
+                routed.push(target, delivery);
             }
         }
     }

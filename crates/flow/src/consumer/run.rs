@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lineage::readable;
 use super::step::{Action, DropReason, Input, Now, Outcome, ShardState};
-use super::{Batch, Consumer, DRAIN, Handler, Loop, Start};
+use super::{Batch, Consumer, DRAIN, Handler, Loop, ShardLag, Start};
 use crate::metrics;
 
 /// Why a consumer stopped reading. It is started again by its task group.
@@ -74,6 +74,7 @@ struct Reader {
     stream: StreamId,
     shard: ShardId,
     slot: ShardRef,
+    lag: ShardLag,
     state: ShardState,
 }
 
@@ -98,15 +99,14 @@ impl Reader {
             stream: stream.id,
             shard: shard.id,
             slot: shard.slot,
+            lag: context.lag.enter(&consumer.id, shard.id),
             state: ShardState::new(consumer.policy.clone(), from),
         })
     }
 
     /// Until the shard is read to its end or the consumer stops.
     async fn run(mut self, stopping: CancellationToken) -> Result<ShardId, RunError> {
-        let result = self.drive(stopping).await;
-        self.context.lag.clear(&self.consumer.id, self.shard);
-        result.map(|()| self.shard)
+        self.drive(stopping).await.map(|()| self.shard)
     }
 
     async fn drive(&mut self, stopping: CancellationToken) -> Result<(), RunError> {
@@ -118,7 +118,7 @@ impl Reader {
         let mut input = Input::Tick;
         loop {
             let actions = self.step(input);
-            self.context.lag.set(&self.consumer.id, self.shard, self.state.oldest());
+            self.lag.set(self.state.oldest());
             for action in actions {
                 match action {
                     Action::Read { from, limit } => reading = self.read(from, limit).boxed().fuse(),

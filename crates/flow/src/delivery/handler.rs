@@ -19,6 +19,8 @@ use crate::{FlowError, metrics};
 
 /// What goes before the objects of failed documents.
 const FAILED: &str = "elasticsearch-failed/";
+/// Documents in one request, in bytes: what search domains of any size take.
+const REQUEST_BYTES: usize = 8 << 20;
 
 /// Delivers one delivery stream's batches.
 pub(super) struct Indexer {
@@ -100,7 +102,23 @@ impl Indexer {
         failures
     }
 
+    /// Sends documents in requests of bounded size; their fates in their order.
     async fn send(&self, documents: &[&Document]) -> Vec<Fate> {
+        let mut fates = Vec::with_capacity(documents.len());
+        while fates.len() < documents.len() {
+            let rest = &documents[fates.len()..];
+            let mut bytes = 0;
+            let mut fits = |document: &Document| {
+                bytes += document.record.data.len();
+                bytes <= REQUEST_BYTES
+            };
+            let count = rest.iter().take_while(|document| fits(document)).count().max(1);
+            fates.extend(self.request(&rest[..count]).await);
+        }
+        fates
+    }
+
+    async fn request(&self, documents: &[&Document]) -> Vec<Fate> {
         let body = body(documents);
         metrics::delivery_bytes(self.name.as_str(), body.len());
         let request = Request::post("/_bulk").header("content-type", "application/x-ndjson").body(body);
