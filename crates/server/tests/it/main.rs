@@ -6,3 +6,4 @@ mod auth;
 mod bounds;
 mod console;
 mod fixture;
+mod ingest;
