@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::environment::{self, Work};
 use crate::interpreter::Interpreter;
+use crate::keyring::Keyring;
 use crate::packages::{Packages, code_of};
 use crate::pool::{Action, EnvironmentId, Input, Limits, Owner, Pool};
 use crate::registry::Registry;
@@ -57,7 +58,8 @@ pub struct Functions {
 
 pub(crate) struct Inner {
     pub env: Env,
-    pub ports: Ports,
+    pub logs: Arc<dyn LogSink>,
+    pub keyring: Arc<Keyring>,
     pub config: Arc<Config>,
     pub tasks: TaskGroup,
     pub registry: Registry,
@@ -93,7 +95,8 @@ impl Functions {
     /// idle ones at once, busy ones after their invocation.
     pub async fn open(env: &Env, ports: Ports, config: Config, tasks: &TaskGroup) -> Result<Self, FunctionError> {
         environment::write_bootstrap(env, &config).await?;
-        let age = config.session_lifetime.saturating_sub(KEYS_MUST_LAST).max(config.session_lifetime / 2);
+        let keyring = Keyring::new(ports.sessions, Arc::clone(&env.clock), config.session_lifetime);
+        let age = keyring.good_for().saturating_sub(KEYS_MUST_LAST).max(keyring.good_for() / 2);
         let limits = Limits {
             total: config.max_environments,
             per_function: config.max_environments_per_function,
@@ -106,7 +109,8 @@ impl Functions {
             packages: Packages::new(env, &config.dir),
             interpreter: Arc::new(Interpreter::new(env, config.python_interpreter.clone())),
             environments: Mutex::new(Environments { pool: Pool::new(limits), ways: HashMap::new() }),
-            ports,
+            logs: ports.logs,
+            keyring: Arc::new(keyring),
             config: Arc::new(config),
             tasks: tasks.clone(),
         });

@@ -14,6 +14,7 @@ mod function;
 mod functions;
 mod interpreter;
 mod invoke;
+mod keyring;
 mod metrics;
 mod package;
 mod packages;

@@ -144,3 +144,27 @@ impl Registry {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the first release wrote it: to be read for ever.
+    const FIRST_FORMAT: &str = r#"{"v":1,"scope":{"account":"000000000000","region":"us-east-1"},"name":"alert","settings":{"runtime":"python3.12","role":"arn:aws:iam::000000000000:role/r","handler":"app.handler","description":"","timeout":3,"memory":128,"variables":{"STAGE":"test"}},"code":{"sha256":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=","size":22},"revision":"5a3bb6b2-0000-4000-8000-000000000001","last_modified":1795407905221,"tags":{}}"#;
+
+    #[test]
+    fn the_first_format_is_read_and_written() {
+        let function = decode(b"key", FIRST_FORMAT.as_bytes()).unwrap();
+        assert_eq!(function.settings.timeout.secs(), 3);
+        assert_eq!(String::from_utf8(encode(&function).unwrap()).unwrap(), FIRST_FORMAT);
+    }
+
+    #[test]
+    fn another_format_or_a_value_out_of_range_is_corrupt_and_named() {
+        for (from, to) in [("\"v\":1", "\"v\":2"), ("\"timeout\":3", "\"timeout\":0"), ("python3.12", "python2.7")] {
+            let error = decode(b"000000000000/us-east-1/alert", FIRST_FORMAT.replace(from, to).as_bytes()).unwrap_err();
+            assert!(matches!(error, FunctionError::Corrupt { .. }));
+            assert!(error.to_string().contains("us-east-1/alert"), "{error}");
+        }
+    }
+}

@@ -174,3 +174,6 @@ fn dropped(function: &str, error: &LogError) {
     crate::metrics::function_log_dropped();
     tracing::error!(function, %error, "lines of a function's log were dropped");
 }
+
+#[cfg(test)]
+mod tests;

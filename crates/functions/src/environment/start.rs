@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Env, InvokeOutcome, LogSink, Sessions};
+use base::{Env, InvokeOutcome, LogSink};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use super::process::{CommandLine, Process};
 use super::report::{self, Failure, LATEST, Usage};
 use super::variables::{Surroundings, variables};
 use crate::interpreter::Interpreter;
+use crate::keyring::Keyring;
 use crate::packages::{PackageFolder, Packages, blocking};
 use crate::runtime::Family;
 use crate::{Config, Function, FunctionError, metrics};
@@ -30,7 +31,7 @@ pub(crate) struct Parts {
     pub config: Arc<Config>,
     pub packages: Packages,
     pub interpreter: Arc<Interpreter>,
-    pub sessions: Arc<dyn Sessions>,
+    pub keyring: Arc<Keyring>,
     pub logs: Arc<dyn LogSink>,
     pub function: Arc<Function>,
     pub work: mpsc::Receiver<Work>,
@@ -131,7 +132,7 @@ async fn start(parts: &Parts) -> Result<Started, NoStart> {
     let starting = async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let runtime_api = listener.local_addr()?.to_string();
-        let keys = parts.sessions.issue(&function.arn(), &function.settings.role, parts.config.session_lifetime);
+        let keys = parts.keyring.keys(&function.arn(), &function.settings.role);
         let surroundings = Surroundings {
             function,
             endpoint_url: &parts.config.endpoint_url,

@@ -30,7 +30,6 @@ pub(super) fn not_published(publish: Option<bool>) -> Result<(), ServiceError> {
 
 /// Only code for this machine can run.
 pub(super) fn architecture(asked: Option<&[String]>) -> Result<(), ServiceError> {
-    // Both of Lambda's are known to every template; which one code is for matters only to packages with binaries.
     match asked.unwrap_or_default() {
         [] => Ok(()),
         [one] if one == *ARCHITECTURE => Ok(()),
@@ -222,7 +221,7 @@ pub(super) fn shown(function: &Function) -> FunctionConfiguration {
         last_modified: Some(function.last_modified.format("%Y-%m-%dT%H:%M:%S%.3f+0000")),
         version: text(LATEST),
         revision_id: text(&function.revision),
-        environment: (!variables.is_empty()).then(|| EnvironmentResponse { variables: Some(variables), error: None }),
+        environment: (!variables.is_empty()).then_some(EnvironmentResponse { variables: Some(variables), error: None }),
         state: text("Active"),
         last_update_status: text("Successful"),
         package_type: text("Zip"),

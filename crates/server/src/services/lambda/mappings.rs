@@ -205,7 +205,7 @@ pub(super) fn shown(scope: &Scope, view: MappingView) -> EventSourceMappingConfi
         function_response_types: Some(
             mapping.report_item_failures.then(|| REPORT_ITEMS.to_owned()).into_iter().collect(),
         ),
-        filter_criteria: (!filters.is_empty()).then(|| FilterCriteria { filters: Some(filters) }),
+        filter_criteria: (!filters.is_empty()).then_some(FilterCriteria { filters: Some(filters) }),
         destination_config: Some(DestinationConfig {
             on_failure: Some(OnFailure::default()),
             ..DestinationConfig::default()
