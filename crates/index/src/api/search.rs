@@ -58,8 +58,8 @@ pub async fn search(
     let started = service.env.clock.instant();
     let mut parameters = request.parameters.clone();
     let lenience = Lenience::take(&mut parameters)?;
-    let search = parse_search(&request.json()?, &parameters.clone().rest())?;
     let total_as_number = parameters.take_flag("rest_total_hits_as_int")?.unwrap_or(false);
+    let search = parse_search(&request.json()?, &parameters.rest())?;
     let indices = opened(service, scope, list, lenience).await?;
     let count = indices.len();
     let (search, hits) =

@@ -10,7 +10,7 @@ use tantivy::{IndexWriter, Searcher, TantivyDocument};
 use super::lookup;
 use super::meta::IndexMeta;
 use super::open::OpenIndex;
-use super::operation::{Action, Decision, Existing, Operation, Outcome, Refused, Update, decide, merge};
+use super::operation::{Decision, Existing, Operation, Outcome, Refused, decide, merge};
 use crate::error::EngineError;
 use crate::mapping::{analyse, merge_mapping};
 
@@ -40,29 +40,17 @@ impl<'a> Group<'a> {
     /// Adds a change. An error means that the whole group has failed.
     pub fn apply(&mut self, operation: Operation) -> Result<Outcome, EngineError> {
         let existing = self.existing(&operation.id)?;
-        match decide(&operation, existing) {
+        let id = operation.id.clone();
+        match decide(operation, existing) {
             Decision::Answer(outcome) => Ok(outcome),
+            Decision::Write { source, version } => self.write(id, source, existing, version),
+            Decision::Merge(doc, existing) => self.update(id, &doc, existing),
             Decision::Remove { version } => {
                 let seq_no = self.take_seq_no();
-                self.forget(&operation.id);
-                self.pending.insert(operation.id, Pending { existing: None, source: Bytes::new() });
+                self.forget(&id);
+                self.pending.insert(id, Pending { existing: None, source: Bytes::new() });
                 Ok(Outcome::Deleted { version, seq_no })
             }
-            Decision::Write { version } => match operation.action {
-                Action::Index(source) | Action::Create(source) => self.write(operation.id, source, existing, version),
-                Action::Delete | Action::Update(_) => Err(EngineError::Lost),
-            },
-            Decision::Merge(existing) => match operation.action {
-                Action::Update(update) => self.update(operation.id, *update, existing),
-                _ => Err(EngineError::Lost),
-            },
-            Decision::Upsert => match operation.action {
-                Action::Update(update) => {
-                    let source = Bytes::from(update.upsert.unwrap_or_default().to_string());
-                    self.write(operation.id, source, None, 1)
-                }
-                _ => Err(EngineError::Lost),
-            },
         }
     }
 
@@ -129,7 +117,7 @@ impl<'a> Group<'a> {
         })
     }
 
-    fn update(&mut self, id: String, update: Update, existing: Existing) -> Result<Outcome, EngineError> {
+    fn update(&mut self, id: String, doc: &Value, existing: Existing) -> Result<Outcome, EngineError> {
         let source = match self.pending.get(&id) {
             Some(pending) => pending.source.clone(),
             None => {
@@ -138,7 +126,7 @@ impl<'a> Group<'a> {
         };
         let mut value: Value = serde_json::from_slice(&source)
             .map_err(|e| EngineError::Corrupt { file: format!("document [{id}]"), reason: e.to_string() })?;
-        if !merge(&mut value, &update.doc) {
+        if !merge(&mut value, doc) {
             return Ok(Outcome::Noop { version: existing.version, seq_no: existing.seq_no });
         }
         self.write(id, Bytes::from(value.to_string()), Some(existing), existing.version + 1)

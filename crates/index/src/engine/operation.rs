@@ -103,47 +103,51 @@ pub struct Existing {
 }
 
 /// What to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
-    /// Write the document with this version.
+    /// Write the document.
     Write {
-        /// Of the new document.
+        /// Its content.
+        source: Bytes,
+        /// Its version.
         version: u64,
     },
-    /// Remove the document; the removal has this version.
+    /// Remove the document.
     Remove {
         /// Of the removal.
         version: u64,
     },
-    /// Merge and write.
-    Merge(Existing),
-    /// Write the upsert.
-    Upsert,
+    /// Merge fields into the document of this version and number.
+    Merge(Value, Existing),
     /// Nothing is to be done.
     Answer(Outcome),
 }
 
-/// Decides on a change to the document `id` given the state it is in.
-pub fn decide(operation: &Operation, existing: Option<Existing>) -> Decision {
-    if let Some(refused) = check(operation, existing) {
+/// Decides on a change given the state its document is in.
+pub fn decide(operation: Operation, existing: Option<Existing>) -> Decision {
+    if let Some(refused) = check(&operation, existing) {
         return Decision::Answer(Outcome::Refused(refused));
     }
-    match (&operation.action, existing) {
-        (Action::Index(_), existing) => Decision::Write { version: existing.map_or(1, |e| e.version + 1) },
-        (Action::Create(_), None) => Decision::Write { version: 1 },
-        (Action::Create(_), Some(existing)) => Decision::Answer(Outcome::Refused(conflict(format!(
-            "[{}]: version conflict, document already exists (current version [{}])",
-            operation.id, existing.version
-        )))),
+    let refuse = |refused| Decision::Answer(Outcome::Refused(refused));
+    let id = operation.id;
+    match (operation.action, existing) {
+        (Action::Index(source), existing) => Decision::Write { source, version: existing.map_or(1, |e| e.version + 1) },
+        (Action::Create(source), None) => Decision::Write { source, version: 1 },
+        (Action::Create(_), Some(existing)) => refuse(conflict(format!(
+            "[{id}]: version conflict, document already exists (current version [{}])",
+            existing.version
+        ))),
         (Action::Delete, Some(existing)) => Decision::Remove { version: existing.version + 1 },
         (Action::Delete, None) => Decision::Answer(Outcome::NotFound),
-        (Action::Update(_), Some(existing)) => Decision::Merge(existing),
-        (Action::Update(update), None) if update.upsert.is_some() => Decision::Upsert,
-        (Action::Update(_), None) => Decision::Answer(Outcome::Refused(Refused {
-            status: 404,
-            kind: "document_missing_exception",
-            reason: format!("[{}]: document missing", operation.id),
-        })),
+        (Action::Update(update), Some(existing)) => Decision::Merge(update.doc, existing),
+        (Action::Update(update), None) => match update.upsert {
+            Some(upsert) => Decision::Write { source: Bytes::from(upsert.to_string()), version: 1 },
+            None => refuse(Refused {
+                status: 404,
+                kind: "document_missing_exception",
+                reason: format!("[{id}]: document missing"),
+            }),
+        },
     }
 }
 
@@ -204,18 +208,24 @@ mod tests {
     #[test]
     fn decisions() {
         let there = Some(Existing { version: 3, seq_no: 9 });
-        let index = operation(Action::Index(Bytes::new()), None);
-        assert_eq!(decide(&index, None), Decision::Write { version: 1 });
-        assert_eq!(decide(&index, there), Decision::Write { version: 4 });
-        let create = operation(Action::Create(Bytes::new()), None);
-        assert_eq!(decide(&create, None), Decision::Write { version: 1 });
-        let Decision::Answer(Outcome::Refused(refused)) = decide(&create, there) else { panic!("must be refused") };
+        let source = Bytes::from_static(b"{}");
+        let written = |version| Decision::Write { source: Bytes::from_static(b"{}"), version };
+        let index = operation(Action::Index(source.clone()), None);
+        assert_eq!(decide(index.clone(), None), written(1));
+        assert_eq!(decide(index, there), written(4));
+        let create = operation(Action::Create(source), None);
+        assert_eq!(decide(create.clone(), None), written(1));
+        let Decision::Answer(Outcome::Refused(refused)) = decide(create, there) else { panic!("must be refused") };
         assert_eq!((refused.status, refused.kind), (409, "version_conflict_engine_exception"));
-        assert_eq!(decide(&operation(Action::Delete, None), None), Decision::Answer(Outcome::NotFound));
+        assert_eq!(decide(operation(Action::Delete, None), None), Decision::Answer(Outcome::NotFound));
         let seen = |seq_no| operation(Action::Delete, Some(Condition { seq_no, primary_term: 1 }));
-        assert_eq!(decide(&seen(9), there), Decision::Remove { version: 4 });
-        assert!(matches!(decide(&seen(8), there), Decision::Answer(Outcome::Refused(_))));
-        assert!(matches!(decide(&seen(9), None), Decision::Answer(Outcome::Refused(_))));
+        assert_eq!(decide(seen(9), there), Decision::Remove { version: 4 });
+        assert!(matches!(decide(seen(8), there), Decision::Answer(Outcome::Refused(_))));
+        assert!(matches!(decide(seen(9), None), Decision::Answer(Outcome::Refused(_))));
+        let update = |upsert| operation(Action::Update(Box::new(Update { doc: json!({"a": 1}), upsert })), None);
+        assert_eq!(decide(update(Some(json!({}))), None), written(1));
+        assert!(matches!(decide(update(None), None), Decision::Answer(Outcome::Refused(_))));
+        assert!(matches!(decide(update(None), there), Decision::Merge(_, _)));
     }
 
     #[test]

@@ -7,12 +7,13 @@ use std::ops::Bound;
 use serde_json::{Value, json};
 use tantivy::Term;
 use tantivy::query::{
-    AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, EmptyQuery, Occur, PhraseQuery, Query as Lowered, RangeQuery,
-    TermQuery, TermSetQuery,
+    AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, EmptyQuery, Occur, PhraseQuery, Query as Lowered, TermQuery,
+    TermSetQuery,
 };
 use tantivy::schema::{Field, IndexRecordOption};
 
 use super::ast::{BoolQuery, Ends, FieldName, Minimum, Query};
+use super::column::ColumnRange;
 use super::glob::Glob;
 use super::range::{Bounds, bounds, network};
 use super::scan::TermScan;
@@ -288,8 +289,7 @@ impl<'a> Lowering<'a> {
         if matches!((&lower, &upper), (Bound::Unbounded, Bound::Unbounded)) {
             return self.present(id);
         }
-        let term = |bound: Bound<Scalar>| bound.map(|scalar| json_term(self.physical.keys, id, &scalar));
-        Box::new(ConstScoreQuery::new(Box::new(RangeQuery::new(term(lower), term(upper))), 1.0))
+        Box::new(ColumnRange { column: Physical::column(id), lower, upper })
     }
 
     fn present(&self, id: u32) -> Box<dyn Lowered> {

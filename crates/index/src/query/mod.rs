@@ -5,6 +5,7 @@
 //! clauses. Must not know HTTP or how results are sorted and shown.
 
 mod ast;
+mod column;
 mod glob;
 mod lower;
 mod options;

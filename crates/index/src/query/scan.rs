@@ -2,8 +2,9 @@
 
 use tantivy::query::{BitSetDocSet, ConstScorer, EnableScoring, Explanation, Query, Scorer, Weight};
 use tantivy::schema::{Field, IndexRecordOption};
-use tantivy::{BitSet, DocId, DocSet, Score, SegmentReader, Term};
+use tantivy::{BitSet, DocId, Score, SegmentReader, Term};
 
+use super::column::explain;
 use super::glob::Glob;
 
 /// The query.
@@ -63,10 +64,6 @@ impl Weight for TermScan {
     }
 
     fn explain(&self, reader: &SegmentReader, doc: DocId) -> tantivy::Result<Explanation> {
-        let mut scorer = self.scorer(reader, 1.0)?;
-        if scorer.doc() > doc || scorer.seek(doc) != doc {
-            return Err(tantivy::TantivyError::InvalidArgument(format!("document {doc} does not match")));
-        }
-        Ok(Explanation::new("TermScan", 1.0))
+        explain("TermScan", self.scorer(reader, 1.0)?, doc)
     }
 }

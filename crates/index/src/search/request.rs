@@ -46,7 +46,7 @@ pub struct SearchRequest {
 }
 
 /// The parameters of a request's address that a search takes.
-const PARAMETERS: [&str; 14] = [
+const PARAMETERS: [&str; 13] = [
     "q",
     "df",
     "default_operator",
@@ -60,16 +60,12 @@ const PARAMETERS: [&str; 14] = [
     "track_scores",
     "version",
     "seq_no_primary_term",
-    "rest_total_hits_as_int",
 ];
 
 /// Parameters that change nothing here: there is one shard, nothing is cached and nothing times out half-way.
-const WITHOUT_EFFECT: [&str; 14] = [
+const WITHOUT_EFFECT: [&str; 11] = [
     "lenient",
     "analyze_wildcard",
-    "ignore_unavailable",
-    "allow_no_indices",
-    "expand_wildcards",
     "typed_keys",
     "timeout",
     "request_cache",
@@ -88,7 +84,6 @@ pub fn parse_search(body: &Value, parameters: &BTreeMap<String, String>) -> Resu
     for (key, value) in parameters {
         let value = match key.as_str() {
             "q" | "df" | "default_operator" | "_source_includes" | "_source_excludes" => continue,
-            "rest_total_hits_as_int" if value != "true" => continue,
             "sort" => Value::Array(value.split(',').map(|s| json!(s)).collect()),
             "_source" => match value.as_str() {
                 "true" => json!(true),

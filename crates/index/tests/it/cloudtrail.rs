@@ -25,7 +25,7 @@ fn events() -> Option<Vec<Value>> {
         let mut text = String::new();
         flate2::read::GzDecoder::new(packed.as_slice()).read_to_string(&mut text).unwrap();
         let mut log: Value = serde_json::from_str(&text).unwrap();
-        events.extend(log["Records"].as_array_mut().unwrap().drain(..));
+        events.append(log["Records"].as_array_mut().unwrap());
     }
     Some(events)
 }
@@ -72,7 +72,7 @@ async fn every_event_is_indexed_and_found_once() {
     assert_eq!(found.len(), writes.len());
     assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), writes);
     for id in &writes {
-        assert_eq!(client.ids("cloudtrail", json!({"term": {"eventID.keyword": id}})).await, [id.clone()]);
+        assert_eq!(client.ids("cloudtrail", json!({"term": {"eventID.keyword": id}})).await, std::slice::from_ref(id));
     }
     // The same name for an object and a text: Elasticsearch would have refused these.
     let ignored = client

@@ -169,6 +169,7 @@ async fn an_answer_has_the_form_that_clients_read() {
     assert_eq!(found["hits"]["total"], json!({"value": 2, "relation": "gte"}));
     let (_, found) = client.call("POST", "/_search", json!({"track_total_hits": false})).await;
     assert!(found["hits"].get("total").is_none());
+    assert_eq!(client.get("/_search?rest_total_hits_as_int=true&size=0").await["hits"]["total"], 3);
     assert_eq!(client.get("/_count?q=who.type:Root").await["count"], 2);
 }
 
