@@ -141,34 +141,28 @@ impl Functions {
             return Err(FunctionError::Exists(new.name));
         }
         self.can_run(&new.settings).await?;
-        let code = code_of(&archive)?;
-        let stored = self.inner.packages.store(scope, &new.name, &code, archive).await;
-        let created = match &stored {
-            Ok(_) => {
-                let function = Function {
-                    scope: scope.clone(),
-                    name: new.name.clone(),
-                    settings: new.settings,
-                    code,
-                    revision: self.inner.env.rng.uuid(),
-                    last_modified: self.inner.env.clock.now(),
-                    tags: new.tags,
-                };
-                self.inner.registry.insert(&function).await
-            }
-            Err(_) => Err(FunctionError::Exists(new.name.clone())),
-        };
-        match stored {
-            Ok(folder) => drop(folder),
-            Err(error) => {
-                self.sweep(scope, &new.name).await;
-                return Err(error);
-            }
-        }
+        let name = new.name.clone();
+        let created = self.insert(scope, new, archive).await;
         if created.is_err() {
-            self.sweep(scope, &new.name).await;
+            self.sweep(scope, &name).await;
         }
         created
+    }
+
+    async fn insert(&self, scope: &Scope, new: NewFunction, archive: Bytes) -> Result<Arc<Function>, FunctionError> {
+        let code = code_of(&archive)?;
+        // Held until the registry says that it is needed.
+        let _package = self.inner.packages.store(scope, &new.name, &code, archive).await?;
+        let function = Function {
+            scope: scope.clone(),
+            name: new.name,
+            settings: new.settings,
+            code,
+            revision: self.inner.env.rng.uuid(),
+            last_modified: self.inner.env.clock.now(),
+            tags: new.tags,
+        };
+        self.inner.registry.insert(&function).await
     }
 
     /// Gives a function new code. Warm environments with the old one are not used again.
@@ -180,16 +174,19 @@ impl Functions {
     ) -> Result<Arc<Function>, FunctionError> {
         let old = self.get(scope, name)?;
         same_revision(&old, change.revision.as_deref())?;
-        let code = code_of(&change.archive)?;
-        let folder = self.inner.packages.store(scope, name, &code, change.archive).await;
-        let updated = match &folder {
-            Ok(_) if change.dry_run => Ok(Arc::new(Function { code, ..Function::clone(&old) })),
-            Ok(_) => self.update(scope, name, change.revision.as_deref(), |old| Ok(Function { code, ..old })).await,
-            Err(_) => Ok(old),
-        };
-        let result = folder.map(drop).and(updated);
+        let updated = self.replace_code(&old, change).await;
         self.sweep(scope, name).await;
-        result
+        updated
+    }
+
+    async fn replace_code(&self, old: &Function, change: CodeChange) -> Result<Arc<Function>, FunctionError> {
+        let (scope, name) = (&old.scope, &old.name);
+        let code = code_of(&change.archive)?;
+        let _package = self.inner.packages.store(scope, name, &code, change.archive).await?;
+        if change.dry_run {
+            return Ok(Arc::new(Function { code, ..old.clone() }));
+        }
+        self.update(scope, name, change.revision.as_deref(), |old| Ok(Function { code, ..old })).await
     }
 
     /// Changes settings of a function. Warm environments with the old ones are not used again.

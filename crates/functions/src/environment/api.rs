@@ -1,8 +1,10 @@
 //! The Lambda Runtime API, version 2018-06-01, on one loopback listener an environment.
 //!
 //! Owns the HTTP of it: paths, headers, sizes, answers. What a call means is decided by the environment's driver, which
-//! gets each call with a place to answer. Source: "Using the Lambda runtime API for custom runtimes" and the OpenAPI
-//! document it links to, AWS Lambda developer guide.
+//! gets each call with a place to answer. Whoever can reach the loopback can reach it, so functions of one server are
+//! not protected from each other: they are the code of one owner.
+//! Source: "Using the Lambda runtime API for custom runtimes" and the OpenAPI document it links to, AWS Lambda
+//! developer guide.
 
 use std::convert::Infallible;
 use std::sync::Arc;

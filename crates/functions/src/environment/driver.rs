@@ -17,7 +17,8 @@ use super::lines::Tail;
 use super::output::{Batch, Output};
 use super::process::Process;
 use super::report::{self, Failure, LATEST, Usage};
-use crate::{Function, FunctionError, metrics};
+use super::work::{Freed, Served, Work, trace_id};
+use crate::{Function, metrics};
 
 /// How often the memory of a busy process is looked at. What it takes in between is not stopped, only seen at the end.
 const MEMORY_PERIOD: Duration = Duration::from_millis(100);
@@ -27,39 +28,6 @@ const INIT_ERROR_GRACE: Duration = Duration::from_secs(1);
 const DRAIN_BYTES: usize = 128 << 10;
 /// The most output that is read of a process that is gone: a descendant may still write.
 const LAST_DRAIN_BYTES: usize = 1 << 20;
-
-/// An invocation on its way to an environment.
-#[derive(Debug)]
-pub(crate) struct Work {
-    pub request_id: String,
-    /// As it was called, qualifier and all.
-    pub function_arn: String,
-    pub payload: Bytes,
-    /// JSON on one line.
-    pub client_context: Option<String>,
-    pub want_log: bool,
-    pub answer: oneshot::Sender<Served>,
-}
-
-/// What became of it.
-#[derive(Debug)]
-pub(crate) enum Served {
-    /// It ran, well or not.
-    Done(InvokeOutcome),
-    /// The environment went before the process saw it: it may be given to another.
-    Returned,
-    /// An environment cannot be started.
-    Refused(FunctionError),
-}
-
-/// Tells the pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Freed {
-    /// Ready for the next call.
-    Released,
-    /// Gone.
-    Ended,
-}
 
 struct Current {
     work: Work,
@@ -411,11 +379,4 @@ impl Running {
             let _ = self.d.log.send(self.pending).await;
         }
     }
-}
-
-/// In the form of AWS X-Ray's header; never sampled.
-fn trace_id(env: &Env) -> String {
-    let secs = u32::try_from(env.clock.now().millis() / 1_000).unwrap_or(0);
-    let (a, b, parent) = (env.rng.u64(), env.rng.u64() as u32, env.rng.u64());
-    format!("Root=1-{secs:08x}-{a:016x}{b:08x};Parent={parent:016x};Sampled=0")
 }

@@ -12,7 +12,8 @@ mod process;
 mod report;
 mod start;
 mod variables;
+mod work;
 
-pub(crate) use driver::{Freed, Served, Work};
 pub(crate) use report::LATEST;
 pub(crate) use start::{Parts, run, write_bootstrap};
+pub(crate) use work::{Freed, Served, Work};

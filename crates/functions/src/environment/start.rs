@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::api;
-use super::driver::{Driver, Freed, Served, Work};
+use super::driver::Driver;
 use super::output::{Output, log_queue, write_log};
 use super::process::{CommandLine, Process};
 use super::report::{self, Failure, LATEST, Usage};
 use super::variables::{Surroundings, variables};
+use super::work::{Freed, Served, Work};
 use crate::interpreter::Interpreter;
 use crate::keyring::Keyring;
 use crate::packages::{PackageFolder, Packages, blocking};
