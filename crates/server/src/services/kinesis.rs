@@ -10,6 +10,9 @@ mod put;
 mod read;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,8 +1,6 @@
 //! PutRecord and PutRecords.
 
-use std::sync::Arc;
-
-use base::{HashKey, PartitionKey, SequenceNumber};
+use base::{HashKey, PartitionKey, SequenceNumber, ShardId};
 use log::{Append, LogError, NewRecord, Placed, Stream};
 use wire::kinesis::*;
 use wire::{Call, ServiceError, only};
@@ -23,10 +21,8 @@ pub(super) async fn one(
     let known = ["StreamName", "StreamARN", "Data", "PartitionKey", "ExplicitHashKey", "SequenceNumberForOrdering"];
     only(SERVICE, &input, &known)?;
     let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
-    let record = Entry { data: input.data, key: input.partition_key, hash: input.explicit_hash_key, place: "" };
-    let record = record.read(&stream)?;
-    let shard = stream.shards.iter().find(|shard| shard.slot == record.shard).map(|shard| shard.id);
-    let shard = shard.ok_or_else(|| super::not_found(&call.scope, &stream.key.name))?;
+    let record = Entry { data: input.data, key: input.partition_key, hash: input.explicit_hash_key, number: None };
+    let (record, shard) = record.read(&stream)?;
     if let Some(text) = input.sequence_number_for_ordering {
         // Records of a shard are always in the order of their calls, so there is nothing to do for a number that was
         // given out; any other is refused, as the service does.
@@ -62,24 +58,19 @@ pub(super) async fn many(
 ) -> Result<PutRecordsOutput, ServiceError> {
     only(SERVICE, &input, &["StreamName", "StreamARN", "Records"])?;
     let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
-    let (mut records, mut bytes) = (Vec::with_capacity(input.records.len()), 0);
+    let (mut records, mut ids, mut bytes) = (Vec::with_capacity(input.records.len()), Vec::new(), 0);
     for (n, entry) in input.records.into_iter().enumerate() {
-        let place = format!("records.{}.member.", n + 1);
-        let entry = Entry { data: entry.data, key: entry.partition_key, hash: entry.explicit_hash_key, place: &place };
-        let record = entry.read(&stream)?;
+        let (data, key, hash) = (entry.data, entry.partition_key, entry.explicit_hash_key);
+        let (record, shard) = Entry { data, key, hash, number: Some(n + 1) }.read(&stream)?;
         bytes += record.data.len() + record.partition_key.as_str().len();
         records.push(record);
+        ids.push(shard);
     }
     if bytes > MAX_CALL {
         return Err(invalid(format!(
             "Records size exceeds 10 MB limit: the records of a call have {bytes} bytes, at most {MAX_CALL} are allowed"
         )));
     }
-    let shards: Vec<_> = records.iter().map(|record| record.shard).collect();
-    let ids = shards.iter().map(|slot| stream.shards.iter().find(|shard| shard.slot == *slot).map(|shard| shard.id));
-    let Some(ids) = ids.collect::<Option<Vec<_>>>() else {
-        return Err(super::not_found(&call.scope, &stream.key.name));
-    };
     match service.log.append(Append { producer: None, records }).await {
         Ok(placed) => {
             let answers =
@@ -117,28 +108,22 @@ fn rate_exceeded(call: &Call, stream: &Stream, shard: &str) -> String {
 }
 
 /// A record as it came.
-struct Entry<'a> {
+struct Entry {
     data: bytes::Bytes,
     key: Option<String>,
     hash: Option<String>,
-    /// Goes before a member's name in a message.
-    place: &'a str,
+    /// Which record of the call it is, from 1; none when the call has one.
+    number: Option<usize>,
 }
 
-impl Entry<'_> {
-    fn read(self, stream: &Arc<Stream>) -> Result<NewRecord, ServiceError> {
-        let place = self.place;
-        let violated = |what: &str| ServiceError::validation(SERVICE, format!("1 validation error detected: {what}"));
-        let key = self.key.ok_or_else(|| {
-            violated(&format!(
-                "Value null at '{place}partitionKey' failed to satisfy constraint: Member must not be null"
-            ))
-        })?;
+impl Entry {
+    /// The record, and the shard that it goes to.
+    fn read(self, stream: &Stream) -> Result<(NewRecord, ShardId), ServiceError> {
+        let Some(key) = &self.key else { return Err(self.violated("partitionKey", "null", "Member must not be null")) };
         if self.data.len() + key.len() > MAX_RECORD {
-            return Err(violated(&format!(
-                "Value at '{place}data' failed to satisfy constraint: Member must have length less than or equal to \
-                 {MAX_RECORD}, the partition key included"
-            )));
+            let rule =
+                format!("Member must have length less than or equal to {MAX_RECORD}, the partition key included");
+            return Err(self.violated("data", "", &rule));
         }
         let partition_key: PartitionKey = key.parse().map_err(|e: base::InvalidId| invalid(e.to_string()))?;
         let explicit_hash_key = self.hash.map(|text| {
@@ -150,7 +135,14 @@ impl Entry<'_> {
             })
         });
         let explicit_hash_key = explicit_hash_key.transpose()?;
-        let shard = stream.shard_for(&partition_key, explicit_hash_key).slot;
-        Ok(NewRecord { shard, partition_key, explicit_hash_key, data: self.data })
+        let shard = stream.shard_for(&partition_key, explicit_hash_key);
+        Ok((NewRecord { shard: shard.slot, partition_key, explicit_hash_key, data: self.data }, shard.id))
+    }
+
+    fn violated(&self, member: &str, value: &str, rule: &str) -> ServiceError {
+        let place = self.number.map(|number| format!("records.{number}.member.")).unwrap_or_default();
+        let value = if value.is_empty() { String::new() } else { format!("{value} ") };
+        let what = format!("Value {value}at '{place}{member}' failed to satisfy constraint: {rule}");
+        ServiceError::validation(SERVICE, format!("1 validation error detected: {what}"))
     }
 }
