@@ -11,11 +11,12 @@ mod search;
 mod stage;
 mod webhook;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use base::{Clock, SystemClock};
+use base::{Clock, Fs, RealFs, SystemClock};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use sources::generate::Day;
 use tokio::signal::unix::{SignalKind, signal};
@@ -84,18 +85,42 @@ pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+        let folder = stage::temporary_folder();
         let mut screen = Screen::new();
-        screen.title(options.length);
-        let stage = Stage::set(&mut screen).await?;
-        let played = tokio::select! {
-            played = act(&stage, &options, &mut screen) => played,
-            _ = interrupt.recv() => Ok(()),
-            _ = terminate.recv() => Ok(()),
-        };
-        screen.end_status();
-        stage.strike().await?;
-        played.map(|()| ExitCode::SUCCESS)
+        let ended = perform(&folder, &options, &mut screen, async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
+        .await;
+        if RealFs.exists(&folder).unwrap_or(false) {
+            RealFs.remove_dir_all(&folder).with_context(|| format!("{} cannot be removed", folder.display()))?;
+        }
+        ended.map(|()| ExitCode::SUCCESS)
     })
+}
+
+/// Plays until the end or a signal, and stops the server.
+async fn perform(
+    folder: &Path,
+    options: &Options,
+    screen: &mut Screen,
+    signalled: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    tokio::pin!(signalled);
+    screen.title(options.length);
+    let stage = tokio::select! {
+        stage = Stage::set(folder, screen) => stage?,
+        () = &mut signalled => return Ok(()),
+    };
+    let played = tokio::select! {
+        played = act(&stage, options, screen) => played,
+        () = &mut signalled => Ok(()),
+    };
+    screen.end_status();
+    let struck = stage.strike().await;
+    played.and(struck)
 }
 
 struct Options {

@@ -14,9 +14,10 @@ const YELLOW: &str = "33";
 const GREEN: &str = "32";
 const CYAN: &str = "36";
 
-const LEGEND: &str = "\
-    CloudTrail ─▶ event bus ─▶ rule ─▶ stream ─┬▶ function (Python) ─▶ topic ─▶ webhook
-                                               └▶ delivery stream ─▶ search index";
+const LEGEND: &str = concat!(
+    "    CloudTrail ─▶ event bus ─▶ rule ─▶ stream ─┬▶ function (Python) ─▶ topic ─▶ webhook\n",
+    "                                               └▶ delivery stream ─▶ search index\n",
+);
 
 /// Standard output.
 pub struct Screen {
@@ -36,7 +37,7 @@ impl Screen {
     /// The first lines.
     pub fn title(&mut self, length: Duration) {
         let title = self.paint(BOLD, "Tidegate");
-        self.print(&format!("\n  {title}: a day in an AWS account, in {}\n\n{LEGEND}\n", duration(length)));
+        self.print(&format!("\n  {title}: a day in an AWS account, in {}\n\n{LEGEND}", duration(length)));
     }
 
     /// A heading.
@@ -67,6 +68,7 @@ impl Screen {
             _ => CYAN,
         };
         let took = took.map(millis).unwrap_or_default();
+        let text = if self.terminal { shortened(text) } else { text.to_owned() };
         self.print(&format!("      {} {took:>9}  {text}\n", self.paint(colour, &format!("{severity:<8}"))));
     }
 
@@ -148,6 +150,19 @@ impl Screen {
     }
 }
 
+/// An alert's text without what is the same in all of them: the account of an ARN, the day of a time.
+fn shortened(text: &str) -> String {
+    let words = text.split(' ').map(|word| {
+        let of_arn = word.strip_prefix("arn:aws:").and_then(|arn| arn.splitn(4, ':').nth(3));
+        let of_time = word
+            .split_once('T')
+            .filter(|(day, time)| day.len() == 10 && time.ends_with('Z'))
+            .map(|(_, time)| time.trim_end_matches('Z'));
+        of_arn.map(|name| name.strip_prefix("user/").unwrap_or(name)).or(of_time).unwrap_or(word)
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 fn write(text: &str) {
     let mut out = std::io::stdout();
     // A viewer who has gone misses nothing.
@@ -157,6 +172,13 @@ fn write(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_alert_fits_on_a_terminal() {
+        let text = "user arn:aws:iam::111122223333:user/kim terminated instance i-1 from IP 203.0.113.66 at 2026-11-22T02:55:40Z";
+        assert_eq!(shortened(text), "user kim terminated instance i-1 from IP 203.0.113.66 at 02:55:40");
+        assert_eq!(shortened("user arn:x stopped AT T"), "user arn:x stopped AT T");
+    }
 
     #[test]
     fn colours_are_left_out_where_they_are_not_wanted() {

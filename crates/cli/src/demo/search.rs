@@ -55,7 +55,7 @@ fn describe(event: &Value) -> String {
     let user = text(&detail["userIdentity"]["arn"]);
     let user = user.rsplit_once(':').map_or(user.as_str(), |(_, name)| name);
     format!(
-        "{}  {:<22} {:<28} from {}",
+        "{}  {:<28} {:<24} from {}",
         event["time"].as_str().and_then(|time| time.get(11..19)).unwrap_or("-"),
         text(&detail["eventName"]),
         user,

@@ -1,10 +1,10 @@
 //! The server that the demo plays on, and its removal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use base::{Env, Fs, RealFs, Rng, SystemClock, SystemRng};
+use base::{Env, RealFs, Rng, SystemClock, SystemRng};
 use server::Server;
 use server::config::{Config, KEYS, Key};
 use wire::sigv4::Keys;
@@ -26,16 +26,15 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts the server.
-    pub async fn set(screen: &mut Screen) -> anyhow::Result<Self> {
+    /// Starts the server on a folder that does not exist yet.
+    pub async fn set(folder: &Path, screen: &mut Screen) -> anyhow::Result<Self> {
         let name = SystemRng.uuid();
-        let folder = std::env::temp_dir().join(format!("tidegate-demo-{}", &name[..8]));
         let keys = Keys {
             access_key_id: format!("AKIADEMO{}", name[24..].to_uppercase()),
             secret_access_key: format!("{}{}", SystemRng.uuid(), SystemRng.uuid()).replace('-', ""),
             session_token: None,
         };
-        let config = config(&folder, &keys)?;
+        let config = config(folder, &keys)?;
         logging::start(&config.logging)?;
         let (account, region) = (config.account.id.to_string(), config.account.region.to_string());
         let env = Env { clock: Arc::new(SystemClock::new()), rng: Arc::new(SystemRng), fs: Arc::new(RealFs) };
@@ -43,7 +42,7 @@ impl Stage {
         let client = Client::new(&server.running().endpoint, &region, keys)?;
         screen.section("Setting the stage, through the public AWS APIs");
         screen.step("server", &format!("{}, data in {}", client.endpoint(), folder.display()));
-        Ok(Self { server, folder, client, account, region })
+        Ok(Self { server, folder: folder.to_owned(), client, account, region })
     }
 
     /// A client with the root key.
@@ -52,7 +51,7 @@ impl Stage {
     }
 
     /// The data folder.
-    pub fn folder(&self) -> &std::path::Path {
+    pub fn folder(&self) -> &Path {
         &self.folder
     }
 
@@ -71,15 +70,18 @@ impl Stage {
         format!("arn:aws:iam::{}:role/demo", self.account)
     }
 
-    /// Stops the server and removes its folder.
+    /// Stops the server.
     pub async fn strike(self) -> anyhow::Result<()> {
-        let stopped = self.server.stop().await;
-        RealFs.remove_dir_all(&self.folder).with_context(|| format!("{} cannot be removed", self.folder.display()))?;
-        Ok(stopped?)
+        Ok(self.server.stop().await?)
     }
 }
 
-fn config(folder: &std::path::Path, keys: &Keys) -> anyhow::Result<Config> {
+/// A folder for one demo among the temporary ones.
+pub fn temporary_folder() -> PathBuf {
+    std::env::temp_dir().join(format!("tidegate-demo-{}", &SystemRng.uuid()[..8]))
+}
+
+fn config(folder: &Path, keys: &Keys) -> anyhow::Result<Config> {
     let key = |id: &str| KEYS.iter().find(|key| key.id == id).ok_or_else(|| anyhow!("there is no key {id}"));
     let folder = folder.to_str().context("the folder for temporary files has a name that is not UTF-8")?;
     let mut given: Vec<(&'static Key, String)> = vec![
