@@ -37,6 +37,10 @@ fn write_structure(
     out: &mut String,
 ) -> Result<(), String> {
     let shape = model.shape(shape_name)?;
+    // `Missing` has a bit a member.
+    if shape.members.len() > 64 {
+        return Err(format!("{shape_name} has {} members; teach data::Missing to count them", shape.members.len()));
+    }
     let has_required = !shape.required.is_empty();
     let _ = writeln!(out, "/// `{shape_name}`.\n#[derive(Clone, Default, PartialEq)]\npub struct {name} {{");
     let (mut views, mut sets, mut payload) = (String::new(), String::new(), String::new());

@@ -39,7 +39,12 @@ fn by_target(service: &Service, request: &Request<Bytes>) -> Result<&'static Ope
         let message = format!("{} is spoken as awsJson here, not as {protocol:?}", service.name);
         return Err(ServiceError::new("UnsupportedMediaTypeException", message).with_status(415));
     }
-    let target = request.headers().get("x-amz-target").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let mut targets = request.headers().get_all("x-amz-target").iter();
+    let target = targets.next().and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if targets.next().is_some() {
+        // A signature covers the values joined, so it would also fit another division of them.
+        return Err(ServiceError::serialization(service.id, "X-Amz-Target must be there once"));
+    }
     let Some((prefix, name)) = target.rsplit_once('.') else {
         return Err(ServiceError::unknown_operation(service.id, "named by its X-Amz-Target header"));
     };

@@ -13,19 +13,36 @@ const SHOWN_VIOLATIONS: usize = 50;
 
 /// Refuses a structure that violates its model.
 pub fn check(service: ServiceId, input: &dyn Structure) -> Result<(), ServiceError> {
-    let violations = violations(input);
-    if violations.is_empty() {
+    let Violations { shown, count } = violations(input);
+    if count == 0 {
         return Ok(());
     }
-    let count = violations.len();
     let plural = if count == 1 { "" } else { "s" };
-    let shown = violations[..count.min(SHOWN_VIOLATIONS)].join("; ");
+    let shown = shown.join("; ");
     Err(ServiceError::validation(service, format!("{count} validation error{plural} detected: {shown}")))
 }
 
-/// All violations of a structure, in the order of its members.
-pub fn violations(input: &dyn Structure) -> Vec<String> {
-    let mut out = Vec::new();
+/// What is wrong with a structure.
+#[derive(Default)]
+struct Violations {
+    /// The first ones, in the order of the members.
+    shown: Vec<String>,
+    /// All of them.
+    count: usize,
+}
+
+impl Violations {
+    /// Adds one. Those that are not shown are not written: a body of millions of wrong values costs a number.
+    fn add(&mut self, write: impl FnOnce() -> String) {
+        if self.count < SHOWN_VIOLATIONS {
+            self.shown.push(write());
+        }
+        self.count += 1;
+    }
+}
+
+fn violations(input: &dyn Structure) -> Violations {
+    let mut out = Violations::default();
     structure(input, &mut Path::default(), &mut out);
     out
 }
@@ -67,13 +84,13 @@ fn lower_first(name: &str) -> String {
     chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
-fn structure(input: &dyn Structure, path: &mut Path, out: &mut Vec<String>) {
+fn structure(input: &dyn Structure, path: &mut Path, out: &mut Violations) {
     let Kind::Structure(members) = &input.shape().kind else { return };
     let missing: Missing = input.missing();
     for (i, member) in members.iter().enumerate() {
         path.within(Step::Member(member.name), |path| {
             if missing.contains(i) && member.location != Location::Payload {
-                out.push(violation("null", path, "Member must not be null"));
+                out.add(|| violation("null", path, "Member must not be null"));
             } else {
                 value(input.member(i), member.shape, path, out);
             }
@@ -81,9 +98,9 @@ fn structure(input: &dyn Structure, path: &mut Path, out: &mut Vec<String>) {
     }
 }
 
-fn value(view: View<'_>, shape: &'static Shape, path: &mut Path, out: &mut Vec<String>) {
+fn value(view: View<'_>, shape: &'static Shape, path: &mut Path, out: &mut Violations) {
     for constraint in broken(view, shape) {
-        out.push(violation(&shown(view, shape), path, &constraint));
+        out.add(|| violation(&shown(view, shape), path, &constraint));
     }
     match (view, &shape.kind) {
         (View::Structure(inner), _) => structure(inner, path, out),
@@ -91,8 +108,8 @@ fn value(view: View<'_>, shape: &'static Shape, path: &mut Path, out: &mut Vec<S
             let simple = !matches!(member.shape.kind, Kind::Structure(_) | Kind::List { .. } | Kind::Map { .. });
             if simple {
                 if (0..items.count()).any(|i| !broken(items.at(i), member.shape).is_empty()) {
-                    let rule = format!("Member must satisfy constraint: [{}]", constraints(member.shape).join(", "));
-                    out.push(violation(&shown(view, shape), path, &rule));
+                    let rule = || format!("Member must satisfy constraint: [{}]", constraints(member.shape).join(", "));
+                    out.add(|| violation(&shown(view, shape), path, &rule()));
                 }
                 return;
             }
@@ -113,8 +130,8 @@ fn value(view: View<'_>, shape: &'static Shape, path: &mut Path, out: &mut Vec<S
             });
             for (bad, what, inner) in [(bad_key, "Map keys", key.shape), (bad_value, "Map value", element.shape)] {
                 if bad {
-                    let rule = format!("{what} must satisfy constraint: [{}]", constraints(inner).join(", "));
-                    out.push(violation(&shown(view, shape), path, &rule));
+                    let rule = || format!("{what} must satisfy constraint: [{}]", constraints(inner).join(", "));
+                    out.add(|| violation(&shown(view, shape), path, &rule()));
                 }
             }
         }
@@ -200,6 +217,9 @@ fn show(view: View<'_>, shape: &Shape, out: &mut String) {
     if out.len() > 4 * SHOWN_CHARS {
         return;
     }
+    if shape.sensitive {
+        return out.push_str("***");
+    }
     match (view, &shape.kind) {
         (View::Str(v), _) => out.push_str(v),
         (View::Int(v), _) => out.push_str(&v.to_string()),
@@ -213,6 +233,9 @@ fn show(view: View<'_>, shape: &Shape, out: &mut String) {
         (View::List(items), Kind::List { member, .. }) => {
             out.push('[');
             for i in 0..items.count() {
+                if out.len() > 4 * SHOWN_CHARS {
+                    break;
+                }
                 if i > 0 {
                     out.push_str(", ");
                 }
@@ -220,14 +243,17 @@ fn show(view: View<'_>, shape: &Shape, out: &mut String) {
             }
             out.push(']');
         }
-        (View::Map(entries), Kind::Map { value, .. }) => {
+        (View::Map(entries), Kind::Map { key: key_of, value, .. }) => {
             out.push('{');
             let mut first = true;
             entries.each(&mut |key, view| {
+                if out.len() > 4 * SHOWN_CHARS {
+                    return;
+                }
                 if !std::mem::take(&mut first) {
                     out.push_str(", ");
                 }
-                out.push_str(key);
+                show(View::Str(key), key_of.shape, out);
                 out.push('=');
                 show(view, value.shape, out);
             });

@@ -10,6 +10,10 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, M
 use crate::data::Structure;
 use crate::model::{Kind, Location, Member, Shape};
 
+/// Items of one list of a request, far more than any model allows: the memory of a longer one would be a multiple of its
+/// text's before validation could refuse it.
+const MAX_ITEMS: usize = 100_000;
+
 /// Which required members a structure's request lacked, a bit a member by its place in the table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Missing(u64);
@@ -244,6 +248,9 @@ impl<'de, T: Decode> Visitor<'de> for ListVisitor<T> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
         let mut out = Vec::new();
         while let Some(Nullable(item)) = items.next_element::<Nullable<T>>()? {
+            if out.len() == MAX_ITEMS {
+                return Err(A::Error::custom(format!("a list has more than {MAX_ITEMS} items")));
+            }
             out.push(item.ok_or_else(|| A::Error::custom("null found in a list"))?);
         }
         Ok(out)

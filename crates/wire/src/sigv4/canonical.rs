@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use http::Request;
 use http::header::HOST;
-use http::{HeaderMap, Request};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 use sha2::{Digest, Sha256};
 
@@ -129,8 +129,8 @@ fn squeeze(value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Whether a request has a header; a host may be in the URI's authority.
-pub(super) fn has_header(request: &Request<Bytes>, headers: &HeaderMap, name: &str) -> bool {
-    headers.contains_key(name) || (name == HOST.as_str() && request.uri().authority().is_some())
+pub(super) fn has_header<B>(request: &Request<B>, name: &str) -> bool {
+    request.headers().contains_key(name) || (name == HOST.as_str() && request.uri().authority().is_some())
 }
 
 pub(super) fn sha256_hex(bytes: &[u8]) -> String {

@@ -247,6 +247,26 @@ fn sessions_need_their_token_and_end() {
 }
 
 #[test]
+fn a_head_alone_tells_strangers_apart_but_proves_nothing() {
+    let look = |request: &Request<Bytes>, now: &str| {
+        let head = request.clone().map(|_| ());
+        let looked =
+            verifier().check_head(&head, time(now), |key| (key == "AKIDEXAMPLE").then(|| credential(None, None)));
+        looked.map_err(|rejection| rejection.reason)
+    };
+    let mut forged = signed();
+    *forged.body_mut() = Bytes::from_static(b"{\"other\":1}");
+    assert_eq!(look(&forged, VECTOR_DATE), Ok(()));
+    assert_eq!(refused(&forged, VECTOR_DATE).0, Reason::Mismatch);
+    assert_eq!(look(&get("/"), VECTOR_DATE), Err(Reason::NoToken));
+    assert_eq!(look(&signed(), "20150830T130000Z"), Err(Reason::Mismatch));
+    let stranger = with_authorization(|text| text.replace("AKIDEXAMPLE", "AKIDSTRANGER"));
+    assert_eq!(look(&stranger, VECTOR_DATE), Err(Reason::UnknownKey));
+    let unsigned_target = with_authorization(|text| text.replace(";x-amz-target", ""));
+    assert_eq!(look(&unsigned_target, VECTOR_DATE), Err(Reason::Mismatch));
+}
+
+#[test]
 fn a_date_header_will_do() {
     // Signed by hand: `sign` itself always sets X-Amz-Date.
     for (date, expected) in [("20150830T123600Z", true), ("Sun, 30 Aug 2015 12:36:00 GMT", true), ("yesterday", false)]

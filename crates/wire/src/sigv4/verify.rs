@@ -73,15 +73,9 @@ impl Verifier {
         now: Timestamp,
         lookup: impl FnOnce(&str) -> Option<Credential>,
     ) -> Result<Verified, Rejection> {
-        let authorization = Authorization::read(request.headers())?;
+        let Head { authorization, region, date, credential } = self.head(request, now, lookup)?;
         let scope = &authorization.credential;
-        let region =
-            scope.region.parse::<Region>().map_err(|_| mismatch("Credential should be scoped to a valid region."))?;
-        check_signed_headers(request, &authorization.signed_headers)?;
-        let date = self.check_date(request, scope, now)?;
         let payload_hash = payload_hash(request)?;
-        let credential = lookup(&scope.access_key).ok_or_else(Rejection::unknown_key)?;
-        check_session(request, &credential, now)?;
 
         let (key, cached) = self.keys.get(&credential.secret, scope);
         let matches = |query| {
@@ -102,10 +96,39 @@ impl Verifier {
         Ok(Verified { principal: credential.principal, access_key, region, service })
     }
 
-    /// The request's date as the string to sign has it.
-    fn check_date(
+    /// Checks all that can be checked before the body is there: everything but the body's hash and the signature. One
+    /// who does not pass would not pass [`verify`](Self::verify), so nothing needs to be kept for them; one who passes
+    /// has proven nothing yet.
+    pub fn check_head<B>(
         &self,
-        request: &Request<Bytes>,
+        request: &Request<B>,
+        now: Timestamp,
+        lookup: impl FnOnce(&str) -> Option<Credential>,
+    ) -> Result<(), Rejection> {
+        self.head(request, now, lookup).map(|_| ())
+    }
+
+    fn head<B>(
+        &self,
+        request: &Request<B>,
+        now: Timestamp,
+        lookup: impl FnOnce(&str) -> Option<Credential>,
+    ) -> Result<Head, Rejection> {
+        let authorization = Authorization::read(request.headers())?;
+        let scope = &authorization.credential;
+        let region =
+            scope.region.parse::<Region>().map_err(|_| mismatch("Credential should be scoped to a valid region."))?;
+        check_signed_headers(request, &authorization.signed_headers)?;
+        let date = self.check_date(request, scope, now)?;
+        let credential = lookup(&scope.access_key).ok_or_else(Rejection::unknown_key)?;
+        check_session(request, &credential, now)?;
+        Ok(Head { authorization, region, date, credential })
+    }
+
+    /// The request's date as the string to sign has it.
+    fn check_date<B>(
+        &self,
+        request: &Request<B>,
         scope: &CredentialScope,
         now: Timestamp,
     ) -> Result<String, Rejection> {
@@ -143,12 +166,21 @@ impl Verifier {
     }
 }
 
+/// What a request's head says, checked.
+struct Head {
+    authorization: Authorization,
+    region: Region,
+    /// As the string to sign has it.
+    date: String,
+    credential: Credential,
+}
+
 fn mismatch(message: impl Into<String>) -> Rejection {
     Rejection::new(Reason::Mismatch, message)
 }
 
 /// `X-Amz-Date`, else `Date`, which may be in HTTP's own form.
-fn request_date(request: &Request<Bytes>) -> Result<Timestamp, Rejection> {
+fn request_date<B>(request: &Request<B>) -> Result<Timestamp, Rejection> {
     let incomplete = |message: &str| Rejection::new(Reason::Incomplete, message);
     if let Some(text) = single(request, "x-amz-date")? {
         return Timestamp::from_basic(text).map_err(|_| {
@@ -162,7 +194,7 @@ fn request_date(request: &Request<Bytes>) -> Result<Timestamp, Rejection> {
     Timestamp::from_basic(text).or_else(|_| from_http()).map_err(|_| incomplete("the Date header is not a date"))
 }
 
-fn single<'r>(request: &'r Request<Bytes>, name: &str) -> Result<Option<&'r str>, Rejection> {
+fn single<'r, B>(request: &'r Request<B>, name: &str) -> Result<Option<&'r str>, Rejection> {
     let mut values = request.headers().get_all(name).iter();
     let value = values.next();
     let text = value.map(|v| v.to_str()).transpose();
@@ -172,7 +204,7 @@ fn single<'r>(request: &'r Request<Bytes>, name: &str) -> Result<Option<&'r str>
     }
 }
 
-fn check_signed_headers(request: &Request<Bytes>, signed: &[String]) -> Result<(), Rejection> {
+fn check_signed_headers<B>(request: &Request<B>, signed: &[String]) -> Result<(), Rejection> {
     let is_signed = |name: &str| signed.binary_search_by(|s| s.as_str().cmp(name)).is_ok();
     if !is_signed("host") {
         return Err(mismatch("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."));
@@ -183,7 +215,7 @@ fn check_signed_headers(request: &Request<Bytes>, signed: &[String]) -> Result<(
     if let Some(name) = present.filter(must_be_signed).find(|name| !is_signed(name)) {
         return Err(mismatch(format!("the header '{name}' is in the request and must be a 'SignedHeader'")));
     }
-    if let Some(name) = signed.iter().find(|name| !has_header(request, request.headers(), name)) {
+    if let Some(name) = signed.iter().find(|name| !has_header(request, name)) {
         return Err(mismatch(format!("the signed header '{name}' is not in the request")));
     }
     Ok(())
@@ -205,7 +237,7 @@ fn payload_hash(request: &Request<Bytes>) -> Result<String, Rejection> {
 }
 
 /// A session's key comes with its token and before its end; a key without session comes without token.
-fn check_session(request: &Request<Bytes>, credential: &Credential, now: Timestamp) -> Result<(), Rejection> {
+fn check_session<B>(request: &Request<B>, credential: &Credential, now: Timestamp) -> Result<(), Rejection> {
     let given = single(request, "x-amz-security-token")?.unwrap_or_default();
     let wanted = credential.session_token.as_deref().unwrap_or_default();
     if !bool::from(given.as_bytes().ct_eq(wanted.as_bytes())) {

@@ -63,3 +63,14 @@ fn a_target_of_another_service_is_refused_by_the_signature_s_scope() {
         assert_eq!(ask(target).code, "UnknownOperationException");
     }
 }
+
+#[test]
+fn a_target_is_there_once() {
+    let request = Request::post("/")
+        .header("x-amz-target", "Kinesis_20131202.ListStreams")
+        .header("x-amz-target", "Kinesis_20131202.DeleteStream");
+    match wire::identify("kinesis", &request.body(Bytes::new()).unwrap()) {
+        Err(Unidentified::Operation { error, .. }) => assert_eq!(error.code, "SerializationException"),
+        other => panic!("{other:?}"),
+    }
+}

@@ -179,3 +179,22 @@ fn look_around_is_done_by_two_patterns() {
     let bucket = wire::model::Pattern::new(r"[0-9A-Za-z\.\-_]*(?<!\.)");
     assert!(bucket.matches("a.b") && bucket.matches("") && !bucket.matches("a.") && !bucket.matches("a/b"));
 }
+
+#[test]
+fn of_very_many_violations_only_the_first_are_written() {
+    let body = format!(r#"{{"StreamName": "a", "Records": [{}]}}"#, vec!["{}"; 100_000].join(","));
+    let message = put_records(&body);
+    // The list's own length, and the data that each record lacks.
+    assert!(message.starts_with("100001 validation errors detected: "), "{}", &message[..100]);
+    assert!(message.len() < 20_000, "{}", message.len());
+}
+
+#[test]
+fn a_list_without_end_is_refused_before_it_is_kept() {
+    let body = format!(r#"{{"StreamName": "a", "Records": [{}]}}"#, vec!["{}"; 100_001].join(","));
+    let request = Request::post("/").header("x-amz-target", "Kinesis_20131202.PutRecords").body(Bytes::from(body));
+    let request = request.unwrap();
+    let read = wire::protocol::read::<kinesis::PutRecordsInput>(operation("kinesis", &request), &request);
+    let error = read.unwrap_err();
+    assert_eq!((&*error.code, &*error.message), ("SerializationException", "a list has more than 100000 items"));
+}
