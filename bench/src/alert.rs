@@ -47,14 +47,16 @@ pub async fn measure(server: &Server, duration: Duration) -> anyhow::Result<Stri
         }
         let detail = json!({"n": n}).to_string();
         let body = json!({"Entries": [{"Source": "bench", "DetailType": "event", "Detail": detail}]}).to_string();
-        let request = render(&Request::json("events", "AWSEvents.PutEvents", body.as_bytes()), &server.address, &server.keys)?;
+        let request =
+            render(&Request::json("events", "AWSEvents.PutEvents", body.as_bytes()), &server.address, &server.keys)?;
         sent.insert(n, clock.instant());
         let (status, answer) = connection.call(&request).await?;
         ensure!(status == 200, "{status}: {}", String::from_utf8_lossy(answer));
         // The next event leaves when this one has arrived: latency without a queue of the benchmark's own making.
         loop {
             let arrival = tokio::time::timeout(Duration::from_secs(30), arrivals.recv()).await;
-            let (got, at): (u64, Duration) = arrival.context("an alert did not arrive within 30 s")?.context("the webhook ended")?;
+            let (got, at): (u64, Duration) =
+                arrival.context("an alert did not arrive within 30 s")?.context("the webhook ended")?;
             if let Some(start) = sent.remove(&got)
                 && n >= warm_up
             {
@@ -98,8 +100,10 @@ async fn pipeline(server: &Server, hook_url: &str, confirmations: &mut mpsc::Rec
     server.call(&Request::rest("lambda", "/2015-03-31/functions", function.to_string().as_bytes())).await?;
     let mapping = json!({"EventSourceArn": stream, "FunctionName": "bench", "StartingPosition": "TRIM_HORIZON"});
     server.call(&Request::rest("lambda", "/2015-03-31/event-source-mappings", mapping.to_string().as_bytes())).await?;
-    json_call("events", "AWSEvents.PutRule", json!({"Name": "bench", "EventPattern": r#"{"source":["bench"]}"#})).await?;
-    json_call("events", "AWSEvents.PutTargets", json!({"Rule": "bench", "Targets": [{"Id": "1", "Arn": stream}]})).await?;
+    json_call("events", "AWSEvents.PutRule", json!({"Name": "bench", "EventPattern": r#"{"source":["bench"]}"#}))
+        .await?;
+    json_call("events", "AWSEvents.PutTargets", json!({"Rule": "bench", "Targets": [{"Id": "1", "Arn": stream}]}))
+        .await?;
     Ok(())
 }
 
@@ -111,7 +115,12 @@ fn package() -> anyhow::Result<Vec<u8>> {
 }
 
 /// Answers every POST with 200 and tells of confirmations and alerts.
-async fn webhook(listener: TcpListener, clock: Arc<SystemClock>, arrived: mpsc::Sender<(u64, Duration)>, confirm: mpsc::Sender<String>) {
+async fn webhook(
+    listener: TcpListener,
+    clock: Arc<SystemClock>,
+    arrived: mpsc::Sender<(u64, Duration)>,
+    confirm: mpsc::Sender<String>,
+) {
     while let Ok((stream, _)) = listener.accept().await {
         let (clock, arrived, confirm) = (Arc::clone(&clock), arrived.clone(), confirm.clone());
         tokio::spawn(async move {

@@ -13,15 +13,18 @@ use crate::quantiles::Quantiles;
 pub fn describe(folder: &Path, server: &Path) -> anyhow::Result<String> {
     let mut out = String::new();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let read = |path: &str| RealFs.open(Path::new(path), OpenMode::Read).and_then(|file| {
-        // Files of /proc have no length to ask for.
-        let mut text = vec![0; 64 * 1024];
-        let n = file.read_at(&mut text, 0)?;
-        text.truncate(n);
-        Ok(String::from_utf8_lossy(&text).into_owned())
-    });
+    let read = |path: &str| {
+        RealFs.open(Path::new(path), OpenMode::Read).and_then(|file| {
+            // Files of /proc have no length to ask for.
+            let mut text = vec![0; 64 * 1024];
+            let n = file.read_at(&mut text, 0)?;
+            text.truncate(n);
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        })
+    };
     let cpu = read("/proc/cpuinfo")?;
-    let model = cpu.lines().find_map(|l| l.strip_prefix("model name").and_then(|l| l.split(": ").nth(1))).unwrap_or("unknown");
+    let model =
+        cpu.lines().find_map(|l| l.strip_prefix("model name").and_then(|l| l.split(": ").nth(1))).unwrap_or("unknown");
     writeln!(out, "conditions")?;
     writeln!(out, "  cores {cores} ({model}); the load generator runs beside the server on them")?;
     writeln!(out, "  load average before the run {}", read("/proc/loadavg")?.trim())?;
@@ -29,10 +32,9 @@ pub fn describe(folder: &Path, server: &Path) -> anyhow::Result<String> {
     for bytes in [4 * 1024, 100 * 1024] {
         writeln!(out, "  fdatasync of {bytes} B appended: {}", sync_latency(folder, bytes)?)?;
     }
-    let version = Command::new(server)
-        .arg("--version")
-        .output()
-        .with_context(|| format!("{} does not start; build it with cargo build --release -p tidegate", server.display()))?;
+    let version = Command::new(server).arg("--version").output().with_context(|| {
+        format!("{} does not start; build it with cargo build --release -p tidegate", server.display())
+    })?;
     write!(out, "  {}", String::from_utf8_lossy(&version.stdout).trim())?;
     Ok(out)
 }

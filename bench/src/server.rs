@@ -40,6 +40,8 @@ impl Server {
             .env("TIDEGATE_ROOT_SECRET_ACCESS_KEY", &keys.secret)
             .env("TIDEGATE_LOGGING_LEVEL", "warn")
             .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
             .spawn()
             .with_context(|| format!("{} does not start", binary.display()))?;
         let mut server = Self { child, folder, address, keys };
@@ -80,7 +82,9 @@ impl Server {
         let read = RealFs.open(Path::new(&path), OpenMode::Read).and_then(|file| file.read_at(&mut text, 0));
         text.truncate(read.unwrap_or(0));
         let text = String::from_utf8_lossy(&text).into_owned();
-        text.lines().find_map(|l| l.strip_prefix("VmHWM:")).map_or_else(|| "unknown".to_owned(), |l| l.trim().to_owned())
+        text.lines()
+            .find_map(|l| l.strip_prefix("VmHWM:"))
+            .map_or_else(|| "unknown".to_owned(), |l| l.trim().to_owned())
     }
 
     /// Stops the server as an operator would and removes its folder.

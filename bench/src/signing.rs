@@ -46,16 +46,14 @@ impl<'a> Request<'a> {
 
 /// Signs and renders a POST. Signatures hold for minutes: longer than a benchmark.
 pub fn render(request: &Request<'_>, address: &str, keys: &Keys) -> anyhow::Result<Vec<u8>> {
-    let mut builder = http::Request::post(format!("http://{address}{}", request.path)).header("content-type", request.content_type);
+    let mut builder =
+        http::Request::post(format!("http://{address}{}", request.path)).header("content-type", request.content_type);
     if let Some(target) = request.target {
         builder = builder.header("x-amz-target", target);
     }
     let mut signed = builder.body(Bytes::copy_from_slice(request.body))?;
-    let keys = sigv4::Keys {
-        access_key_id: keys.access.clone(),
-        secret_access_key: keys.secret.clone(),
-        session_token: None,
-    };
+    let keys =
+        sigv4::Keys { access_key_id: keys.access.clone(), secret_access_key: keys.secret.clone(), session_token: None };
     sigv4::sign(&mut signed, &keys, REGION, request.service, SystemClock::new().now())?;
     let mut out = format!("POST {} HTTP/1.1\r\n", request.path).into_bytes();
     for (name, value) in signed.headers() {
