@@ -1,6 +1,6 @@
 //! `tidegate serve`: runs the server until it is told to stop.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -80,26 +80,39 @@ impl Signals {
     }
 }
 
-/// What whoever started it wants to know, on standard error beside the log.
+/// What whoever started it wants to know: text on a terminal, a line of the log elsewhere. A new secret is shown in
+/// either case, this once and not as a part of the log.
 fn greet(server: &Server) {
     let (running, dir) = (server.running(), server.data_dir());
     let (key, origin) = server.root_key();
-    let mut text = format!(
-        "\nTidegate {} is ready\n  endpoint   {}\n  data       {}\n  root key   {}{}\n",
-        env!("CARGO_PKG_VERSION"),
-        running.endpoint,
-        dir.display(),
-        key.access_key_id,
-        match origin {
-            RootKeyOrigin::Configured => " (configured)".to_owned(),
-            RootKeyOrigin::Kept => format!(" (kept in {})", dir.join("credentials").display()),
-            RootKeyOrigin::Made => format!(" (new, kept in {})", dir.join("credentials").display()),
-        },
-    );
-    if origin == RootKeyOrigin::Made {
-        text += &format!("  secret     {}   shown this once\n", key.secret.reveal());
+    let kept = dir.join("credentials");
+    let mut text = String::new();
+    if std::io::stderr().is_terminal() {
+        text += &format!(
+            "\nTidegate {} is ready\n  endpoint   {}\n  data       {}\n  root key   {} ({})\n",
+            env!("CARGO_PKG_VERSION"),
+            running.endpoint,
+            dir.display(),
+            key.access_key_id,
+            if origin == RootKeyOrigin::Configured {
+                "configured".to_owned()
+            } else {
+                format!("kept in {}", kept.display())
+            },
+        );
+        text +=
+            &format!("\nPoint the AWS CLI and SDKs at it:  eval \"$(tidegate env --data-dir {})\"\n\n", dir.display());
+    } else {
+        tracing::info!(endpoint = running.endpoint, data = %dir.display(), root_key = key.access_key_id, "ready");
     }
-    text += &format!("\nPoint the AWS CLI and SDKs at it:  eval \"$(tidegate env --data-dir {})\"\n\n", dir.display());
+    if origin == RootKeyOrigin::Made {
+        text += &format!(
+            "New root key, shown this once and kept in {}:\n  {}\n  {}\n\n",
+            kept.display(),
+            key.access_key_id,
+            key.secret.reveal()
+        );
+    }
     // With standard error closed there is nobody to greet.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

@@ -34,7 +34,13 @@ pub(crate) enum Refusal {
     NotReady,
     /// There is nothing of that name.
     NotFound(String),
+    /// A service of AWS that is not here.
+    NoSuchService(String),
 }
+
+/// Marks an answer, among its extensions, that says no more than that the server starts or stops.
+#[derive(Clone, Copy)]
+pub(crate) struct NotReady;
 
 /// Who speaks to the caller.
 #[derive(Clone, Copy)]
@@ -43,6 +49,8 @@ pub(crate) enum Voice {
     Service(&'static Service),
     /// The search API or Tidegate's own routes: a JSON object with `message`.
     Plain,
+    /// S3, which is not here but is tried first by many: its clients read nothing but its own XML.
+    S3,
 }
 
 impl Voice {
@@ -56,6 +64,9 @@ impl Voice {
         let models = || ServiceId::ALL.iter().map(|id| id.model());
         if let Some(service) = signing_name.and_then(|name| models().find(|m| m.signing_name == name)) {
             return Self::Service(service);
+        }
+        if signing_name == Some("s3") {
+            return Self::S3;
         }
         let target = text("x-amz-target");
         if !target.is_empty() {
@@ -77,6 +88,7 @@ impl Voice {
         match self {
             Self::Service(service) => service.name,
             Self::Plain => "tidegate",
+            Self::S3 => "s3",
         }
     }
 }
@@ -86,16 +98,22 @@ impl Refusal {
     pub fn answer(&self, voice: Voice, request_id: &str) -> Response<Bytes> {
         let error = self.error(voice);
         crate::metrics::refused(&error.code);
-        match voice {
+        let mut answer = match voice {
             Voice::Service(service) => protocol::refuse(service, &error, request_id),
             Voice::Plain => plain(self, &error, request_id),
+            Voice::S3 => s3(&error, request_id),
+        };
+        if *self == Self::NotReady {
+            answer.extensions_mut().insert(NotReady);
         }
+        answer
     }
 
     fn error(&self, voice: Voice) -> ServiceError {
         let (service, form) = match voice {
             Voice::Service(service) => (service.id, service.protocol),
             Voice::Plain => (ServiceId::Lambda, Protocol::RestJson),
+            Voice::S3 => (ServiceId::Sns, Protocol::Query),
         };
         let of_kind = |kind, message: &str| ServiceError::of_kind(service, kind, message);
         match self {
@@ -112,6 +130,10 @@ impl Refusal {
             Self::Overloaded(reason) => of_kind(base::ErrorKind::Throttled, reason),
             Self::NotReady => of_kind(base::ErrorKind::Unavailable, "the server is starting or stopping; try again"),
             Self::NotFound(what) => ServiceError::new("NotFound", what.as_str()).with_status(404),
+            Self::NoSuchService(name) => {
+                let message = format!("the service '{name}' is not available in this version of Tidegate");
+                ServiceError::new("NotImplemented", message).with_status(501)
+            }
         }
     }
 }
@@ -126,6 +148,19 @@ fn plain(refusal: &Refusal, error: &ServiceError, request_id: &str) -> Response<
     if let Ok(id) = HeaderValue::from_str(request_id) {
         response.headers_mut().insert(HeaderName::from_static("x-amzn-requestid"), id);
     }
+    response
+}
+
+/// "Error responses" of the Amazon S3 API Reference. Code and message are ours or clean of what XML reserves.
+fn s3(error: &ServiceError, request_id: &str) -> Response<Bytes> {
+    let message = error.message.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{}</Code><Message>{message}</Message><RequestId>{request_id}</RequestId></Error>",
+        error.code
+    );
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = StatusCode::from_u16(error.status.unwrap_or(400)).unwrap_or(StatusCode::BAD_REQUEST);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     response
 }
 

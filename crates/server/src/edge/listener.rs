@@ -151,3 +151,38 @@ fn broken(error: &tokio::task::JoinError) -> Answer {
     *answer.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use base::SystemClock;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    struct Fails;
+
+    impl Handler for Fails {
+        async fn handle(&self, request: http::Request<Incoming>) -> Answer {
+            assert_ne!(request.uri().path(), "/defect");
+            Answer::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_defect_costs_its_request_only() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let (address, stopping) = (listener.address(), CancellationToken::new());
+        let limits = ConnectionLimits { connections: 1, head_time: Duration::from_secs(5) };
+        let serving =
+            tokio::spawn(listener.serve(Arc::new(Fails), limits, Arc::new(SystemClock::new()), stopping.clone()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        for (path, status) in [("/defect", "500"), ("/", "200")] {
+            client.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+            let mut answer = [0; 1024];
+            let n = client.read(&mut answer).await.unwrap();
+            assert!(String::from_utf8_lossy(&answer[..n]).starts_with(&format!("HTTP/1.1 {status}")));
+        }
+        stopping.cancel();
+        serving.await.unwrap();
+    }
+}

@@ -106,8 +106,11 @@ async fn a_signature_is_good_for_its_service_only() {
     let fixture = Fixture::start(&[]).await;
     let answer = fixture.send(signed(fixture.list_streams(), "sns")).await;
     assert!(answer.status().is_client_error() && !text(&answer).contains("StreamNames"), "{}", text(&answer));
-    let answer = fixture.send(signed(fixture.list_streams(), "s3")).await;
-    assert_eq!(answer.status(), 404, "{}", text(&answer));
+    for absent in ["s3", "dynamodb", "aoss"] {
+        let answer = fixture.send(signed(fixture.list_streams(), absent)).await;
+        assert_eq!(answer.status(), 501, "{}", text(&answer));
+        assert!(text(&answer).contains(&format!("the service '{absent}' is not available")), "{}", text(&answer));
+    }
     let answer = fixture.send(signed(fixture.request("GET", "/_tidegate/metrics", &[], ""), "kinesis")).await;
     assert_eq!(answer.status(), 403, "{}", text(&answer));
 }

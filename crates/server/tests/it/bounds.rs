@@ -30,10 +30,14 @@ async fn slow_heads_and_bodies_are_cut_off() {
     let mut head = TcpStream::connect(fixture.address()).await.unwrap();
     head.write_all(b"GET /_tidegate/health HT").await.unwrap();
     let mut body = TcpStream::connect(fixture.address()).await.unwrap();
-    body.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await.unwrap();
+    body.write_all(b"GET /_tidegate/health HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await.unwrap();
+    let mut stranger = TcpStream::connect(fixture.address()).await.unwrap();
+    stranger.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await.unwrap();
     let (head, body) = (until_closed(&mut head).await, until_closed(&mut body).await);
     assert!(head.is_empty() || head.starts_with("HTTP/1.1 408"), "{head}");
     assert!(body.starts_with("HTTP/1.1 408"), "{body}");
+    let stranger = until_closed(&mut stranger).await;
+    assert!(stranger.starts_with("HTTP/1.1 403"), "{stranger}");
 }
 
 #[tokio::test]
