@@ -52,7 +52,9 @@ enum Plan {
 
 /// Reads without touching the disk; none when it must be touched.
 pub(crate) fn read_recent(core: &Core, mut request: Request) -> Result<Option<Slice>, LogError> {
-    match plan(&core.view(), &mut request, core.env.clock.now())? {
+    // Not in the match itself: the view would stay locked through it, and locking it again waits for a waiting writer.
+    let plan = plan(&core.view(), &mut request, core.env.clock.now())?;
+    match plan {
         Plan::Done(slice) => Ok(Some(slice)),
         Plan::Active { segment, runs, .. } if runs.iter().all(|(_, bytes)| bytes.is_some()) => {
             let runs = runs.into_iter().filter_map(|(run, bytes)| Some((run, bytes?)));
