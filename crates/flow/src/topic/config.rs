@@ -7,6 +7,7 @@
 use base::{Arn, Batch, ErrorKind, Kinded, Scope, StateStore, Table, TargetError, Timestamp, TopicName};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use subtle::ConstantTimeEq;
 
 use super::subscription::{Subscription, SubscriptionChange, parse_endpoint};
 use super::{Topics, consumer_id, stream_key};
@@ -205,7 +206,7 @@ impl Topics {
         let now = self.now();
         let known = subscriptions_of(self.state(), scope, topic)?
             .into_iter()
-            .find(|s| s.token == token && (s.confirmed || now.since(s.created) <= PENDING_FOR));
+            .find(|s| bool::from(s.token.as_bytes().ct_eq(token.as_bytes())) && (s.confirmed || now.since(s.created) <= PENDING_FOR));
         let subscription = known.ok_or_else(|| FlowError::Invalid("Invalid parameter: Token".to_owned()))?;
         let stream = self.stream(scope, topic)?;
         let mut begin = Vec::new();

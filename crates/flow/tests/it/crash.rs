@@ -1,12 +1,19 @@
-//! Power cuts at any moment between a bus and a stream: each event is there once, and in order.
+//! Power cuts at any moment: what goes from a bus to a stream is there once and in order, what goes to functions and
+//! webhooks arrives at least once.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base::Event;
 use base::fs::sim::{Call, Fault};
 use flow::bus::RuleState;
+use flow::mapping::{MappingSpec, StartingPosition};
+use flow::topic::{Message, SubscriptionChange};
 
-use crate::world::{Deadline, House, Outside, World, default_bus, event, scope, stream_arn, target};
+use crate::world::{
+    Deadline, House, Outside, Reply, World, batch_of, default_bus, event, function_arn, role, scope, stream_arn, target,
+};
 
 const CHANGES: [Call; 8] =
     [Call::Write, Call::SetLen, Call::SyncData, Call::SyncDir, Call::Rename, Call::Remove, Call::CreateDir, Call::Open];
@@ -31,7 +38,7 @@ async fn put_until_the_end(world: &World, sent: &mut u64, acknowledged: &mut Vec
         }
         // Now the consumer is behind, now it has caught up; now a checkpoint is written, now it is not yet.
         match world.env.rng.below(4) {
-            0 => world.pass(std::time::Duration::from_millis(150)).await,
+            0 => world.pass(Duration::from_millis(150)).await,
             _ => {
                 for _ in 0..world.env.rng.below(300) {
                     tokio::task::yield_now().await;
@@ -95,4 +102,112 @@ fn a_power_cut_at_any_moment_neither_loses_nor_repeats_an_event() {
         cuts += struck;
     }
     assert!(events > 500 && cuts > 50, "the script does something: {events} events, {cuts} cuts");
+}
+
+/// What succeeded outside, across all lives.
+type Arrived = Arc<Mutex<BTreeSet<String>>>;
+
+/// Every third call fails, but no content twice: what fails three times is given up, and rightly does not arrive.
+fn flaky() -> impl FnMut(&str) -> bool + Send + 'static {
+    let (mut calls, mut failed) = (0, BTreeSet::new());
+    move |content| {
+        calls += 1;
+        calls % 3 == 0 && failed.insert(content.to_owned())
+    }
+}
+
+/// A mapping to `f`, and a topic with a confirmed subscriber.
+async fn prepare(world: &World) {
+    let house = world.open().await;
+    house.stream("s", 2).await;
+    let mapping = MappingSpec {
+        function: function_arn("f"),
+        role: role(),
+        source: stream_arn("s"),
+        start: StartingPosition::TrimHorizon,
+        settings: Default::default(),
+    };
+    house.flow.mappings.create(&scope(), mapping).await.unwrap();
+    let (topics, topic) = (&house.flow.topics, "t".parse().unwrap());
+    topics.create_topic(&scope(), &topic).await.unwrap();
+    let policy = r#"{"healthyRetryPolicy":{"numRetries":50,"minDelayTarget":1,"maxDelayTarget":1}}"#;
+    let change = SubscriptionChange { delivery_policy: Some(policy.into()), ..Default::default() };
+    let pending = topics.subscribe(&scope(), &topic, "http://hook.example/", &change).await.unwrap();
+    topics.confirm(&scope(), &topic, &pending.token).await.unwrap();
+    house.stop().await;
+}
+
+/// Puts a record, publishes a message and submits an event, over and over, until the power goes or enough were sent.
+async fn send_until_the_end(world: &World, life: u32, acknowledged: &mut BTreeSet<String>) {
+    let Ok(house) = world.try_open().await else { return };
+    let stream = house.log.stream(&House::key("s")).unwrap();
+    for n in 0..15 {
+        let text = |kind: &str| format!("{kind}-{life}-{n}");
+        let key: base::PartitionKey = text("k").parse().unwrap();
+        let record = log::NewRecord {
+            shard: stream.shard_for(&key, None).slot,
+            partition_key: key,
+            explicit_hash_key: None,
+            data: text("record").into(),
+        };
+        if house.log.append(log::Append { producer: None, records: vec![record] }).await.is_ok() {
+            acknowledged.insert(text("record"));
+        }
+        let message = Message { id: text("id"), subject: None, text: text("message"), attributes: Default::default() };
+        if house.flow.topics.publish(&scope(), &"t".parse().unwrap(), &[message]).await.is_ok() {
+            acknowledged.insert(text("message"));
+        }
+        if house.flow.invocations.submit(&function_arn("g"), text("event").into(), None).await.is_ok() {
+            acknowledged.insert(text("event"));
+        }
+        if world.fs.is_off() {
+            return;
+        }
+        world.pass(Duration::from_millis(world.env.rng.below(1_500))).await;
+    }
+}
+
+#[test]
+fn whatever_was_acknowledged_arrives_at_least_once_through_power_cuts_and_failures() {
+    let (mut sent, mut cuts) = (0, 0);
+    for seed in 100..110 {
+        let (outside, arrived) = (Outside::new(seed), Arrived::default());
+        let (calls, mut fails) = (Arc::clone(&arrived), flaky());
+        outside.functions.answer(move |call| {
+            let payload = std::str::from_utf8(&call.payload).unwrap();
+            if fails(payload) {
+                return Reply::Status(500);
+            }
+            let texts = if payload.starts_with('{') { batch_of(payload) } else { vec![payload.to_owned()] };
+            calls.lock().unwrap().extend(texts);
+            Reply::Ok("{}".into())
+        });
+        let (posts, mut fails) = (Arc::clone(&arrived), flaky());
+        outside.web.answer(move |post| {
+            if fails(&post.body) {
+                return Reply::Status(503);
+            }
+            posts.lock().unwrap().extend(post.json()["Message"].as_str().map(str::to_owned));
+            Reply::Ok(String::new())
+        });
+        outside.life(async |world| prepare(world).await);
+        let mut acknowledged = BTreeSet::new();
+        for life in 0..5 {
+            outside.life(async |world| {
+                world.fs.fail(&CHANGES, 1 + world.env.rng.below(300), Fault::Crash);
+                send_until_the_end(world, life, &mut acknowledged).await;
+            });
+            cuts += u32::from(outside.fs.is_off());
+            outside.fs.power_cut();
+        }
+        sent += acknowledged.len();
+        outside.life(async |world| {
+            let house = world.open().await;
+            world.pass(Duration::from_secs(3_600)).await;
+            house.stop().await;
+        });
+        let missing: Vec<_> = acknowledged.difference(&arrived.lock().unwrap()).cloned().collect();
+        assert!(missing.is_empty(), "seed {seed}: {missing:?} never arrived");
+    }
+    assert!(sent > 500 && cuts > 20, "the script does something: {sent} sent, {cuts} cuts");
 }
