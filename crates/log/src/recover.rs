@@ -5,7 +5,7 @@
 //! bad moment two. Must not serve anyone.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use base::{Env, File, Position};
 
@@ -130,9 +130,7 @@ fn starting_point(files: &Files, listing: &Listing) -> Result<(Position, Snapsho
 fn sealed(listing: &Listing, active: Position) -> Vec<Arc<Sealed>> {
     let end = |first: Position| listing.segments.union(&listing.gone).find(|p| **p > first).copied();
     let before = listing.segments.iter().filter(|s| **s < active);
-    before
-        .map(|&first| Arc::new(Sealed { first, end: end(first).unwrap_or(active), unsaved: Mutex::new(None) }))
-        .collect()
+    before.map(|&first| Sealed::new(first, end(first).unwrap_or(active), None)).collect()
 }
 
 /// Applies a segment's batches.
@@ -267,7 +265,7 @@ fn set_aside(env: &Env, files: &Files, view: &mut View, active: Position) -> Res
     }
     let (file, header) = create_segment(files, &*env.rng, &view.snapshot().encode(), view.next)
         .map_err(LogError::io("creating a segment after a damaged one"))?;
-    view.sealed.push(Arc::new(Sealed { first: active, end: view.next, unsaved: Mutex::new(None) }));
+    view.sealed.push(Sealed::new(active, view.next, None));
     view.sealed_runs();
     view.active = Active { first: header.first, file: Arc::clone(&file) };
     Ok(Writer::new(file, header, SEGMENT_HEADER))

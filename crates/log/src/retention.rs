@@ -11,10 +11,9 @@ use base::Timestamp;
 
 use crate::core::Core;
 use crate::files::Kind;
-use crate::index::SegmentIndex;
 use crate::read::index_of;
-use crate::view::{Sealed, View};
-use crate::{LogError, metrics};
+use crate::view::{Holds, Sealed, View};
+use crate::{LogError, ShardRef, metrics};
 
 /// A difference between wall and monotonic time that is no jump.
 const TOLERANCE: Duration = Duration::from_secs(300);
@@ -57,8 +56,7 @@ pub(crate) fn enforce(core: &Core) -> Result<(), LogError> {
     let sealed = core.view().sealed.clone();
     let mut oldest = true;
     for segment in sealed.iter().take(sealed.len().saturating_sub(1)) {
-        let index = index_of(core, segment)?;
-        if unreadable(&core.view(), &index, now) {
+        if unreadable(&core.view(), holds(core, segment)?, now) {
             delete(core, segment, oldest)?;
         } else {
             oldest = false;
@@ -67,10 +65,29 @@ pub(crate) fn enforce(core: &Core) -> Result<(), LogError> {
     Ok(())
 }
 
-fn unreadable(view: &View, index: &SegmentIndex, now: Timestamp) -> bool {
-    let Some((_, newest)) = index.arrivals else { return index.damages.is_empty() };
-    let gone = |shard| view.shard(shard).map_or(true, |state| state.expired(newest, now));
-    index.shards().all(gone) && index.damages.iter().all(|d| d.shards.iter().flatten().all(|shard| gone(*shard)))
+/// Asks the index once; what it says of a sealed segment never changes.
+fn holds<'a>(core: &Core, segment: &'a Sealed) -> Result<&'a Holds, LogError> {
+    if let Some(holds) = segment.holds.get() {
+        return Ok(holds);
+    }
+    let index = index_of(core, segment)?;
+    let lost = index.damages.iter().filter_map(|d| d.shards.as_ref()).flatten().copied();
+    Ok(segment.holds.get_or_init(|| Holds {
+        newest: index.arrivals.map(|(_, newest)| newest),
+        shards: index.shards().chain(lost).collect(),
+        unknown: index.damages.iter().any(|d| d.shards.is_none()),
+    }))
+}
+
+fn unreadable(view: &View, holds: &Holds, now: Timestamp) -> bool {
+    let gone = |shard: &ShardRef| match (view.shard(*shard), holds.newest) {
+        (Err(_), _) => true,
+        (Ok(state), Some(newest)) => state.expired(newest, now),
+        // Nothing but damage: when it arrived is not known, so it stays.
+        (Ok(_), None) => false,
+    };
+    // Damage of unknown shards goes with what is around it.
+    !(holds.unknown && holds.newest.is_none()) && holds.shards.iter().all(gone)
 }
 
 fn delete(core: &Core, segment: &Arc<Sealed>, oldest: bool) -> Result<(), LogError> {

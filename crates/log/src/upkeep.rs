@@ -31,6 +31,7 @@ pub(crate) fn start(core: &Arc<Core>) {
         let (weak, woken, stopping) = (Weak::clone(&weak), Arc::clone(&woken), stopping.clone());
         let clock = Arc::clone(&clock);
         async move {
+            let mut first = true;
             loop {
                 let due = tokio::select! {
                     () = woken.notified() => false,
@@ -38,8 +39,8 @@ pub(crate) fn start(core: &Arc<Core>) {
                     () = stopping.cancelled() => return Ok(()),
                 };
                 let Some(core) = weak.upgrade() else { return Ok(()) };
-                let runtime = core.runtime.clone();
-                let Ok(result) = runtime.spawn_blocking(move || run(&core, due)).await else { return Ok(()) };
+                let (runtime, measure) = (core.runtime.clone(), due || std::mem::take(&mut first));
+                let Ok(result) = runtime.spawn_blocking(move || run(&core, due, measure)).await else { return Ok(()) };
                 if result.is_err() {
                     // The next attempt must not wait for a signal.
                     woken.notify_one();
@@ -50,8 +51,8 @@ pub(crate) fn start(core: &Arc<Core>) {
     });
 }
 
-/// One run.
-fn run(core: &Core, due: bool) -> Result<(), LogError> {
+/// One run. Whether retention is `due`, and whether the journal is to be measured, which opens every segment.
+fn run(core: &Core, due: bool, measure: bool) -> Result<(), LogError> {
     writer::heal(core)?;
     if due {
         retention::enforce(core)?;
@@ -65,10 +66,16 @@ fn run(core: &Core, due: bool) -> Result<(), LogError> {
         core.indexes.insert(&index);
         *segment.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
-    tidy(core)
+    tidy(core)?;
+    if measure {
+        let segments = core.files.list()?.segments;
+        let bytes = segments.iter().filter_map(|s| core.files.open_segment(*s).ok()?.len().ok()).sum();
+        metrics::journal(segments.len(), bytes);
+    }
+    Ok(())
 }
 
-/// Removes old snapshots and the notes of deleted segments that nothing stands before; measures the journal.
+/// Removes old snapshots, and notes of deleted segments that nothing stands before.
 fn tidy(core: &Core) -> Result<(), LogError> {
     let listing = core.files.list()?;
     for old in listing.snapshots.iter().rev().skip(SNAPSHOTS) {
@@ -81,7 +88,5 @@ fn tidy(core: &Core) -> Result<(), LogError> {
     for index in listing.indexes.difference(&listing.segments) {
         core.files.remove(*index, Kind::Index)?;
     }
-    let bytes = listing.segments.iter().filter_map(|s| core.files.open_segment(*s).ok()?.len().ok()).sum();
-    metrics::journal(listing.segments.len(), bytes);
     Ok(())
 }

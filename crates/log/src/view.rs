@@ -4,7 +4,7 @@
 //! recent batches. Promises that a batch appears in it whole and only after its fsync. Must not touch the disk.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use base::{File, Position, ProducerId, Timestamp};
@@ -25,6 +25,24 @@ pub(crate) struct Sealed {
     pub end: Position,
     /// Its index, until that is on disk.
     pub unsaved: Mutex<Option<Arc<SegmentIndex>>>,
+    /// Whose records it holds, once that was asked for.
+    pub holds: OnceLock<Holds>,
+}
+
+/// What decides over a segment's life.
+pub(crate) struct Holds {
+    /// Its newest arrival; none when it has no data.
+    pub newest: Option<Timestamp>,
+    /// Whose records it has.
+    pub shards: Box<[ShardRef]>,
+    /// Some of what it lost cannot be told whose it was.
+    pub unknown: bool,
+}
+
+impl Sealed {
+    pub fn new(first: Position, end: Position, unsaved: Option<SegmentIndex>) -> Arc<Self> {
+        Arc::new(Self { first, end, unsaved: Mutex::new(unsaved.map(Arc::new)), holds: OnceLock::new() })
+    }
 }
 
 /// The segment that is written to.
@@ -230,8 +248,7 @@ impl View {
     /// Goes on in a new segment; the old one is sealed, unless it held nothing.
     pub fn roll(&mut self, file: Arc<dyn File>, index: SegmentIndex) {
         if self.next > self.active.first {
-            let unsaved = Mutex::new(Some(Arc::new(index)));
-            self.sealed.push(Arc::new(Sealed { first: self.active.first, end: self.next, unsaved }));
+            self.sealed.push(Sealed::new(self.active.first, self.next, Some(index)));
         }
         self.active = Active { first: self.next, file };
         self.sealed_runs();
