@@ -20,6 +20,7 @@ use http::StatusCode;
 use serde::Serialize;
 use sources::{Piece, Records, SourceError, cloudtrail};
 
+use crate::metrics;
 use crate::refusal::json;
 
 /// Bytes of a body after decompression.
@@ -126,6 +127,7 @@ impl Intake {
             Ok(event) => self.events.push(event),
             Err(reason) => {
                 self.outcome.rejected += 1;
+                metrics::ingested("rejected", 1);
                 if self.outcome.problems.len() < MAX_PROBLEMS {
                     self.outcome.problems.push(Problem { record: self.pieces, offset, reason });
                 }
@@ -142,6 +144,8 @@ impl Intake {
             let accepted = new.iter().filter(|new| **new).count();
             self.outcome.accepted += accepted;
             self.outcome.duplicates += batch.len() - accepted;
+            metrics::ingested("accepted", accepted);
+            metrics::ingested("duplicate", batch.len() - accepted);
         }
         Ok(())
     }

@@ -28,6 +28,11 @@ pub(crate) fn function_log_dropped() {
     counter!("tidegate_function_log_dropped_total").increment(1);
 }
 
+/// Log records that an ingest call brought: `accepted`, `duplicate` or `rejected`.
+pub(crate) fn ingested(result: &'static str, records: usize) {
+    counter!("tidegate_ingest_records_total", "result" => result).increment(records as u64);
+}
+
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Installs the process's recorder, once. `None` when the process has another one already.

@@ -29,6 +29,7 @@ const MEASURES: &[(Kind, &str, &str)] = &[
     (Gauge, "tidegate_resident_memory_bytes", "Resident memory of the server process."),
     (Counter, "tidegate_task_errors_total", "Errors of background tasks, by task."),
     (Gauge, "tidegate_reconciler_last_run_timestamp_seconds", "When a reconciler last ran."),
+    (Counter, "tidegate_ingest_records_total", "Log records brought by ingest calls, by result."),
     // The log.
     (Counter, "tidegate_stream_records_in_total", "Records put, by stream."),
     (Counter, "tidegate_stream_bytes_in_total", "Bytes of records put, by stream."),

@@ -9,7 +9,7 @@ use http::Request;
 use serde_json::{Value, json};
 use server::Server;
 
-use crate::fixture::{Fixture, config, env, signed};
+use crate::fixture::{Fixture, config, env, signed, text};
 
 const PATH: &str = "/_tidegate/ingest/cloudtrail";
 
@@ -83,6 +83,9 @@ async fn documents_and_gzip_are_understood_and_what_is_no_record_is_named() {
     assert_eq!((status, counts(&answer)), (200, (1, 0, 1)));
     assert_eq!(ingest(&fixture, vec![0x1f, 0x8b, 0, 0]).await.0, 400);
     assert_eq!(counts(&ingest(&fixture, "").await.1), (0, 0, 0));
+
+    let metrics = fixture.send(signed(fixture.request("GET", "/_tidegate/metrics", &[], ""), "tidegate")).await;
+    assert!(text(&metrics).contains("tidegate_ingest_records_total{result=\"rejected\"}"));
 }
 
 #[tokio::test]
