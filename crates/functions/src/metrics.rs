@@ -27,6 +27,10 @@ pub(crate) fn throttle(function: &Function) {
 /// An environment was started.
 pub(crate) fn cold_start(function: &Function) {
     counter!("tidegate_function_cold_starts_total", &labels(function)).increment(1);
+    // Shown as zero before the first of each: a rate can only be computed from a counter that is there.
+    for name in ["tidegate_function_errors_total", "tidegate_function_throttles_total"] {
+        counter!(name, &labels(function)).increment(0);
+    }
 }
 
 /// How many environments a function has now.
