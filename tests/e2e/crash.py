@@ -110,6 +110,8 @@ class Moments:
         self.folder, self.ledger, self.seen, self.rng = server.folder, ledger, seen, rng
         self.alerted, self.pause = threading.Event(), threading.Event()
         webhook.answer = self.on_alert
+        # A killed server breaks its connections off; that is no news here.
+        webhook.httpd.handle_error = lambda request, address: None
         self.hit = Counter()
 
     def on_alert(self, headers, body):
