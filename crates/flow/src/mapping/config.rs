@@ -47,7 +47,7 @@ pub struct MappingChange {
     pub function: Option<Arn>,
     /// Whether it runs; default true.
     pub enabled: Option<bool>,
-    /// Records in a batch, 1 to 10,000; default 100. More than 10 need no window, as for streams.
+    /// Records in a batch, 1 to 10,000; default 100.
     pub batch_size: Option<u32>,
     /// Seconds to gather a batch, 0 to 300; default 0.
     pub window_secs: Option<u32>,

@@ -204,9 +204,10 @@ impl Topics {
     pub async fn confirm(&self, scope: &Scope, topic: &TopicName, token: &str) -> Result<Subscription, FlowError> {
         self.topic(scope, topic)?;
         let now = self.now();
-        let known = subscriptions_of(self.state(), scope, topic)?
-            .into_iter()
-            .find(|s| bool::from(s.token.as_bytes().ct_eq(token.as_bytes())) && (s.confirmed || now.since(s.created) <= PENDING_FOR));
+        let known = subscriptions_of(self.state(), scope, topic)?.into_iter().find(|s| {
+            bool::from(s.token.as_bytes().ct_eq(token.as_bytes()))
+                && (s.confirmed || now.since(s.created) <= PENDING_FOR)
+        });
         let subscription = known.ok_or_else(|| FlowError::Invalid("Invalid parameter: Token".to_owned()))?;
         let stream = self.stream(scope, topic)?;
         let mut begin = Vec::new();
