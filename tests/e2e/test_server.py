@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ACCESS_KEY, BIN, REGION, SECRET_KEY, create_stream, free_port, wait_for
+from pipeline import Pipeline
 
 AWS = str(Path(os.sys.executable).parent / "aws")
 
@@ -162,3 +163,32 @@ def test_the_demo_plays_once_and_exits(tmp_path):
     result = subprocess.run([BIN, "demo", "--once"], env=env, capture_output=True, text=True, timeout=180)
     assert result.returncode == 0, result.stderr
     assert "terminated instance" in result.stdout
+
+
+def test_metrics_tell_of_every_stage(new_server, webhook):
+    """Records and bytes in and out, put latency, iterator age, invocations, errors, throttles, duration, fsync latency."""
+    server = new_server().start()
+    code = "def handler(event, context):\n    if event.get('fail'): raise ValueError('on purpose')\n"
+    pipeline = Pipeline(server, webhook, name="staged", shards=1, code=code)
+    kinesis, functions = server.client("kinesis"), server.client("lambda")
+    kinesis.put_records(StreamName="staged", Records=[{"PartitionKey": "k", "Data": b'{"n": 1}'}] * 3)
+    wait_for(lambda: pipeline.count() == 3, 60, "the documents")
+    assert functions.invoke(FunctionName="staged-alert", Payload=b'{"fail": true}')["FunctionError"] == "Unhandled"
+
+    def value(name, *labels):
+        text = server.get("/_tidegate/metrics", (ACCESS_KEY, SECRET_KEY))[1]
+        lines = [line for line in text.splitlines() if line.startswith(name) and all(label in line for label in labels)]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines) if lines else None
+
+    assert value("tidegate_stream_records_in_total{", '"staged"') == 3
+    assert value("tidegate_stream_bytes_in_total{", '"staged"') >= 24
+    assert value("tidegate_stream_records_out_total{", '"staged"') >= 6
+    assert value("tidegate_stream_bytes_out_total{", '"staged"') >= 48
+    assert value("tidegate_log_put_latency_seconds_count") > 0
+    assert value("tidegate_log_fsync_latency_seconds_count") > 0
+    wait_for(lambda: value("tidegate_function_invocations_total{", "staged-alert") >= 2, 20, "the mapping's invocation")
+    assert value("tidegate_function_errors_total{", "staged-alert") == 1
+    assert value("tidegate_function_throttles_total{", "staged-alert") == 0
+    assert value("tidegate_function_duration_seconds_count{", "staged-alert") >= 2
+    for consumer in ("mapping:", "delivery:"):
+        assert value("tidegate_consumer_iterator_age_seconds{", consumer, "shardId-000000000000") == 0, consumer
