@@ -3,7 +3,9 @@
 //! Owns the parts and the rule by which they are locked: writer before view, and neither while waiting. Must not
 //! decide anything itself.
 
+use std::cell::Cell;
 use std::collections::HashSet;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use base::{Env, Position, TaskGroup};
@@ -54,12 +56,14 @@ impl Core {
     }
 
     /// The state for reading. A panic elsewhere does not make what was published wrong.
-    pub fn view(&self) -> RwLockReadGuard<'_, View> {
-        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    pub fn view(&self) -> Reading<'_> {
+        Reading::begin();
+        Reading(self.view.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The state for publishing.
     pub fn publish(&self) -> RwLockWriteGuard<'_, View> {
+        debug_assert!(!READING.get(), "a thread that reads the view would wait for itself");
         self.view.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,6 +82,35 @@ impl Core {
             tracing::error!(file, offset, %first, %last, what, "the journal is corrupt here; other shards keep serving");
         }
         LogError::Corrupt { file, offset, what, first, last }
+    }
+}
+
+thread_local! {
+    static READING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The view, locked for reading. A thread that locked it twice would wait for ever behind a waiting writer, so tests
+/// fail where one does.
+pub(crate) struct Reading<'a>(RwLockReadGuard<'a, View>);
+
+impl Reading<'_> {
+    fn begin() {
+        let again = READING.replace(true);
+        debug_assert!(!again, "a thread that reads the view reads it again");
+    }
+}
+
+impl Deref for Reading<'_> {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.0
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        READING.set(false);
     }
 }
 

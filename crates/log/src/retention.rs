@@ -56,7 +56,9 @@ pub(crate) fn enforce(core: &Core) -> Result<(), LogError> {
     let sealed = core.view().sealed.clone();
     let mut oldest = true;
     for segment in sealed.iter().take(sealed.len().saturating_sub(1)) {
-        if unreadable(&core.view(), holds(core, segment)?, now) {
+        let holds = holds(core, segment)?;
+        let unreadable = unreadable(&core.view(), holds, now);
+        if unreadable {
             delete(core, segment, oldest)?;
         } else {
             oldest = false;
