@@ -73,8 +73,34 @@ fn by_action(service: &Service, request: &Request<Bytes>) -> Result<&'static Ope
 
 fn by_path(service: &Service, request: &Request<Bytes>) -> Result<&'static Operation, ServiceError> {
     let (method, path) = (request.method().as_str(), request.uri().path());
-    let fits = |operation: &&'static Operation| operation.method == method && labels(operation.uri, path).is_some();
-    // A fixed word in a template is closer than a label in its place.
-    let found = service.operations.iter().filter(fits).min_by_key(|operation| operation.uri.matches('{').count());
+    let query = request.uri().query().unwrap_or_default();
+    let asked = |fixed: &str| query.split('&').any(|pair| pair == fixed);
+    let fits = |operation: &&'static Operation| {
+        operation.method == method && labels(operation.uri, path).is_some() && fixed_query(operation).is_none_or(asked)
+    };
+    // A fixed query is closer than none, and a fixed word in a template is closer than a label in its place.
+    let closeness = |operation: &&Operation| (fixed_query(operation).is_none(), operation.uri.matches('{').count());
+    let found = service.operations.iter().filter(fits).min_by_key(closeness);
     found.ok_or_else(|| ServiceError::unknown_operation(service.id, &format!("{method} {path}")))
+}
+
+/// The query that some operations have in their template, which tells them from others of the same path.
+fn fixed_query(operation: &Operation) -> Option<&'static str> {
+    operation.uri.split_once('?').map(|(_, query)| query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fixed_query_tells_operations_of_one_path_apart() {
+        let named = |uri: &str| {
+            let request = Request::get(uri).body(Bytes::new()).unwrap();
+            identify("lambda", &request).unwrap().name
+        };
+        assert_eq!(named("/2018-10-31/layers"), "ListLayers");
+        assert_eq!(named("/2018-10-31/layers?find=LayerVersion&Arn=a"), "GetLayerVersionByArn");
+        assert_eq!(named("/2018-10-31/layers?Marker=find=LayerVersion"), "ListLayers");
+    }
 }
