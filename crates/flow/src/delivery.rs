@@ -20,9 +20,7 @@ use async_trait::async_trait;
 use base::{Arn, HttpError, RetryPolicy, Scope, StateStore, TaskGroup};
 use bytes::Bytes;
 
-pub use config::{
-    BackupMode, DeliverySpec, DeliveryStream, Destination, DestinationChange, DomainFamily, IndexRotation, delivery_arn,
-};
+pub use config::{BackupMode, DeliverySpec, DeliveryStream, Destination, DomainFamily, IndexRotation, delivery_arn};
 
 use crate::FlowError;
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};

@@ -1,4 +1,4 @@
-//! Delivery streams: created, changed, shown, deleted.
+//! Delivery streams: created, shown, deleted.
 //!
 //! Owns their documents in the state store and their limits ("CreateDeliveryStream", Firehose API Reference).
 //! Promises that a delivery stream starts at the end of its source, fixed durably at creation, as the service does.
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Deliveries;
 use crate::FlowError;
 use crate::checkpoint::Checkpoints;
-use crate::stored::{self, Change};
+use crate::stored;
 
 const TABLE: Table = Table("flow.deliveries");
 /// Default quota of the service.
@@ -102,21 +102,6 @@ pub struct Destination {
     pub bucket_role: Arn,
 }
 
-/// Changes to a destination, `None` for what stays.
-#[derive(Debug, Clone, Default)]
-pub struct DestinationChange {
-    /// The index, before rotation.
-    pub index: Option<IndexName>,
-    /// How often a new index begins.
-    pub rotation: Option<IndexRotation>,
-    /// Seconds that a record may wait for others.
-    pub buffer_secs: Option<u32>,
-    /// Megabytes that are not waited for.
-    pub buffer_mb: Option<u32>,
-    /// Seconds for which a destination is tried again.
-    pub retry_secs: Option<u32>,
-}
-
 /// What a delivery stream is created with.
 #[derive(Debug, Clone)]
 pub struct DeliverySpec {
@@ -191,17 +176,6 @@ impl Destination {
             check_prefix(prefix)?;
         }
         Ok(())
-    }
-
-    fn apply(&mut self, change: &DestinationChange) -> Result<(), FlowError> {
-        if let Some(index) = &change.index {
-            self.index = index.clone();
-        }
-        self.rotation = change.rotation.unwrap_or(self.rotation);
-        self.buffer_secs = change.buffer_secs.unwrap_or(self.buffer_secs);
-        self.buffer_mb = change.buffer_mb.unwrap_or(self.buffer_mb);
-        self.retry_secs = change.retry_secs.unwrap_or(self.retry_secs);
-        self.validate()
     }
 }
 
@@ -296,30 +270,6 @@ impl Deliveries {
     /// The delivery streams of a scope, by name.
     pub fn list(&self, scope: &Scope) -> Result<Vec<DeliveryStream>, FlowError> {
         stored::list(self.state(), TABLE, &stored::scope_prefix(scope))
-    }
-
-    /// Changes the destination. The delivery stream goes on where it is. `version` is the one that was seen.
-    pub async fn update(
-        &self,
-        scope: &Scope,
-        name: &DeliveryStreamName,
-        version: u32,
-        change: &DestinationChange,
-    ) -> Result<(), FlowError> {
-        let now = self.inner.ports.consumers.env.clock.now();
-        let key = Self::key(scope, name);
-        let changed = stored::update(self.state(), key, "delivery stream", |old: Option<DeliveryStream>| {
-            let mut stream = old.ok_or_else(|| not_found(scope, name))?;
-            if stream.version != version {
-                return Err(FlowError::Conflict(format!("the current version id of {name} is {}", stream.version)));
-            }
-            stream.destination.apply(change)?;
-            (stream.changed, stream.version) = (now, version + 1);
-            Ok((Change::Put(stream.clone(), Vec::new()), stream))
-        })
-        .await?;
-        self.halt(&changed.consumer_id(scope)).await;
-        self.run(scope, &changed)
     }
 
     /// Stops and deletes a delivery stream. What it has not delivered stays in its source.
