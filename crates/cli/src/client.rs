@@ -113,6 +113,8 @@ impl Client {
         };
         let answer = tokio::time::timeout(ANSWER_TIME, exchange).await;
         let answer = answer.unwrap_or_else(|_| Err(anyhow!("no answer within {} s", ANSWER_TIME.as_secs())));
-        answer.with_context(|| format!("the server at {} cannot be reached", self.endpoint))
+        answer.with_context(|| {
+            format!("the server at {} cannot be reached (does `tidegate serve` run there?)", self.endpoint)
+        })
     }
 }

@@ -26,6 +26,12 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// What puts `line` in the place of a terminal's last line. A terminal too narrow for it shows its beginning: a wrapped
+/// line could not be taken back.
+pub fn redrawn(line: &str) -> String {
+    format!("\r\x1b[2K\x1b[?7l{line}\x1b[?7h")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

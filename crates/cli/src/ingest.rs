@@ -15,6 +15,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use sources::{Piece, Records};
 
 use crate::client::Client;
+use crate::failure;
 use crate::figures::{duration, thousands};
 use files::Source;
 use progress::Progress;
@@ -77,7 +78,7 @@ pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
         Ok(0) => Ok(ExitCode::SUCCESS),
         Ok(_) => Ok(ExitCode::FAILURE),
         Err(error) => {
-            say(&format!("{error:#}"));
+            say(&failure::in_words(&error));
             Ok(ExitCode::from(2))
         }
     }
@@ -169,11 +170,12 @@ fn summarise(totals: &Totals, files: usize, took: Duration, as_json: bool) -> an
     } else {
         let rate = (accepted + duplicates) as f64 / took.as_secs_f64().max(0.001);
         format!(
-            "{} events are on the bus, {} were there already, {} skipped; {} files in {} ({}/s)\n",
+            "{} events put on the bus, {} were there already, {} skipped; {} {} in {} ({}/s)\n",
             thousands(accepted),
             thousands(duplicates),
             thousands(skipped),
             thousands(files as u64),
+            if files == 1 { "file" } else { "files" },
             duration(took),
             thousands(rate as u64),
         )

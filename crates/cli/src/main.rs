@@ -4,6 +4,7 @@ mod client;
 mod config;
 mod demo;
 mod env;
+mod failure;
 mod figures;
 mod flags;
 mod ingest;
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
     let ended = chosen.map_or(Ok(ExitCode::FAILURE), |s| (s.run)(args));
     ended.unwrap_or_else(|error| {
         // With standard error closed there is nobody left to tell.
-        let _ = writeln!(std::io::stderr(), "tidegate {name}: {error:#}");
+        let _ = writeln!(std::io::stderr(), "tidegate {name}: {}", failure::in_words(&error));
         ExitCode::FAILURE
     })
 }

@@ -152,7 +152,7 @@ impl Splitter {
             }
             _ => {
                 self.started = self.offset;
-                self.lose("expected '{', the start of a record", found);
+                self.lose("expected '{', the start of a record; what follows is passed over up to a line that starts with one", found);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::play::millis;
 use super::stage::Stage;
-use crate::figures::{duration, thousands};
+use crate::figures::{duration, redrawn, thousands};
 
 const BOLD: &str = "1";
 const DIM: &str = "2";
@@ -15,8 +15,8 @@ const GREEN: &str = "32";
 const CYAN: &str = "36";
 
 const LEGEND: &str = concat!(
-    "    CloudTrail ─▶ event bus ─▶ rule ─▶ stream ─┬▶ function (Python) ─▶ topic ─▶ webhook\n",
-    "                                               └▶ delivery stream ─▶ search index\n",
+    "    CloudTrail ─▶ bus ─▶ rule ─▶ stream ─┬▶ function ─▶ topic ─▶ webhook\n",
+    "                                         └▶ delivery ─▶ search index\n",
 );
 
 /// Standard output.
@@ -84,7 +84,7 @@ impl Screen {
 
     /// One answer.
     pub fn hit(&mut self, text: &str) {
-        self.print(&format!("            {}\n", self.paint(DIM, text)));
+        self.print(&format!("          {}\n", self.paint(DIM, text)));
     }
 
     /// Redraws the line at the bottom: the time of the day and what has happened so far. Only on a terminal.
@@ -105,7 +105,7 @@ impl Screen {
             thousands(writes),
         );
         if self.status.as_ref() != Some(&status) {
-            write(&format!("\r\x1b[2K{status}"));
+            write(&redrawn(&status));
             self.status = Some(status);
         }
     }
@@ -139,7 +139,7 @@ impl Screen {
     fn print(&mut self, text: &str) {
         let status = self.status.take();
         match &status {
-            Some(line) => write(&format!("\r\x1b[2K{text}{line}")),
+            Some(line) => write(&format!("\r\x1b[2K{text}{}", redrawn(line))),
             None => write(text),
         }
         self.status = status;

@@ -53,9 +53,9 @@ fn describe(event: &Value) -> String {
     let detail = &event["detail"];
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let user = text(&detail["userIdentity"]["arn"]);
-    let user = user.rsplit_once(':').map_or(user.as_str(), |(_, name)| name);
+    let user = user.rsplit([':', '/']).next().unwrap_or_default();
     format!(
-        "{}  {:<28} {:<24} from {}",
+        "{}  {:<20} {:<15} from {}",
         event["time"].as_str().and_then(|time| time.get(11..19)).unwrap_or("-"),
         text(&detail["eventName"]),
         user,

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use super::Totals;
-use crate::figures::{duration, thousands};
+use crate::figures::{duration, redrawn, thousands};
 
 /// How often the line is drawn at most.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -35,7 +35,7 @@ impl Progress {
         if self.shown && self.drawn.is_none_or(|drawn| now.saturating_sub(drawn) >= PERIOD) {
             self.drawn = Some(now);
             let line = self.line(totals, now.saturating_sub(self.started));
-            draw(&format!("\r\x1b[2K{line}"));
+            draw(&redrawn(&line));
         }
     }
 
