@@ -48,7 +48,7 @@ soak: build venv
 bench: venv
 	@scripts/toolchain
 	cargo build --locked --release --package tidegate --package bench
-	$(PYTHON) bench/run.py $(BENCH_ARGS)
+	@target/release/bench $(BENCH_ARGS)
 
 # Licences and sources of every dependency. Needs cargo-deny (cargo install cargo-deny).
 deny:
