@@ -1,7 +1,7 @@
 //! One request from head to answer: route, body, proof, permission, service.
 //!
-//! Promises that nothing but a public route is answered before its caller is proven and permitted, and that every
-//! answer carries its request id and is counted.
+//! Promises that nothing but a public route is answered before its caller is proven and permitted, that no body is kept
+//! of a caller whose head alone turns them away, and that every answer carries its request id and is counted.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -20,12 +20,14 @@ use crate::config::Config;
 use crate::edge::{Answer, BodyError, BodyLimits, Handler};
 use crate::ingest;
 use crate::metrics::Answered;
-use crate::refusal::{Refusal, Voice, json};
+use crate::refusal::{NotReady, Refusal, Voice, json};
 use crate::rooms::{Doors, Rooms};
-use crate::route::{Destination, Route, route};
+use crate::route::{Destination, LOGS, Requirement, Route, route};
 
 /// A function's package of 50 MB in base64, and its settings ("Lambda quotas").
 const LARGE_BODY_BYTES: usize = 70 << 20;
+/// Of a request that anybody may send; none needs a body.
+const PUBLIC_BODY_BYTES: usize = 1 << 10;
 /// The signing name of the search API.
 const SEARCH: &str = "es";
 /// The signing name of Tidegate's own routes.
@@ -54,22 +56,8 @@ impl Handler for App {
     async fn handle(&self, request: Request<Incoming>) -> Answer {
         let started = self.env.clock.instant();
         let request_id = self.env.rng.uuid();
-        let (head, body) = request.into_parts();
-        let route = route(&head);
-        let limit = if route.large { self.max_body.max(LARGE_BODY_BYTES) } else { self.max_body };
         let mut note = Note { service: "tidegate", operation: "unknown" };
-        let (mut response, bytes_in) = match self.bodies.read(body, limit).await {
-            Ok(held) => {
-                let len = held.bytes.len();
-                // The body's share of the memory bound is held until the answer is there.
-                (self.answer(route, Request::from_parts(head, held.bytes.clone()), &request_id, &mut note).await, len)
-            }
-            Err(error) => {
-                let voice = Voice::of(&head, None);
-                note.service = voice.name();
-                (unread(&error).answer(voice, &request_id), 0)
-            }
-        };
+        let (mut response, bytes_in) = self.take(request, &request_id, &mut note).await;
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             response.headers_mut().entry(HeaderName::from_static("x-amzn-requestid")).or_insert(id);
         }
@@ -87,15 +75,30 @@ impl Handler for App {
     }
 }
 
-/// Our own failures are the operator's business; everything else is the caller's.
+/// Our own failures are the operator's business; everything else is the caller's, and so is a server that starts or
+/// stops.
 fn tell(note: &Note, response: &Response<Bytes>, request_id: &str, took: Duration) {
     let (Note { service, operation }, status) = (note, response.status().as_u16());
     let error = response.extensions().get::<wire::ServiceError>().map(ToString::to_string).unwrap_or_default();
-    if matches!(status, 500 | 502..=599) {
+    let not_ready = response.extensions().get::<NotReady>().is_some();
+    if matches!(status, 500 | 502..=599) && !not_ready {
         tracing::warn!(service, operation, status, request_id, ?took, error, "a call failed");
     } else {
         tracing::debug!(service, operation, status, request_id, ?took, error, "answered");
     }
+}
+
+/// The answer to a refused request, in the form of the service that it means.
+fn refused(
+    refusal: &Refusal,
+    head: &Parts,
+    service: Option<&str>,
+    request_id: &str,
+    note: &mut Note,
+) -> Response<Bytes> {
+    let voice = Voice::of(head, service);
+    note.service = voice.name();
+    refusal.answer(voice, request_id)
 }
 
 fn unread(error: &BodyError) -> Refusal {
@@ -146,6 +149,34 @@ impl App {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Reads the body of a request whose head is not turned away, and answers. Also says how many bytes it had.
+    async fn take(&self, request: Request<Incoming>, request_id: &str, note: &mut Note) -> (Response<Bytes>, usize) {
+        let (head, body) = request.into_parts();
+        let route = route(&head);
+        let head = Request::from_parts(head, ());
+        if let Err(away) = self.gate.look(route.requirement, &head) {
+            self.bodies.discard(body).await;
+            return (
+                refused(&away.refusal, &head.into_parts().0, away.claimed_service.as_deref(), request_id, note),
+                0,
+            );
+        }
+        let head = head.into_parts().0;
+        let limit = match (route.requirement, route.large) {
+            (Requirement::Public, _) => PUBLIC_BODY_BYTES,
+            (_, true) => self.max_body.max(LARGE_BODY_BYTES),
+            (_, false) => self.max_body,
+        };
+        match self.bodies.read(body, limit).await {
+            Ok(held) => {
+                let len = held.bytes.len();
+                // The body's share of the memory bound is held until the answer is there.
+                (self.answer(route, Request::from_parts(head, held.bytes.clone()), request_id, note).await, len)
+            }
+            Err(error) => (refused(&unread(&error), &head, None, request_id, note), 0),
+        }
+    }
+
     async fn answer(
         &self,
         route: &'static Route,
@@ -153,25 +184,21 @@ impl App {
         request_id: &str,
         note: &mut Note,
     ) -> Response<Bytes> {
-        let (head, body) = request.into_parts();
-        let refuse = |refusal: Refusal, head: &Parts, service: Option<&str>, note: &mut Note| {
-            let voice = Voice::of(head, service);
-            note.service = voice.name();
-            refusal.answer(voice, request_id)
-        };
         if route.destination == Destination::Health {
             note.operation = "Health";
             return self.health();
         }
-        let request = Request::from_parts(head, body);
         let caller = match self.gate.admit(route.requirement, &request) {
             Ok(caller) => caller,
-            Err(away) => return refuse(away.refusal, &request.into_parts().0, away.claimed_service.as_deref(), note),
+            Err(away) => {
+                let service = away.claimed_service.as_deref();
+                return refused(&away.refusal, &request.into_parts().0, service, request_id, note);
+            }
         };
         let service = caller.service.clone();
         match self.serve(route.destination, caller, &request, request_id, note).await {
             Ok(response) => response,
-            Err(refusal) => refuse(refusal, &request.into_parts().0, service.as_deref(), note),
+            Err(refusal) => refused(&refusal, &request.into_parts().0, service.as_deref(), request_id, note),
         }
     }
 
@@ -181,7 +208,11 @@ impl App {
             (false, None) => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
             (false, Some(_)) => (StatusCode::OK, "ready"),
         };
-        json(status, &serde_json::json!({"status": word, "version": env!("CARGO_PKG_VERSION")}))
+        let mut answer = json(status, &serde_json::json!({"status": word, "version": env!("CARGO_PKG_VERSION")}));
+        if status != StatusCode::OK {
+            answer.extensions_mut().insert(NotReady);
+        }
+        answer
     }
 
     /// Answers an admitted request, once it is also permitted.
@@ -252,11 +283,7 @@ impl App {
     ) -> Result<Response<Bytes>, Refusal> {
         let operation = match wire::identify(service, request) {
             Ok(operation) => operation,
-            Err(Unidentified::Service) => {
-                return Err(Refusal::NotFound(format!(
-                    "the service '{service}' is not available in this version of Tidegate"
-                )));
-            }
+            Err(Unidentified::Service) => return Err(Refusal::NoSuchService(service.to_owned())),
             Err(Unidentified::Operation { service, error }) => {
                 note.service = service.model().name;
                 return Ok(wire::protocol::refuse(service.model(), &error, &call.request_id));
@@ -308,9 +335,9 @@ impl App {
     }
 }
 
-/// A function's log, by the last part of the path.
+/// A function's log, by the path's rest.
 async fn function_log(doors: &Doors, scope: &Scope, uri: &http::Uri) -> Result<Response<Bytes>, Refusal> {
-    let name = uri.path().rsplit('/').next().unwrap_or_default();
+    let name = uri.path().strip_prefix(LOGS).unwrap_or_default();
     let Ok(function) = name.parse::<FunctionName>() else {
         return Err(Refusal::NotFound(format!("there is nothing at {}", uri.path())));
     };

@@ -54,6 +54,8 @@ pub(crate) struct Route {
 }
 
 const CONSOLE: &str = "/_tidegate/";
+/// Before a function's name.
+pub(crate) const LOGS: &str = "/_tidegate/logs/";
 
 macro_rules! routes {
     ($($destination:ident, $requirement:ident, $large:literal, $matches:expr, $sample:expr;)+) => {
@@ -74,7 +76,7 @@ routes! {
     Metrics, SignedOrBasic, false, |r| is(r, &Method::GET, "/_tidegate/metrics"), ("GET", "/_tidegate/metrics", &[]);
     IngestCloudTrail, Signed, false, |r| is(r, &Method::POST, "/_tidegate/ingest/cloudtrail"),
         ("POST", "/_tidegate/ingest/cloudtrail", &[]);
-    FunctionLog, Signed, false, |r| r.method == Method::GET && r.uri.path().starts_with("/_tidegate/logs/"),
+    FunctionLog, Signed, false, |r| r.method == Method::GET && r.uri.path().starts_with(LOGS),
         ("GET", "/_tidegate/logs/alert", &[]);
     Unknown, Signed, false, |r| r.uri.path().starts_with(CONSOLE), ("DELETE", "/_tidegate/anything", &[]);
     ConfirmationLink, Public, false, is_confirmation_link, ("GET", "/?Action=ConfirmSubscription&TopicArn=a&Token=b", &[]);

@@ -54,6 +54,19 @@ impl Gate {
         Self { clock, root, sessions, verifier: Verifier::new(max_skew) }
     }
 
+    /// Turns away the caller of a request who would be turned away whatever its body is, so that no memory is spent on
+    /// the bodies of strangers. Who passes has still to be [admitted](Self::admit).
+    pub fn look<B>(&self, requirement: Requirement, request: &Request<B>) -> Result<(), TurnedAway> {
+        match requirement {
+            Requirement::Public => Ok(()),
+            Requirement::SignedOrBasic if is_basic(request.headers()) => self.basic(request).map(|_| ()),
+            Requirement::Signed | Requirement::SignedOrBasic => {
+                let checked = self.verifier.check_head(request, self.clock.now(), |id| self.credential(id));
+                checked.map_err(|rejection| unproven(rejection, request))
+            }
+        }
+    }
+
     /// Lets the caller of `request` in, whose body is whole, or says why not.
     pub fn admit(&self, requirement: Requirement, request: &Request<Bytes>) -> Result<Caller, TurnedAway> {
         match requirement {
@@ -66,16 +79,17 @@ impl Gate {
     fn signed(&self, request: &Request<Bytes>) -> Result<Caller, TurnedAway> {
         let verified = self.verifier.verify(request, self.clock.now(), |id| self.credential(id));
         match verified {
+            // A signature covers the path without dots and empty parts; what is routed is the path as it came.
+            Ok(_) if !is_normal(request.uri().path()) => Err(TurnedAway {
+                refusal: Refusal::NotFound("the path has an empty part, '.' or '..'; send it without".to_owned()),
+                claimed_service: None,
+            }),
             Ok(verified) => Ok(Caller {
                 principal: verified.principal,
                 region: Some(verified.region),
                 service: Some(verified.service),
             }),
-            Err(rejection) => {
-                let claimed = Authorization::read(request.headers()).ok();
-                let refusal = Refusal::Unproven(rejection);
-                Err(TurnedAway { refusal, claimed_service: claimed.map(|a| a.credential.service) })
-            }
+            Err(rejection) => Err(unproven(rejection, request)),
         }
     }
 
@@ -98,7 +112,7 @@ impl Gate {
     }
 
     /// The root key as user and password. A session's key has a token, for which HTTP Basic has no place.
-    fn basic(&self, request: &Request<Bytes>) -> Result<Caller, TurnedAway> {
+    fn basic<B>(&self, request: &Request<B>) -> Result<Caller, TurnedAway> {
         let value = request.headers().get(AUTHORIZATION).map(|v| v.as_bytes()).unwrap_or_default();
         let given = value.get(6..).and_then(|encoded| STANDARD.decode(encoded.trim_ascii()).ok()).unwrap_or_default();
         let wanted = format!("{}:{}", self.root.access_key_id, self.root.secret.reveal());
@@ -108,6 +122,18 @@ impl Gate {
         }
         Err(TurnedAway { refusal: Refusal::WrongPassword, claimed_service: None })
     }
+}
+
+fn unproven<B>(rejection: Rejection, request: &Request<B>) -> TurnedAway {
+    let claimed = Authorization::read(request.headers()).ok();
+    TurnedAway { refusal: Refusal::Unproven(rejection), claimed_service: claimed.map(|a| a.credential.service) }
+}
+
+/// Whether a path is as its signature covers it.
+fn is_normal(path: &str) -> bool {
+    let Some(inner) = path.strip_prefix('/') else { return false };
+    let parts = inner.strip_suffix('/').unwrap_or(inner);
+    inner.is_empty() || parts.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
 impl Refusal {
@@ -170,6 +196,57 @@ mod tests {
                 Requirement::Public => assert_eq!(admitted.unwrap().principal, Principal::Anonymous),
                 Requirement::Signed | Requirement::SignedOrBasic => assert!(admitted.is_err(), "{uri}"),
             }
+        }
+    }
+
+    #[test]
+    fn strangers_are_turned_away_by_their_head_alone() {
+        let Fixture { clock, gate, .. } = fixture();
+        let keys = |id: &str| Keys {
+            access_key_id: id.to_owned(),
+            secret_access_key: "not the secret".to_owned(),
+            session_token: None,
+        };
+        let look = |id: &str, token: Option<&str>, at: Timestamp| {
+            let mut request = request("POST", "/", &[]);
+            sign(&mut request, &Keys { session_token: token.map(str::to_owned), ..keys(id) }, "us-east-1", "sns", at)
+                .unwrap();
+            gate.look(Requirement::Signed, &request.map(|_| ())).map_err(|away| match away.refusal {
+                Refusal::Unproven(rejection) => rejection.reason,
+                other => panic!("{other:?}"),
+            })
+        };
+        let (now, root) = (clock.now(), "AKIAROOTROOTROOTROOT");
+        assert_eq!(look("AKIANOTHERENOTHERE00", None, now), Err(Reason::UnknownKey));
+        assert_eq!(look(root, Some("token"), now), Err(Reason::UnknownKey));
+        assert_eq!(look(root, None, now - Duration::from_secs(301)), Err(Reason::Mismatch));
+        // Whether the secret is right needs the body.
+        assert_eq!(look(root, None, now), Ok(()));
+        let bare = request("POST", "/", &[]);
+        assert!(gate.look(Requirement::SignedOrBasic, &bare).is_err());
+        let wrong = request("GET", "/", &[("authorization", "Basic eDp5")]);
+        assert_eq!(gate.look(Requirement::SignedOrBasic, &wrong).unwrap_err().refusal, Refusal::WrongPassword);
+        assert!(gate.look(Requirement::Public, &bare).is_ok());
+    }
+
+    #[test]
+    fn a_signed_path_that_is_not_normal_goes_nowhere() {
+        let Fixture { clock, gate, .. } = fixture();
+        let root = Keys {
+            access_key_id: "AKIAROOTROOTROOTROOT".to_owned(),
+            secret_access_key: "root-secret-root".to_owned(),
+            session_token: None,
+        };
+        let admit = |path: &str| {
+            let mut request = request("GET", path, &[]);
+            sign(&mut request, &root, "us-east-1", "es", clock.now()).unwrap();
+            gate.admit(Requirement::Signed, &request)
+        };
+        for path in ["/", "/events/_search", "/events/", "/a..b/...", "/events/%2e%2e"] {
+            assert!(admit(path).is_ok(), "{path}");
+        }
+        for path in ["//", "/events//_search", "/x/../events", "/./events", "/events/..", "/events//"] {
+            assert!(matches!(admit(path).unwrap_err().refusal, Refusal::NotFound(_)), "{path}");
         }
     }
 

@@ -71,7 +71,8 @@ impl BodyLimits {
     {
         let announced = body.size_hint().exact().map(|n| usize::try_from(n).unwrap_or(usize::MAX));
         if announced.is_some_and(|n| n > limit) {
-            return Err(self.discard(body, BodyError::TooLarge { limit }).await);
+            self.discard(body).await;
+            return Err(BodyError::TooLarge { limit });
         }
         let mut first = Bytes::new();
         let mut joined: Option<BytesMut> = None;
@@ -81,12 +82,14 @@ impl BodyLimits {
             let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
             len += data.len();
             if len > limit {
-                return Err(self.discard(body, BodyError::TooLarge { limit }).await);
+                self.discard(body).await;
+                return Err(BodyError::TooLarge { limit });
             }
             let Ok(part) =
                 Arc::clone(&self.inflight).try_acquire_many_owned(u32::try_from(data.len()).unwrap_or(u32::MAX))
             else {
-                return Err(self.discard(body, BodyError::Overloaded).await);
+                self.discard(body).await;
+                return Err(BodyError::Overloaded);
             };
             match &mut share {
                 Some(share) => share.merge(part),
@@ -108,13 +111,14 @@ impl BodyLimits {
         Ok(HeldBody { bytes: joined.map_or(first, BytesMut::freeze), _share: share })
     }
 
-    async fn discard<B>(&self, mut body: B, error: BodyError) -> BodyError
+    /// Reads a body that is refused, without keeping any of it, so far as its sender may be waiting for that.
+    pub async fn discard<B>(&self, mut body: B)
     where
         B: Body<Data = Bytes> + Send + Unpin,
     {
         let mut left = DISCARDED_BYTES;
         if body.size_hint().lower() > left as u64 {
-            return error;
+            return;
         }
         let discarding = async {
             while let Some(Ok(frame)) = body.frame().await {
@@ -128,7 +132,6 @@ impl BodyLimits {
             () = discarding => {}
             () = self.clock.sleep(DISCARDING_TIME) => {}
         }
-        error
     }
 }
 

@@ -1,11 +1,11 @@
 //! HTTP out, for deliverers: pooled, bounded in time and size, no redirects.
 //!
-//! Promises that no link-local address is called, by whatever name: there clouds hand a machine its credentials, and a
+//! Promises that no link-local or EC2 metadata address is called, by whatever name: there clouds hand a machine its credentials, and a
 //! subscriber's address is chosen by whoever subscribes.
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -79,11 +79,14 @@ impl HttpClient for PooledClient {
 
 const FORBIDDEN: &str = "link-local addresses are not called";
 
+/// Where EC2 answers for itself on IPv6 ("Access instance metadata", EC2 User Guide): not link-local, but as private.
+const EC2_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
 /// Link-local, also when it is written as an IPv6 address.
 fn is_forbidden(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6 == EC2_METADATA,
     }
 }
 
@@ -152,7 +155,12 @@ mod tests {
         let url = format!("http://{}/", socket.local_addr().unwrap());
         let error = PooledClient::new().send(get(&url), Duration::from_millis(50)).await.unwrap_err();
         assert!(error.message.contains("no answer within"));
-        for link_local in ["http://169.254.169.254/", "http://[fe80::1]/", "http://[::ffff:169.254.1.1]:80/"] {
+        for link_local in [
+            "http://169.254.169.254/",
+            "http://[fe80::1]/",
+            "http://[::ffff:169.254.1.1]:80/",
+            "http://[fd00:ec2::254]/",
+        ] {
             let error = PooledClient::new().send(get(link_local), Duration::from_secs(1)).await.unwrap_err();
             assert_eq!(error.message, FORBIDDEN, "{link_local}");
         }

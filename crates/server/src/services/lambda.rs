@@ -206,6 +206,7 @@ impl Lambda for LambdaService {
             return Err(too_large(payload.len(), kind, limit));
         }
         check_json(&payload)?;
+        check_client_context(input.client_context.as_deref())?;
         match kind {
             "DryRun" => Ok(InvokeOutput { status_code: Some(204), ..Default::default() }),
             "Event" => {
@@ -280,6 +281,17 @@ impl Lambda for LambdaService {
 
 fn no_code() -> ServiceError {
     invalid("Please provide a source for function code.")
+}
+
+/// Checked before the call is taken: one that is not waited for could not be told afterwards.
+fn check_client_context(base64: Option<&str>) -> Result<(), ServiceError> {
+    let Some(base64) = base64 else { return Ok(()) };
+    let json = STANDARD.decode(base64).ok();
+    let object = json.and_then(|json| serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&json).ok());
+    object.map(|_| ()).ok_or_else(|| {
+        let message = "Client context must be a valid Base64-encoded JSON object.";
+        ServiceError::new("InvalidRequestContentException", message)
+    })
 }
 
 fn check_json(payload: &Bytes) -> Result<(), ServiceError> {

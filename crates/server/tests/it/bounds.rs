@@ -2,15 +2,67 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use wire::sigv4::{Keys, sign};
 
-use crate::fixture::{Fixture, json_code, signed, text};
+use crate::fixture::{Fixture, json_code, now, root, signed, text};
 
 async fn until_closed(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.expect("not closed").unwrap();
     String::from_utf8(answer).unwrap()
+}
+
+/// A request as it goes over the wire, but for all of its body behind the first bytes.
+fn unfinished(request: &Request<Bytes>, sent: usize) -> Vec<u8> {
+    let path = request.uri().path_and_query().unwrap();
+    let mut out = format!("{} {path} HTTP/1.1\r\ncontent-length: {}\r\n", request.method(), request.body().len());
+    for (name, value) in request.headers() {
+        out.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+    }
+    let mut out = format!("{out}\r\n").into_bytes();
+    out.extend_from_slice(&request.body()[..sent]);
+    out
+}
+
+#[tokio::test]
+async fn bodies_of_strangers_are_not_waited_for_and_take_no_share() {
+    // As small as the shared bound can be, which is then that of one large package.
+    let fixture = Fixture::start(&[("max-inflight-bytes", "16777216"), ("body-seconds", "60")]).await;
+    let package = || {
+        let mut request = fixture.request("POST", "/2015-03-31/functions", &[], "");
+        *request.body_mut() = vec![b'x'; 60 << 20].into();
+        request
+    };
+    let by = |id: &str| {
+        let mut request = package();
+        sign(&mut request, &Keys { access_key_id: id.to_owned(), ..root() }, "us-east-1", "lambda", now()).unwrap();
+        request
+    };
+    let mut strangers = Vec::new();
+    for request in [package(), by("AKIANOTHERENOTHERE00")] {
+        let mut stream = TcpStream::connect(fixture.address()).await.unwrap();
+        stream.write_all(&unfinished(&request, 40 << 20)).await.unwrap();
+        strangers.push(stream);
+    }
+    let answer = fixture.send(signed(fixture.request("GET", "/2015-03-31/functions", &[], "{}"), "lambda")).await;
+    assert_eq!(answer.status(), 200, "{}", text(&answer));
+    for (mut stream, code) in strangers.into_iter().zip(["MissingAuthenticationToken", "UnrecognizedClient"]) {
+        let answer = until_closed(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 403") && answer.contains(code), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_is_routed_only_as_it_was_signed() {
+    let fixture = Fixture::start(&[]).await;
+    for path in ["/x/../2015-03-31/functions", "/2015-03-31//functions", "/./2015-03-31/functions"] {
+        let answer = fixture.send(signed(fixture.request("GET", path, &[], ""), "lambda")).await;
+        assert_eq!(answer.status(), 404, "{path}: {}", text(&answer));
+    }
 }
 
 #[tokio::test]

@@ -107,7 +107,9 @@ fn refuse_others(
     if type_name.is_some_and(|name| !name.is_empty()) {
         return Err(invalid("TypeName must be empty: the domain's version of the API has no mapping types"));
     }
-    if processing.is_some_and(|config| config.enabled == Some(true)) {
+    let has_processors =
+        |config: &ProcessingConfiguration| config.processors.as_ref().is_some_and(|processors| !processors.is_empty());
+    if processing.is_some_and(|c| c.enabled == Some(true) || (c.enabled.is_none() && has_processors(c))) {
         return Err(not_available("ProcessingConfiguration"));
     }
     if logging.is_some_and(|options| options.enabled == Some(true)) {

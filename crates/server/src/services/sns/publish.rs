@@ -20,6 +20,9 @@ pub(super) async fn one(
     input: PublishInput,
 ) -> Result<PublishOutput, ServiceError> {
     only(SERVICE, &input, &["TopicArn", "TargetArn", "Message", "Subject", "MessageAttributes", "MessageStructure"])?;
+    if input.topic_arn.is_some() && input.target_arn.is_some() {
+        return Err(invalid("TopicArn or TargetArn", "only one of them can be given"));
+    }
     let arn = input.topic_arn.or(input.target_arn);
     let topic = topic_of(
         &call.scope,
@@ -121,9 +124,17 @@ fn message(
 ) -> Result<Message, ServiceError> {
     let mut read = BTreeMap::new();
     for (name, value) in attributes.unwrap_or_default() {
+        let kind = value.data_type.split('.').next().unwrap_or_default();
+        if !matches!(kind, "String" | "Number" | "Binary") {
+            let reason = format!(
+                "The message attribute '{name}' has an invalid message attribute type, the set of supported type \
+                 prefixes is Binary, Number, and String."
+            );
+            return Err(ServiceError::new("ParameterValueInvalid", reason));
+        }
         let text = match (value.string_value, value.binary_value) {
-            (Some(text), None) if !value.data_type.starts_with("Binary") => text,
-            (None, Some(bytes)) if value.data_type.starts_with("Binary") => binary_value(&bytes),
+            (Some(text), None) if kind != "Binary" => text,
+            (None, Some(bytes)) if kind == "Binary" => binary_value(&bytes),
             _ => {
                 let reason =
                     format!("the message attribute '{name}' must contain one value of its type {}", value.data_type);
