@@ -15,7 +15,8 @@ use zip::ZipArchive;
 pub(crate) const MAX_ARCHIVE_BYTES: usize = 50 << 20;
 /// The most that an archive may unpack to ("Lambda quotas": 250 MB).
 const MAX_UNPACKED_BYTES: u64 = 250 << 20;
-/// More entries than any package of that size has; also what a zip without the 64-bit extension can hold.
+/// More entries than any package of that size has; also what a zip without the 64-bit extension can hold. It bounds the
+/// files and folders that an archive makes, too: a name of a thousand bytes can ask for five hundred folders.
 const MAX_ENTRIES: usize = 65_535;
 /// Deflate cannot do better than 1,032 : 1; beyond this much an entry above the floor is a bomb, not code.
 const MAX_RATIO: u64 = 500;
@@ -165,6 +166,9 @@ impl Unpacking<'_> {
             if !self.folders.insert(folder.to_owned()) {
                 break;
             }
+        }
+        if self.folders.len() + self.files.len() > MAX_ENTRIES {
+            return Err(entry_error(name, "brings the package beyond 65,535 files and folders"));
         }
         let full = self.root.join(path);
         self.io(&full, self.fs.create_dir_all(&full))

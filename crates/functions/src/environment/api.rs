@@ -7,8 +7,11 @@
 //! developer guide.
 
 use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use base::Fs;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -19,9 +22,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::proc;
+
 /// The largest answer of a function: 6 MB and a little ("Lambda quotas"; the number is that of the error message).
 pub(crate) const MAX_RESPONSE_BYTES: u64 = 6_291_556;
 const MAX_CONNECTIONS: usize = 32;
+/// The kernel's table of connections changes while it is read, so a row can be missed.
+const LOOKS: usize = 3;
 const PREFIX: &str = "/2018-06-01/runtime/";
 
 /// What the runtime gets when it asks for the next event.
@@ -88,7 +95,7 @@ fn json(status: StatusCode, document: &serde_json::Value) -> Response<Full<Bytes
 }
 
 /// Serves the listener until dropped.
-pub(crate) async fn serve(listener: TcpListener, calls: mpsc::Sender<ApiCall>) {
+pub(crate) async fn serve(listener: TcpListener, fs: Arc<dyn Fs>, calls: mpsc::Sender<ApiCall>) {
     let calls = Arc::new(calls);
     let mut connections = JoinSet::new();
     loop {
@@ -97,7 +104,18 @@ pub(crate) async fn serve(listener: TcpListener, calls: mpsc::Sender<ApiCall>) {
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
-            Ok((stream, _)) => _ = connections.spawn(connection(stream, Arc::clone(&calls))),
+            Ok((stream, _)) => {
+                let (fs, calls) = (Arc::clone(&fs), Arc::clone(&calls));
+                connections.spawn(async move {
+                    match is_own(&*fs, &stream) {
+                        Ok(true) => connection(stream, calls).await,
+                        Ok(false) => {
+                            tracing::warn!("a connection to a Runtime API that is not the function's was closed")
+                        }
+                        Err(error) => tracing::warn!(%error, "cannot tell whose connection to a Runtime API it is"),
+                    }
+                });
+            }
             // Out of descriptors or a connection that is gone again: the next accept tells.
             Err(error) => {
                 tracing::warn!(%error, "the Runtime API could not accept a connection");
@@ -105,6 +123,19 @@ pub(crate) async fn serve(listener: TcpListener, calls: mpsc::Sender<ApiCall>) {
             }
         }
     }
+}
+
+/// Whether the process at the other end is of the server's own user. One that has gone already is nobody's.
+fn is_own(fs: &dyn Fs, stream: &TcpStream) -> io::Result<bool> {
+    let (SocketAddr::V4(from), SocketAddr::V4(to)) = (stream.peer_addr()?, stream.local_addr()?) else {
+        return Ok(false);
+    };
+    for _ in 0..LOOKS {
+        if let Some(user) = proc::user_of(fs, from, to)? {
+            return Ok(user == rustix::process::geteuid().as_raw());
+        }
+    }
+    Ok(false)
 }
 
 async fn connection(stream: TcpStream, calls: Arc<mpsc::Sender<ApiCall>>) {

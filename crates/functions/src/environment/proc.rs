@@ -1,6 +1,7 @@
-//! What the kernel says about a process: its memory and its children, read from `/proc`.
+//! What the kernel says about a process: its memory, its children, and whose a connection is, read from `/proc`.
 
 use std::io;
+use std::net::SocketAddrV4;
 use std::path::Path;
 
 use base::{Fs, OpenMode};
@@ -66,6 +67,26 @@ pub(crate) fn descendants(fs: &dyn Fs, root: i32) -> Vec<i32> {
     found
 }
 
+/// The user whose socket at `from` is connected to `to`, both on this machine.
+pub(crate) fn user_of(fs: &dyn Fs, from: SocketAddrV4, to: SocketAddrV4) -> io::Result<Option<u32>> {
+    Ok(user_in(&read(fs, "/proc/net/tcp")?, from, to))
+}
+
+/// Columns: number, local and remote address, state, two queues, timer, retransmits, user (proc_net_tcp in the kernel's
+/// documentation).
+fn user_in(table: &str, from: SocketAddrV4, to: SocketAddrV4) -> Option<u32> {
+    let written = |a: SocketAddrV4| format!("{:08X}:{:04X}", u32::from_ne_bytes(a.ip().octets()), a.port());
+    let (from, to) = (written(from), written(to));
+    table.lines().find_map(|line| {
+        let mut columns = line.split_ascii_whitespace().skip(1);
+        let (local, remote) = (columns.next()?, columns.next()?);
+        if local != from || remote != to {
+            return None;
+        }
+        columns.nth(4)?.parse().ok()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use base::RealFs;
@@ -77,5 +98,30 @@ mod tests {
         let own = memory(&RealFs, i32::try_from(std::process::id()).unwrap());
         assert!(own.resident > 1 << 20 && own.peak >= own.resident, "{own:?}");
         assert_eq!(memory(&RealFs, i32::MAX), Memory::default());
+    }
+
+    #[test]
+    fn a_connection_has_the_user_who_made_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (std::net::SocketAddr::V4(from), std::net::SocketAddr::V4(to)) =
+            (client.local_addr().unwrap(), client.peer_addr().unwrap())
+        else {
+            panic!("not IPv4")
+        };
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!(user_of(&RealFs, from, to).unwrap(), Some(own));
+        assert_eq!(user_of(&RealFs, to, from).unwrap().filter(|user| *user != own), None);
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn the_table_is_read_as_the_kernel_writes_it() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+             0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0\n   \
+             1: 0100007F:C350 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1001        0 2 1 0\n";
+        let at = |port| SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, port);
+        assert_eq!(user_in(table, at(50_000), at(8_080)), Some(1_001));
+        assert_eq!(user_in(table, at(8_080), at(50_000)), None);
     }
 }

@@ -170,7 +170,7 @@ fn absolute(path: &Path) -> Result<PathBuf, FunctionError> {
 
 async fn drive(parts: Parts, started: Started, first: Work, began: Duration) {
     metrics::cold_start(&parts.function);
-    let (calls, api) = mpsc::channel(QUEUED_CALLS);
+    let (fs, (calls, api)) = (Arc::clone(&parts.env.fs), mpsc::channel(QUEUED_CALLS));
     let (log, queue) = log_queue();
     let write = write_log(Arc::clone(&parts.logs), parts.function.arn(), started.log_stream, queue);
     let driver = Driver {
@@ -187,7 +187,7 @@ async fn drive(parts: Parts, started: Started, first: Work, began: Duration) {
     let run = async {
         tokio::select! {
             () = driver.run(first, began, parts.config.init_timeout) => {}
-            () = api::serve(started.listener, calls) => {}
+            () = api::serve(started.listener, fs, calls) => {}
         }
     };
     // The queue closes with the driver, so the last line is written before this ends.

@@ -84,6 +84,17 @@ async fn more_than_250_mb_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn folders_without_end_are_refused() {
+    let room = Room::new().await;
+    let names: Vec<String> = (0..140).map(|n| format!("{n}/{}f", "a/".repeat(500))).collect();
+    let entries: Vec<(&str, &[u8], u32)> = names.iter().map(|name| (name.as_str(), &b""[..], 0o644)).collect();
+    let archive = zip(&entries);
+    assert!(archive.len() < 1 << 20, "{}", archive.len());
+    let message = refused(&room, archive).await;
+    assert!(message.contains("beyond 65,535 files and folders"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_zip_or_damaged_is_refused() {
     let room = Room::new().await;
     refused(&room, Bytes::from_static(b"not a zip")).await;
