@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use base::{Env, RealFs, SystemClock, SystemRng};
 use clap::{ArgMatches, Command};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use server::Server;
 use server::auth::RootKeyOrigin;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -34,6 +35,7 @@ pub fn command() -> Command {
 pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     let config = flags::config(args)?;
     logging::start(&config.logging)?;
+    hide();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {
         // Before anything starts: a signal during the start must not be lost.
@@ -59,6 +61,14 @@ pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
         tracing::info!("stopped");
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     })
+}
+
+/// Closes this process's memory and environment, where the root key is, to other processes of its user: functions run as
+/// that user. No core dump shows them either.
+fn hide() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "functions of this server could read its memory: the system does not hide it");
+    }
 }
 
 struct Signals {
