@@ -7,7 +7,9 @@ use bytes::Bytes;
 use futures::future::join_all;
 use serde_json::{Map, Value, json};
 
-use super::document::{check_id, condition, ensure, intake, new_id, parse_update, pass_write_parameters, render};
+use super::document::{
+    check_alias, check_id, condition, ensure, intake, new_id, parse_update, pass_write_parameters, render,
+};
 use super::route::Service;
 use crate::engine::{Action, Operation, Outcome};
 use crate::http::{ApiError, Reply, Request};
@@ -187,7 +189,7 @@ fn operation(
     options.text("_index")?;
     options.text("_id")?;
     options.count("retry_on_conflict")?;
-    options.flag("require_alias")?;
+    check_alias(options.flag("require_alias")?)?;
     let seq_no = options.get("if_seq_no").and_then(Value::as_u64);
     let primary_term = options.get("if_primary_term").and_then(Value::as_u64);
     let condition = condition(seq_no, primary_term)?;

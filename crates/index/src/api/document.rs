@@ -60,14 +60,22 @@ struct WriteOptions {
     create: bool,
 }
 
+/// Refuses what only an alias could satisfy: there are none.
+pub fn check_alias(required: Option<bool>) -> Result<(), ApiError> {
+    match required {
+        Some(true) => Err(ApiError::argument("[require_alias] cannot be [true]: aliases are not supported")),
+        _ => Ok(()),
+    }
+}
+
 /// Takes `refresh` and others that change nothing: an answered write is visible.
 pub fn pass_write_parameters(parameters: &mut Parameters) -> Result<(), ApiError> {
     match parameters.take("refresh").as_deref() {
         None | Some("" | "true" | "false" | "wait_for") => {}
         Some(other) => return Err(ApiError::argument(format!("Unknown value for refresh: [{other}]."))),
     }
-    parameters.pass(&["timeout", "wait_for_active_shards", "require_alias", "retry_on_conflict"]);
-    Ok(())
+    parameters.pass(&["timeout", "wait_for_active_shards", "retry_on_conflict"]);
+    check_alias(parameters.take_flag("require_alias")?)
 }
 
 /// A condition from its two parts, of which both or none are needed.

@@ -63,6 +63,14 @@ fn either(found: bool) -> Box<dyn Lowered> {
     if found { everything() } else { nothing() }
 }
 
+fn few_enough(clauses: usize) -> Result<()> {
+    if clauses <= MAX_CLAUSES {
+        return Ok(());
+    }
+    let reason = format!("too many clauses: the query has more than maxClauseCount, which is {MAX_CLAUSES}");
+    Err(LowerError { reason })
+}
+
 impl<'a> Lowering<'a> {
     /// For the index of this name and mapping.
     pub fn new(index: &'a str, mapping: &'a Mapping, physical: Physical, now_ms: i64) -> Self {
@@ -103,12 +111,7 @@ impl<'a> Lowering<'a> {
 
     fn count(&mut self, clauses: usize) -> Result<()> {
         self.clauses += clauses;
-        if self.clauses > MAX_CLAUSES {
-            return Err(LowerError {
-                reason: format!("too many clauses: the query has more than maxClauseCount, which is {MAX_CLAUSES}"),
-            });
-        }
-        Ok(())
+        few_enough(self.clauses)
     }
 
     fn target(&self, name: &str) -> Option<Target> {
@@ -202,6 +205,7 @@ impl<'a> Lowering<'a> {
         let Some(target) = self.target(name) else { return Ok(nothing()) };
         let Target::Field(field) = target else {
             let texts: Vec<String> = values.iter().filter_map(scalar_text).collect();
+            few_enough(if target == Target::Id { 0 } else { texts.len() })?;
             return Ok(match target {
                 Target::Id => self.ids(texts.iter().map(String::as_str)),
                 _ => Box::new(BooleanQuery::union(texts.iter().map(|t| self.meta_term(target, t)).collect())),
@@ -237,6 +241,7 @@ impl<'a> Lowering<'a> {
         strict: bool,
     ) -> Result<Box<dyn Lowered>> {
         let Some(terms) = self.word_terms(target, text) else { return self.term(target, text, false, strict) };
+        few_enough(terms.len())?;
         let queries: Vec<Box<dyn Lowered>> = terms
             .into_iter()
             .map(|term| -> Box<dyn Lowered> { Box::new(TermQuery::new(term, IndexRecordOption::WithFreqs)) })
@@ -265,6 +270,7 @@ impl<'a> Lowering<'a> {
     fn phrase(&self, target: Target, text: &Value, slop: u32, strict: bool) -> Result<Box<dyn Lowered>> {
         match self.word_terms(target, text) {
             Some(terms) if terms.len() > 1 => {
+                few_enough(terms.len())?;
                 let placed = terms.into_iter().enumerate().collect();
                 Ok(Box::new(PhraseQuery::new_with_offset_and_slop(placed, slop)))
             }

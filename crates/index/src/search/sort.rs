@@ -63,22 +63,25 @@ impl SortValue {
         }
     }
 
+    /// A total order, also where two indices have the field as different types: by number, then by type, then exactly.
     fn ascending(&self, other: &Self) -> Ordering {
-        match (self, other) {
+        let exactly = match (self, other) {
             (Self::Int(a), Self::Int(b)) => a.cmp(b),
-            (Self::Bool(a), Self::Bool(b)) => a.cmp(b),
             (Self::Str(a), Self::Str(b)) => a.cmp(b),
-            // Two indices may have the field as different numbers.
-            (a, b) => a.number().total_cmp(&b.number()),
-        }
+            _ => Ordering::Equal,
+        };
+        let ((a, kind), (b, other_kind)) = (self.number(), other.number());
+        a.total_cmp(&b).then(kind.cmp(&other_kind)).then(exactly)
     }
 
-    fn number(&self) -> f64 {
+    /// The value as a number, and a place for its type among equal ones.
+    fn number(&self) -> (f64, u8) {
         match self {
-            Self::Int(n) => *n as f64,
-            Self::Float(n) => *n,
-            Self::Bool(b) => f64::from(u8::from(*b)),
-            Self::Missing | Self::Str(_) => f64::INFINITY,
+            Self::Bool(b) => (f64::from(u8::from(*b)), 0),
+            Self::Int(n) => (*n as f64, 1),
+            Self::Float(n) => (*n, 2),
+            Self::Str(_) => (f64::INFINITY, 3),
+            Self::Missing => (f64::INFINITY, 4),
         }
     }
 }
@@ -196,6 +199,26 @@ mod tests {
         assert_eq!(parsed, expected);
         for refused in [json!({"a": "up"}), json!({"a": {"mode": "avg"}}), json!({"a": {"nested": {}}}), json!(5)] {
             assert!(parse_sort(&refused).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn values_of_different_types_have_one_order() {
+        // 2^53 and its neighbour are the same float: the order must hold all the same.
+        let big = 1_i64 << 53;
+        let ordered = [
+            SortValue::Bool(true),
+            SortValue::Int(big),
+            SortValue::Int(big + 1),
+            SortValue::Float(big as f64),
+            SortValue::Int(big + 2),
+            SortValue::Str("a".into()),
+            SortValue::Str("b".into()),
+        ];
+        for (i, a) in ordered.iter().enumerate() {
+            for (j, b) in ordered.iter().enumerate() {
+                assert_eq!(a.ascending(b), i.cmp(&j), "{a:?} {b:?}");
+            }
         }
     }
 

@@ -36,6 +36,9 @@ async fn a_document_is_written_read_changed_and_removed() {
     let (status, _) = client.call("POST", "/logs/_update/none", json!({"doc": {"x": 9}})).await;
     assert_eq!(status, 404);
 
+    let (status, refused) = client.call("PUT", "/logs/_doc/a%2F1?require_alias=true", json!({})).await;
+    assert!(status == 400 && refused["error"]["reason"].as_str().is_some_and(|r| r.contains("require_alias")));
+
     let (status, gone) = client.call("DELETE", "/logs/_doc/a%2F1", Value::Null).await;
     assert_eq!((status, &gone["result"]), (200, &json!("deleted")));
     let (status, gone) = client.call("DELETE", "/logs/_doc/a%2F1", Value::Null).await;

@@ -111,6 +111,8 @@ async fn a_value_that_is_none_of_its_field_is_named() {
         (json!({"range": {"text": {"gte": "a"}}}), "keyword"),
         (json!({"query_string": {"query": "(a"}}), "')'"),
         (json!({"bool": {"should": vec![json!({"match_all": {}}); 2_000]}}), "maxClauseCount"),
+        (json!({"match": {"text": "word ".repeat(2_000)}}), "maxClauseCount"),
+        (json!({"match_phrase": {"text": "word ".repeat(2_000)}}), "maxClauseCount"),
     ] {
         let (status, answer) = client.call("POST", "/trail/_search", json!({"query": query})).await;
         let reason = answer["error"]["reason"].as_str().unwrap_or_default();
