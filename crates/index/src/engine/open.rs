@@ -80,6 +80,9 @@ impl OpenIndex {
         let mut merges = LogMergePolicy::default();
         merges.set_min_num_segments(MERGE_FACTOR);
         writer.set_merge_policy(Box::new(merges));
+        // A commit that a crash or failure cut off leaves files. Theirs are the names that this writer gives when it
+        // does the same again, so they must be gone.
+        writer.garbage_collect_files().wait()?;
         Ok(writer)
     }
 

@@ -102,7 +102,11 @@ async fn crash_at(
     }
     client.index.close().await;
     let struck = fs.calls(kinds) - before >= nth;
-    fs.power_cut();
+    if nth % 2 == 0 {
+        fs.kill()
+    } else {
+        fs.power_cut()
+    }
     fs.set_lying_sync(false);
 
     let client = Client::on(&env, "/index").await;
@@ -171,4 +175,31 @@ async fn syncs_that_lie_are_caught() {
         }
     }
     panic!("no crash lost anything although no sync was done: the test proves nothing");
+}
+
+/// A process that was started anew numbers its changes as the one before it did, and so names its files. What that one
+/// left of a commit must not be in the way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_commit_left_is_in_nobodys_way() {
+    let steps = script(0);
+    for nth in 1.. {
+        let fs = SimFs::new(nth);
+        let env = env(&fs);
+        let client = Client::on(&env, "/index").await;
+        assert!(send(&client, &steps[0]).await);
+        fs.kill();
+        let client = Client::on(&env, "/index").await;
+        fs.fail(Call::CHANGES, nth, Fault::Crash);
+        let sent = send(&client, &steps[1]).await;
+        client.index.close().await;
+        let struck = fs.is_off();
+        fs.kill();
+        let client = Client::on(&env, "/index").await;
+        assert!(sent || send(&client, &steps[1]).await, "the step fails after a kill at its change {nth}");
+        assert_eq!(state(&client).await.len(), 3);
+        if !struck {
+            assert!(nth > 10, "the step has more changes than {nth}");
+            return;
+        }
+    }
 }
