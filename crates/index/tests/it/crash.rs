@@ -102,11 +102,7 @@ async fn crash_at(
     }
     client.index.close().await;
     let struck = fs.calls(kinds) - before >= nth;
-    if nth % 2 == 0 {
-        fs.kill()
-    } else {
-        fs.power_cut()
-    }
+    fs.power_cut();
     fs.set_lying_sync(false);
 
     let client = Client::on(&env, "/index").await;
