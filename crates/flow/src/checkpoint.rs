@@ -18,7 +18,7 @@ use std::time::Duration;
 use base::{Batch, Clock, Position, ShardId, StateError, StateStore, Table, TaskGroup, Write};
 use log::StreamId;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::metrics;
 
@@ -45,21 +45,43 @@ pub struct Checkpoints {
 
 struct Inner {
     state: Arc<dyn StateStore>,
-    dirty: Mutex<BTreeMap<Vec<u8>, Position>>,
+    pending: Mutex<Pending>,
+    /// One commit at a time, so that an older one cannot come after what forgets its consumer.
+    turn: Semaphore,
     changed: Notify,
+}
+
+/// What the store does not have yet.
+#[derive(Default)]
+struct Pending {
+    /// Set since the last commit began.
+    dirty: BTreeMap<Vec<u8>, Position>,
+    /// In the commit that is under way.
+    writing: BTreeMap<Vec<u8>, Position>,
 }
 
 impl Checkpoints {
     /// Over this store; positions are written only once [`Checkpoints::run`] runs, or by `flush`.
     pub fn new(state: Arc<dyn StateStore>) -> Self {
-        Self { inner: Arc::new(Inner { state, dirty: Mutex::new(BTreeMap::new()), changed: Notify::new() }) }
+        Self {
+            inner: Arc::new(Inner {
+                state,
+                pending: Mutex::default(),
+                turn: Semaphore::new(1),
+                changed: Notify::new(),
+            }),
+        }
     }
 
     /// The position from which `consumer` reads a shard on, if it was there before.
     pub fn get(&self, consumer: &str, stream: StreamId, shard: ShardId) -> Result<Option<Position>, StateError> {
         let key = key(consumer, stream, shard);
-        if let Some(next) = self.dirty().get(&key) {
-            return Ok(Some(*next));
+        {
+            // A consumer that starts again during a commit must not start before it.
+            let pending = self.pending();
+            if let Some(next) = pending.dirty.get(&key).or_else(|| pending.writing.get(&key)) {
+                return Ok(Some(*next));
+            }
         }
         let Some(bytes) = self.inner.state.get(TABLE, &key)? else { return Ok(None) };
         let row: Row = serde_json::from_slice(&bytes)
@@ -70,7 +92,7 @@ impl Checkpoints {
     /// Remembers that everything before `next` is dealt with.
     pub fn set(&self, consumer: &str, stream: StreamId, shard: ShardId, next: Position) {
         let was_clean = {
-            let mut dirty = self.dirty();
+            let dirty = &mut self.pending().dirty;
             let was_clean = dirty.is_empty();
             dirty.insert(key(consumer, stream, shard), next);
             was_clean
@@ -86,9 +108,12 @@ impl Checkpoints {
     }
 
     /// The writes that forget a consumer, for the batch that deletes it. The consumer must have stopped.
-    pub fn forget(&self, consumer: &str) -> Result<Vec<Write>, StateError> {
+    pub async fn forget(&self, consumer: &str) -> Result<Vec<Write>, StateError> {
         let prefix = prefix(consumer);
-        self.dirty().retain(|key, _| !key.starts_with(&prefix));
+        self.pending().dirty.retain(|key, _| !key.starts_with(&prefix));
+        // A commit under way may bring a row, or fail and put its positions back.
+        let _turn = self.inner.turn.acquire().await;
+        self.pending().dirty.retain(|key, _| !key.starts_with(&prefix));
         let mut writes = Vec::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
@@ -104,17 +129,25 @@ impl Checkpoints {
 
     /// Makes durable all that was set.
     pub async fn flush(&self) -> Result<(), StateError> {
-        let taken = std::mem::take(&mut *self.dirty());
-        if taken.is_empty() {
+        let _turn = self.inner.turn.acquire().await;
+        let writes: Vec<Write> = {
+            let mut pending = self.pending();
+            // Empty but after a flush whose caller went away: its positions count again, unless set anew.
+            let mut taken = std::mem::take(&mut pending.writing);
+            taken.append(&mut pending.dirty);
+            pending.writing = taken;
+            pending.writing.iter().map(|(key, next)| Write::Put(TABLE, key.clone(), encode(*next))).collect()
+        };
+        if writes.is_empty() {
             return Ok(());
         }
-        let writes = taken.iter().map(|(key, next)| Write::Put(TABLE, key.clone(), encode(*next))).collect();
         let result = self.inner.state.commit(Batch { preconditions: Vec::new(), writes }).await;
+        let mut pending = self.pending();
+        let written = std::mem::take(&mut pending.writing);
         if result.is_err() {
             metrics::checkpoint_failure();
-            let mut dirty = self.dirty();
-            for (key, next) in taken {
-                dirty.entry(key).or_insert(next);
+            for (key, next) in written {
+                pending.dirty.entry(key).or_insert(next);
             }
         }
         result
@@ -147,8 +180,8 @@ impl Checkpoints {
         });
     }
 
-    fn dirty(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Position>> {
-        self.inner.dirty.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -23,7 +23,8 @@ pub(super) enum RunError {
     State(#[from] StateError),
 }
 
-/// Reads all shards of the source, each after its parents, until stopped.
+/// Reads all shards of the source, each after its parents, until stopped. When one fails, the others finish what their
+/// handlers hold before the error is told: an append whose caller has gone could meet its own repetition.
 pub(super) async fn run(
     context: Loop,
     consumer: Arc<Consumer>,
@@ -33,28 +34,47 @@ pub(super) async fn run(
     let (mut running, mut ended) = (BTreeSet::new(), BTreeSet::new());
     let mut shards = FuturesUnordered::new();
     let mut stream: Option<StreamId> = None;
+    let (stopping, mut failure) = (stopping.child_token(), None);
     loop {
         if stopping.is_cancelled() && shards.is_empty() {
-            return Ok(());
+            return failure.map_or(Ok(()), Err);
         }
         if !stopping.is_cancelled() {
-            let snapshot = context.log.stream(&consumer.source)?;
+            let snapshot = match context.log.stream(&consumer.source) {
+                Ok(snapshot) => snapshot,
+                Err(error) => {
+                    failure = Some(error.into());
+                    stopping.cancel();
+                    continue;
+                }
+            };
             if stream.replace(snapshot.id).is_some_and(|id| id != snapshot.id) {
                 // Deleted and created again under its name: another stream, read from its own start.
                 ended.clear();
             }
             for shard in next_shards(&snapshot, &running, &ended) {
+                match Reader::new(&context, &consumer, &handler, &snapshot, shard) {
+                    Ok(reader) => shards.push(reader.run(stopping.clone())),
+                    Err(error) => {
+                        failure = Some(error);
+                        stopping.cancel();
+                        break;
+                    }
+                }
                 running.insert(shard.id);
-                let reader = Reader::new(&context, &consumer, &handler, &snapshot, shard)?;
-                shards.push(reader.run(stopping.clone()));
             }
         }
         tokio::select! {
-            Some(result) = shards.next(), if !shards.is_empty() => {
-                let shard = result?;
-                running.remove(&shard);
-                ended.insert(shard);
-            }
+            Some(result) = shards.next(), if !shards.is_empty() => match result {
+                Ok(shard) => {
+                    running.remove(&shard);
+                    ended.insert(shard);
+                }
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    stopping.cancel();
+                }
+            },
             // With shards under way, they end by themselves.
             () = stopping.cancelled(), if shards.is_empty() => {}
         }
@@ -115,7 +135,7 @@ impl Reader {
         let mut timer: Fuse<BoxFuture<'static, ()>> = Fuse::terminated();
         let mut timer_at = None;
         let mut deadline: Fuse<BoxFuture<'static, ()>> = Fuse::terminated();
-        let mut input = Input::Tick;
+        let (mut input, mut failure) = (Input::Tick, None);
         loop {
             let actions = self.step(input);
             self.lag.set(self.state.oldest());
@@ -129,7 +149,7 @@ impl Reader {
                         self.context.checkpoints.set(&self.consumer.id, self.stream, self.shard, next);
                     }
                     Action::Dropped { records, why } => self.report(&records, &why),
-                    Action::End => return Ok(()),
+                    Action::End => return failure.map_or(Ok(()), Err),
                 }
             }
             let wake_at = self.state.wake_at();
@@ -150,12 +170,21 @@ impl Reader {
                     deadline = self.context.env.clock.sleep(DRAIN).fuse();
                     Input::Stop
                 }
-                slice = &mut reading => Input::Read(slice?),
+                slice = &mut reading => match slice {
+                    Ok(slice) => Input::Read(slice),
+                    Err(error) => {
+                        failure = Some(error.into());
+                        if deadline.is_terminated() {
+                            deadline = self.context.env.clock.sleep(DRAIN).fuse();
+                        }
+                        Input::Stop
+                    }
+                },
                 () = &mut timer => {
                     timer_at = None;
                     Input::Tick
                 }
-                () = &mut deadline => return Ok(()),
+                () = &mut deadline => return failure.map_or(Ok(()), Err),
             };
         }
     }

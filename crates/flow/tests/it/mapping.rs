@@ -223,3 +223,19 @@ async fn payloads_stay_below_their_limit() {
     assert!(sizes.len() > 1 && sizes.iter().all(|size| *size <= 6 << 20), "{sizes:?}");
     house.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_meets_a_deletion_starts_nothing_again() {
+    let world = World::new(11);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let view = map(&house, StartingPosition::TrimHorizon, MappingChange::default()).await;
+    let (mappings, scope, id) = (&house.flow.mappings, scope(), &view.mapping.id);
+    let change = MappingChange { batch_size: Some(7), ..Default::default() };
+    let (_, deleted) = tokio::join!(mappings.update(&scope, id, &change), mappings.delete(&scope, id));
+    deleted.unwrap();
+    house.put("s", "k", &["a"]).await;
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!(world.functions.calls().len(), 0);
+    house.stop().await;
+}
