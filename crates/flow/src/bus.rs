@@ -159,6 +159,7 @@ impl Buses {
             rules: Arc::clone(&active.rules),
             router: Arc::clone(&ports.router),
             clock: Arc::clone(&ports.consumers.env.clock),
+            counted: Mutex::default(),
         };
         let consumer = Consumer {
             id: consumer_id(scope, bus),

@@ -133,7 +133,7 @@ impl Invocations {
         }
         let id = consumer_id(&key);
         let mut batch = Batch::new().delete(TABLE, stored::key(scope, &[function.as_str()]));
-        batch.writes.extend(self.inner.consumers.checkpoints.forget(&id)?);
+        batch.writes.extend(self.inner.consumers.checkpoints.forget(&id).await?);
         batch.writes.extend(spool::forget(&*self.inner.state, &id)?);
         self.inner.state.commit(batch).await?;
         match self.inner.consumers.log.delete_stream(&key).await {

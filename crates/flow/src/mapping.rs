@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use base::{Arn, Invoke, RetryPolicy, Scope, StateStore, TaskGroup};
 use log::{StreamKey, StreamKind};
+use tokio::sync::Semaphore;
 
 pub use config::{Mapping, MappingChange, MappingSpec, MappingView, StartingPosition};
 
@@ -45,11 +46,13 @@ struct Inner {
     group: TaskGroup,
     /// By the mapping's id.
     running: Mutex<HashMap<String, (Running, Arc<LastResult>)>>,
+    /// One consumer is stopped, started or removed at a time: what runs is what is stored last.
+    turn: Semaphore,
 }
 
 impl Mappings {
     pub(crate) fn new(ports: MappingPorts, group: &TaskGroup) -> Self {
-        let inner = Inner { ports, group: group.child(), running: Mutex::new(HashMap::new()) };
+        let inner = Inner { ports, group: group.child(), running: Mutex::default(), turn: Semaphore::new(1) };
         Self { inner: Arc::new(inner) }
     }
 
@@ -95,6 +98,16 @@ impl Mappings {
         let started = ports.consumers.start(self.inner.group.child(), consumer, Arc::new(handler));
         running.insert(mapping.id.clone(), (started, last));
         Ok(())
+    }
+
+    /// Makes what runs what is stored, whoever changed it meanwhile.
+    async fn settle(&self, scope: &Scope, id: &str) -> Result<(), FlowError> {
+        let _turn = self.inner.turn.acquire().await;
+        self.halt(id).await;
+        match config::stored(&*self.inner.ports.state, scope, id)? {
+            Some(mapping) if mapping.enabled => self.run(scope, &mapping),
+            _ => Ok(()),
+        }
     }
 
     async fn halt(&self, id: &str) {

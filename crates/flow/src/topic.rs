@@ -23,6 +23,7 @@ use base::{
     TopicName,
 };
 use log::{Append, NewRecord, Stream, StreamKey, StreamKind, StreamSpec};
+use tokio::sync::Semaphore;
 
 pub use config::{TopicInfo, topic_arn};
 pub use message::{Attribute, Message, binary_value};
@@ -62,11 +63,13 @@ struct Inner {
     group: TaskGroup,
     /// By the subscription's id.
     running: Mutex<HashMap<String, (Running, Arc<Live>)>>,
+    /// One consumer is started, changed or removed at a time: what runs is what is stored last.
+    turn: Semaphore,
 }
 
 impl Topics {
     pub(crate) fn new(ports: TopicPorts, group: &TaskGroup) -> Self {
-        let inner = Inner { ports, group: group.child(), running: Mutex::new(HashMap::new()) };
+        let inner = Inner { ports, group: group.child(), running: Mutex::default(), turn: Semaphore::new(1) };
         Self { inner: Arc::new(inner) }
     }
 
@@ -170,6 +173,15 @@ impl Topics {
         let consumer = Consumer { id, source: stream.key.clone(), start: Start::TrimHorizon, policy };
         running.insert(key, (ports.consumers.start(group, consumer, Arc::new(spool)), live));
         Ok(())
+    }
+
+    /// Makes what runs what is stored, whoever changed it meanwhile.
+    async fn settle(&self, scope: &Scope, topic: &TopicName, id: &str) -> Result<(), FlowError> {
+        let _turn = self.inner.turn.acquire().await;
+        match config::stored(&*self.inner.ports.state, scope, topic, id)? {
+            Some(subscription) if subscription.confirmed => self.run(scope, topic, subscription),
+            _ => Ok(()),
+        }
     }
 
     async fn halt(&self, subscription: &str) {

@@ -83,7 +83,7 @@ impl Buses {
             return Err(FlowError::Invalid(format!("Event bus {bus} can't be deleted since it has rules.")));
         }
         let mut batch = Batch::new().delete(BUSES, stored::key(scope, &[bus.as_str()]));
-        batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&consumer_id(scope, bus))?);
+        batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&consumer_id(scope, bus)).await?);
         self.state().commit(batch).await?;
         self.inner.buses.lock().unwrap_or_else(PoisonError::into_inner).remove(&(scope.clone(), bus.clone()));
         match self.log().delete_stream(&stream_key(scope, bus)).await {

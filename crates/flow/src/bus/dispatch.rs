@@ -9,10 +9,10 @@
 //! Must not know what a target does.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use base::{Clock, Delivery, Kinded, PartitionKey, RuleName, Scope, Target};
+use base::{Clock, Delivery, Kinded, PartitionKey, Position, RuleName, Scope, Target};
 use bytes::Bytes;
 use futures::future::join_all;
 use log::Record;
@@ -47,6 +47,8 @@ pub(crate) struct Dispatcher {
     pub rules: Arc<RuleSet>,
     pub router: Arc<dyn Target>,
     pub clock: Arc<dyn Clock>,
+    /// Up to where each target's events of the batch under way are counted: they are once, however often it is tried.
+    pub counted: Mutex<BTreeMap<(RuleName, String), Position>>,
 }
 
 /// What a batch comes to.
@@ -76,6 +78,9 @@ impl Routed {
 impl Handler for Dispatcher {
     async fn handle(&self, batch: &Batch) -> Outcome {
         let rules = self.rules.current();
+        if batch.attempt == 1 {
+            self.counted.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
         let mut routed = Routed::default();
         for record in batch.records.iter() {
             self.evaluate(&rules, record, batch.attempt, &mut routed);
@@ -113,7 +118,7 @@ impl Dispatcher {
             for target in rule.targets.iter().filter(|target| record.position >= target.since) {
                 let too_old = attempt > 1 && self.clock.now().since(record.arrival) > target.max_age;
                 if too_old || attempt > target.max_attempts.saturating_add(1) {
-                    self.failed(target, 1, "its retries are used up");
+                    self.failed(target, [record.position], "its retries are used up");
                     continue;
                 }
                 let delivery = Delivery {
@@ -132,20 +137,34 @@ impl Dispatcher {
         let producer = from_shard(batch.stream, batch.shard, &way);
         match self.router.deliver(&target.arn, producer, deliveries).await {
             Ok(()) => {
-                metrics::target_delivered(&self.bus, target.rule.as_str(), deliveries.len());
+                let events = self.count(target, deliveries.iter().map(|d| d.position));
+                metrics::target_delivered(&self.bus, target.rule.as_str(), events);
                 None
             }
             Err(error) if error.kind().is_transient() => {
                 Some(format!("rule {} target {}: {error}", target.rule, target.id))
             }
             Err(error) => {
-                self.failed(target, deliveries.len(), &error.message);
+                self.failed(target, deliveries.iter().map(|d| d.position), &error.message);
                 None
             }
         }
     }
 
-    fn failed(&self, target: &ActiveTarget, events: usize, reason: &str) {
+    /// How many of these events have their outcome for the first time.
+    fn count(&self, target: &ActiveTarget, events: impl IntoIterator<Item = Position>) -> usize {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = counted.entry((target.rule.clone(), target.id.clone())).or_default();
+        let before = *last;
+        let new = events.into_iter().filter(|position| *position > before);
+        new.inspect(|position| *last = *position).count()
+    }
+
+    fn failed(&self, target: &ActiveTarget, events: impl IntoIterator<Item = Position>, reason: &str) {
+        let events = self.count(target, events);
+        if events == 0 {
+            return;
+        }
         metrics::target_failed(&self.bus, target.rule.as_str(), events);
         let (bus, rule, id, arn) = (&self.bus, &target.rule, &target.id, &target.arn);
         tracing::error!(bus, %rule, target = id, %arn, events, reason, "a target did not get its events");

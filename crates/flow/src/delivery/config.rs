@@ -279,7 +279,7 @@ impl Deliveries {
         self.halt(&id).await;
         let (table, key) = Self::key(scope, name);
         let mut batch = Batch::new().delete(table, key);
-        batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&id)?);
+        batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&id).await?);
         Ok(self.state().commit(batch).await?)
     }
 }

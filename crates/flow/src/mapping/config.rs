@@ -113,6 +113,10 @@ pub(super) fn all(state: &dyn StateStore) -> Result<Vec<(Scope, Mapping)>, FlowE
     stored::list_scoped(state, TABLE)
 }
 
+pub(super) fn stored(state: &dyn StateStore, scope: &Scope, id: &str) -> Result<Option<Mapping>, FlowError> {
+    stored::get(state, TABLE, &stored::key(scope, &[id]))
+}
+
 fn not_found() -> FlowError {
     FlowError::NotFound("The resource you requested does not exist.".to_owned())
 }
@@ -211,9 +215,7 @@ impl Mappings {
         let mut batch = Batch::new().put(table, key, stored::encode("mapping", &mapping)?);
         batch.writes.extend(begin);
         self.state().commit(batch).await?;
-        if mapping.enabled {
-            self.run(scope, &mapping)?;
-        }
+        self.settle(scope, &mapping.id).await?;
         Ok(self.view(mapping))
     }
 
@@ -247,9 +249,7 @@ impl Mappings {
 
     /// A mapping.
     pub fn get(&self, scope: &Scope, id: &str) -> Result<MappingView, FlowError> {
-        let (table, key) = Self::key(scope, id);
-        let mapping = stored::get(self.state(), table, &key)?.ok_or_else(not_found)?;
-        Ok(self.view(mapping))
+        Ok(self.view(stored(self.state(), scope, id)?.ok_or_else(not_found)?))
     }
 
     /// The mappings of a scope, of a function or a source when named.
@@ -281,20 +281,18 @@ impl Mappings {
             Ok((Change::Put(mapping.clone(), Vec::new()), mapping))
         })
         .await?;
-        self.halt(id).await;
-        if changed.enabled {
-            self.run(scope, &changed)?;
-        }
+        self.settle(scope, id).await?;
         Ok(self.view(changed))
     }
 
     /// Stops and deletes a mapping with its checkpoints.
     pub async fn delete(&self, scope: &Scope, id: &str) -> Result<MappingView, FlowError> {
         let view = self.get(scope, id)?;
+        let _turn = self.inner.turn.acquire().await;
         self.halt(id).await;
         let (table, key) = Self::key(scope, id);
         let mut batch = Batch::new().delete(table, key);
-        batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&consumer_id(id))?);
+        batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&consumer_id(id)).await?);
         self.state().commit(batch).await?;
         Ok(view)
     }

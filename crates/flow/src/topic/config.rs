@@ -68,6 +68,16 @@ pub(super) fn subscriptions_of(
     stored::list(state, SUBSCRIPTIONS, &stored::key(scope, &[topic.as_str()]))
 }
 
+pub(super) fn stored(
+    state: &dyn StateStore,
+    scope: &Scope,
+    topic: &TopicName,
+    id: &str,
+) -> Result<Option<Subscription>, FlowError> {
+    let (table, key) = subscription_key(scope, topic, id);
+    stored::get(state, table, &key)
+}
+
 pub(super) fn no_topic(_scope: &Scope, _topic: &TopicName) -> FlowError {
     FlowError::NotFound("Topic does not exist".to_owned())
 }
@@ -80,6 +90,13 @@ fn subscription_key(scope: &Scope, topic: &TopicName, id: &str) -> (Table, Vec<u
     (SUBSCRIPTIONS, stored::key(scope, &[topic.as_str(), id]))
 }
 
+fn check_display_name(name: &str) -> Result<(), FlowError> {
+    if name.chars().count() > 100 {
+        return Err(FlowError::Invalid("Invalid parameter: DisplayName".to_owned()));
+    }
+    Ok(())
+}
+
 impl Topics {
     fn state(&self) -> &dyn StateStore {
         &*self.inner.ports.state
@@ -89,18 +106,30 @@ impl Topics {
         self.inner.ports.consumers.env.clock.now()
     }
 
-    /// Creates a topic; one that exists is answered as it is.
-    pub async fn create_topic(&self, scope: &Scope, topic: &TopicName) -> Result<Arn, FlowError> {
+    /// Creates a topic. One that exists is answered as it is, unless another `DisplayName` is asked for.
+    pub async fn create_topic(
+        &self,
+        scope: &Scope,
+        topic: &TopicName,
+        display_name: Option<&str>,
+    ) -> Result<Arn, FlowError> {
+        check_display_name(display_name.unwrap_or_default())?;
         let key = (TOPICS, stored::key(scope, &[topic.as_str()]));
-        if stored::list::<TopicInfo>(self.state(), TOPICS, &stored::scope_prefix(scope))?.len() >= MAX_TOPICS {
+        let is_new = stored::get::<TopicInfo>(self.state(), TOPICS, &key.1)?.is_none();
+        if is_new && self.topics(scope)?.len() >= MAX_TOPICS {
             return Err(FlowError::LimitExceeded(format!("an account has at most {MAX_TOPICS} topics")));
         }
         self.ensure_stream(scope, topic).await?;
         let created = self.now();
         stored::update(self.state(), key, "topic", |old: Option<TopicInfo>| match old {
+            Some(old) if display_name.is_some_and(|name| name != old.display_name) => {
+                let text = "Topic already exists with different attributes";
+                Err(FlowError::Invalid(format!("Invalid parameter: Attributes Reason: {text}")))
+            }
             Some(_) => Ok((Change::Keep, ())),
             None => {
-                let info = TopicInfo { name: topic.clone(), created, display_name: String::new() };
+                let display_name = display_name.unwrap_or_default().to_owned();
+                let info = TopicInfo { name: topic.clone(), created, display_name };
                 Ok((Change::Put(info, Vec::new()), ()))
             }
         })
@@ -120,9 +149,7 @@ impl Topics {
 
     /// Sets `DisplayName`.
     pub async fn set_display_name(&self, scope: &Scope, topic: &TopicName, name: &str) -> Result<(), FlowError> {
-        if name.chars().count() > 100 {
-            return Err(FlowError::Invalid("Invalid parameter: DisplayName".to_owned()));
-        }
+        check_display_name(name)?;
         let key = (TOPICS, stored::key(scope, &[topic.as_str()]));
         stored::update(self.state(), key, "topic", |old: Option<TopicInfo>| {
             let mut info = old.ok_or_else(|| no_topic(scope, topic))?;
@@ -225,7 +252,7 @@ impl Topics {
             Ok((Change::Put(new.clone(), begin.clone()), new))
         })
         .await?;
-        self.run(scope, topic, confirmed.clone())?;
+        self.settle(scope, topic, &confirmed.id).await?;
         Ok(confirmed)
     }
 
@@ -241,8 +268,7 @@ impl Topics {
     /// A subscription by its ARN, with its topic.
     pub fn subscription(&self, arn: &Arn) -> Result<(Scope, TopicName, Subscription), FlowError> {
         let (scope, topic, id) = parse_subscription_arn(arn)?;
-        let (table, key) = subscription_key(&scope, &topic, &id);
-        let found = stored::get(self.state(), table, &key)?.ok_or_else(no_subscription)?;
+        let found = stored(self.state(), &scope, &topic, &id)?.ok_or_else(no_subscription)?;
         Ok((scope, topic, found))
     }
 
@@ -259,13 +285,13 @@ impl Topics {
     pub async fn change_subscription(&self, arn: &Arn, change: &SubscriptionChange) -> Result<(), FlowError> {
         let (scope, topic, id) = parse_subscription_arn(arn)?;
         let key = subscription_key(&scope, &topic, &id);
-        let changed = stored::update(self.state(), key, "subscription", |old: Option<Subscription>| {
+        stored::update(self.state(), key, "subscription", |old: Option<Subscription>| {
             let mut subscription = old.ok_or_else(no_subscription)?;
             subscription.change(change)?;
-            Ok((Change::Put(subscription.clone(), Vec::new()), subscription))
+            Ok((Change::Put(subscription, Vec::new()), ()))
         })
         .await?;
-        if changed.confirmed { self.run(&scope, &topic, changed) } else { Ok(()) }
+        self.settle(&scope, &topic, &id).await
     }
 
     /// Ends a subscription; one that does not exist is fine.
@@ -275,11 +301,12 @@ impl Topics {
     }
 
     async fn remove(&self, scope: &Scope, topic: &TopicName, id: &str) -> Result<(), FlowError> {
+        let _turn = self.inner.turn.acquire().await;
         self.halt(id).await;
         let consumer = consumer_id(id);
         let (table, key) = subscription_key(scope, topic, id);
         let mut batch = Batch::new().delete(table, key);
-        batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&consumer)?);
+        batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&consumer).await?);
         batch.writes.extend(spool::forget(self.state(), &consumer)?);
         Ok(self.state().commit(batch).await?)
     }

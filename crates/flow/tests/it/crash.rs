@@ -136,7 +136,7 @@ async fn prepare(world: &World) {
     };
     house.flow.mappings.create(&scope(), mapping).await.unwrap();
     let (topics, topic) = (&house.flow.topics, "t".parse().unwrap());
-    topics.create_topic(&scope(), &topic).await.unwrap();
+    topics.create_topic(&scope(), &topic, None).await.unwrap();
     let policy = r#"{"healthyRetryPolicy":{"numRetries":50,"minDelayTarget":1,"maxDelayTarget":1}}"#;
     let change = SubscriptionChange { delivery_policy: Some(policy.into()), ..Default::default() };
     let pending = topics.subscribe(&scope(), &topic, "http://hook.example/", &change).await.unwrap();

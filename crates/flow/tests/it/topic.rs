@@ -23,7 +23,7 @@ async fn publish(house: &House, texts: &[&str]) {
 
 /// A topic with one confirmed subscription.
 async fn subscribed(world: &World, house: &House, change: SubscriptionChange) -> Subscription {
-    house.flow.topics.create_topic(&scope(), &topic()).await.unwrap();
+    house.flow.topics.create_topic(&scope(), &topic(), None).await.unwrap();
     subscribe(world, house, "http://hook.example/a?x=1", change).await
 }
 
@@ -42,7 +42,7 @@ async fn an_endpoint_is_asked_and_hears_only_what_comes_after_its_answer() {
     let world = World::new(1);
     let house = world.open().await;
     let (topics, scope) = (&house.flow.topics, scope());
-    topics.create_topic(&scope, &topic()).await.unwrap();
+    topics.create_topic(&scope, &topic(), None).await.unwrap();
     let change = SubscriptionChange::default();
     topics.subscribe(&scope, &topic(), "http://hook.example/", &change).await.unwrap();
     publish(&house, &["before"]).await;
@@ -214,7 +214,7 @@ async fn asking_is_repeated_and_ends() {
     let world = World::new(8);
     let house = world.open().await;
     let (topics, scope) = (&house.flow.topics, scope());
-    topics.create_topic(&scope, &topic()).await.unwrap();
+    topics.create_topic(&scope, &topic(), None).await.unwrap();
     for endpoint in ["https://hook.example/", "hook.example", "http://user:secret@hook.example/"] {
         assert!(
             topics.subscribe(&scope, &topic(), endpoint, &SubscriptionChange::default()).await.is_err(),
