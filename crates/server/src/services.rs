@@ -9,6 +9,8 @@ mod lambda;
 mod page;
 mod sns;
 mod sts;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 

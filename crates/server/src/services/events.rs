@@ -5,6 +5,8 @@
 
 mod entries;
 mod targets;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -4,6 +4,8 @@
 //! not know how records are delivered.
 
 mod destination;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -4,6 +4,8 @@
 
 mod attributes;
 mod publish;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -93,10 +95,7 @@ impl Sns for Notifications {
         only(SERVICE, &input, &["Name", "Attributes"])?;
         let topic = topic_name(&input.name)?;
         let display_name = attributes::of_new_topic(input.attributes.unwrap_or_default())?;
-        let arn = self.topics.create_topic(&call.scope, &topic).await.map_err(failed)?;
-        if let Some(name) = display_name {
-            self.topics.set_display_name(&call.scope, &topic, &name).await.map_err(failed)?;
-        }
+        let arn = self.topics.create_topic(&call.scope, &topic, display_name.as_deref()).await.map_err(failed)?;
         Ok(CreateTopicOutput { topic_arn: Some(arn.to_string()) })
     }
 

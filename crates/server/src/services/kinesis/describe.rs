@@ -146,6 +146,8 @@ pub(super) fn list(
 #[derive(Serialize, Deserialize)]
 struct Rest {
     stream: String,
+    /// The stream's number: one deleted and created again, or of another region, is not taken for it.
+    id: u32,
     after: ShardId,
     /// The filter's type and time.
     filter: Option<(String, Option<Timestamp>)>,
@@ -182,7 +184,11 @@ pub(super) async fn shards(
             if call.now.since(rest.issued) > TOKEN_LIFE {
                 return Err(ServiceError::new("ExpiredNextTokenException", "the next token is older than 300 seconds"));
             }
-            (service.stream(call, Some(&rest.stream), input.stream_arn.as_deref())?, Some(rest.after), rest.filter)
+            let stream = service.stream(call, Some(&rest.stream), input.stream_arn.as_deref())?;
+            if stream.id.number() != rest.id {
+                return Err(invalid("Invalid NextToken."));
+            }
+            (stream, Some(rest.after), rest.filter)
         }
         None => {
             let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
@@ -215,7 +221,8 @@ pub(super) async fn shards(
     found.truncate(max);
     let next_token = match found.last().filter(|_| more) {
         Some(last) => {
-            let rest = Rest { stream: stream.key.name.clone(), after: last.id, filter, issued: call.now };
+            let (name, id) = (stream.key.name.clone(), stream.id.number());
+            let rest = Rest { stream: name, id, after: last.id, filter, issued: call.now };
             Some(service.seal.seal(&rest).await?)
         }
         None => None,

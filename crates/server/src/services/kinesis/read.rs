@@ -70,8 +70,9 @@ async fn start(
                     shard.id
                 )));
             }
-            // A number greater than all that were given out is of another stream.
-            if number.position() > service.log.tail(shard.slot).map_err(failed)?.next {
+            // Numbers are given out from the shard's opening on; any other is of another stream.
+            let end = service.log.tail(shard.slot).map_err(failed)?.next;
+            if !(shard.opened_at..end).contains(&number.position()) {
                 let name = &stream.key.name;
                 return Err(invalid(format!(
                     "StartingSequenceNumber {text} was not given out on {} of {name}",

@@ -286,3 +286,45 @@ async fn records_past_their_retention_are_gone_and_lag_is_told() {
     let iterator = world.iterate("s", "TRIM_HORIZON", None).await.unwrap();
     assert_eq!(texts(&world.get(&iterator).await.unwrap()), ["young"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_number_that_was_not_given_out_is_refused() {
+    let world = World::new().await;
+    world.create("s", 1).await;
+    let old = world.put("s", "old").await.sequence_number;
+    let delete = DeleteStreamInput { stream_name: Some("s".into()), ..Default::default() };
+    world.service.delete_stream(&world.call(), delete).await.unwrap();
+    world.create("s", 1).await;
+    let last = world.put("s", "new").await.sequence_number;
+    let last: base::SequenceNumber = last.parse().unwrap();
+    let next = base::SequenceNumber::new(last.position().next(), last.shard(), NOW).to_string();
+    for bad in [old, next] {
+        let error = world.iterate("s", "AFTER_SEQUENCE_NUMBER", Some(&bad)).await.unwrap_err();
+        assert_eq!(error.code, "InvalidArgumentException");
+    }
+    let describe = DescribeStreamInput { stream_name: Some("s".into()), ..Default::default() };
+    let shard =
+        world.service.describe_stream(&world.call(), describe).await.unwrap().stream_description.shards.remove(0);
+    let start = shard.sequence_number_range.starting_sequence_number;
+    let iterator = world.iterate("s", "AFTER_SEQUENCE_NUMBER", Some(&start)).await.unwrap();
+    assert_eq!(texts(&world.get(&iterator).await.unwrap()), ["new"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_goes_on_with_the_same_stream_only() {
+    let world = World::new().await;
+    world.create("s", 3).await;
+    let list = async |name: Option<&str>, next_token: Option<String>| {
+        let stream_name = name.map(str::to_owned);
+        let input = ListShardsInput { stream_name, next_token, max_results: Some(2), ..Default::default() };
+        world.service.list_shards(&world.call(), input).await
+    };
+    let first = list(Some("s"), None).await.unwrap();
+    assert_eq!(first.shards.unwrap().len(), 2);
+    let rest = list(None, first.next_token.clone()).await.unwrap();
+    assert_eq!((rest.shards.unwrap().len(), rest.next_token), (1, None));
+    let delete = DeleteStreamInput { stream_name: Some("s".into()), ..Default::default() };
+    world.service.delete_stream(&world.call(), delete).await.unwrap();
+    world.create("s", 3).await;
+    assert_eq!(list(None, first.next_token).await.unwrap_err().code, "InvalidArgumentException");
+}

@@ -52,10 +52,17 @@ pub(super) async fn batch(
             "The batch request contains more entries than permissible (more than 10).",
         );
     }
+    let is_id = |id: &str| {
+        (1..=80).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if entries.iter().any(|entry| !is_id(&entry.id)) {
+        let message = "The Id of a batch entry in a batch request doesn't abide by the specification.";
+        return error("InvalidBatchEntryId", message);
+    }
     if entries.iter().map(|entry| &entry.id).collect::<BTreeSet<_>>().len() < entries.len() {
         return error("BatchEntryIdsNotDistinct", "Two or more batch entries in the request have the same Id.");
     }
-    if entries.iter().map(|entry| entry.message.len()).sum::<usize>() > MAX_BATCH_BYTES {
+    if entries.iter().map(size).sum::<usize>() > MAX_BATCH_BYTES {
         return error(
             "BatchRequestTooLong",
             "The length of all the batch messages put together is more than the limit.",
@@ -88,6 +95,15 @@ pub(super) async fn batch(
         }
     }
     Ok(PublishBatchOutput { successful: Some(successful), failed: Some(failures) })
+}
+
+/// Bytes of an entry that count: its message and its attributes.
+fn size(entry: &PublishBatchRequestEntry) -> usize {
+    let attribute = |(name, value): (&String, &MessageAttributeValue)| {
+        let text = value.string_value.as_ref().map_or(0, String::len);
+        name.len() + value.data_type.len() + text + value.binary_value.as_ref().map_or(0, |bytes| bytes.len())
+    };
+    entry.message.len() + entry.message_attributes.iter().flatten().map(attribute).sum::<usize>()
 }
 
 async fn publish(
