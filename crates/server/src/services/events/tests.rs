@@ -128,9 +128,8 @@ async fn targets_are_shown_as_they_were_put_and_those_that_cannot_be_are_named()
     assert_eq!(failed.error_code.as_deref(), Some("ResourceNotFoundException"));
     let list = ListTargetsByRuleInput { rule: "r".into(), ..Default::default() };
     let listed = world.service.list_targets_by_rule(&world.call(), list).await.unwrap().targets.unwrap();
-    assert_eq!(listed, [good.clone()]);
-    let letters =
-        DeadLetterConfig { arn: Some("arn:aws:sqs:eu-central-1:000000000000:q".into()), ..Default::default() };
+    assert_eq!(listed, std::slice::from_ref(&good));
+    let letters = DeadLetterConfig { arn: Some("arn:aws:sqs:eu-central-1:000000000000:q".into()) };
     let unknown = Target { dead_letter_config: Some(letters), ..good.clone() };
     let two_inputs = Target { input: Some("{}".into()), ..good };
     let elsewhere = target("x", &stream.replace("eu-central-1", "us-east-1"));
