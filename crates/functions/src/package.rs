@@ -4,7 +4,7 @@
 //! counted while inflating (a header is never believed), and that a refusal names the entry.
 //! Must not know functions or where packages are kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
@@ -103,30 +103,48 @@ const FILE_KIND: u32 = 0o170_000;
 const REGULAR: u32 = 0o100_000;
 const FOLDER: u32 = 0o040_000;
 
-/// Unpacks `archive` into the existing, empty folder `to` and makes it durable. On an error the folder is left half
-/// full for the caller to remove.
-pub(crate) fn unpack(fs: &dyn Fs, archive: &[u8], to: &Path) -> Result<(), PackageError> {
-    let mut zip = ZipArchive::new(Cursor::new(archive)).map_err(|e| PackageError::Unreadable(e.to_string()))?;
-    if zip.has_duplicate_names() {
-        return Err(PackageError::Unreadable("two entries have the same name".to_owned()));
+type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
+
+/// A file of the package.
+struct Planned {
+    index: usize,
+    name: String,
+    compressed: u64,
+    mode: u32,
+}
+
+/// What an archive says that it holds, checked before anything touches the disk.
+#[derive(Default)]
+struct Layout {
+    files: BTreeMap<PathBuf, Planned>,
+    /// Those above come before those below.
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Layout {
+    fn read(zip: &mut Archive<'_>) -> Result<Self, PackageError> {
+        if zip.has_duplicate_names() {
+            return Err(PackageError::Unreadable("two entries have the same name".to_owned()));
+        }
+        if zip.is_empty() {
+            return Err(PackageError::Unreadable("it has no entries".to_owned()));
+        }
+        if zip.len() > MAX_ENTRIES {
+            return Err(PackageError::Unreadable(format!("it has {} entries, {MAX_ENTRIES} are allowed", zip.len())));
+        }
+        let mut layout = Self::default();
+        for index in 0..zip.len() {
+            layout.entry(zip, index)?;
+        }
+        Ok(layout)
     }
-    if zip.is_empty() {
-        return Err(PackageError::Unreadable("it has no entries".to_owned()));
-    }
-    if zip.len() > MAX_ENTRIES {
-        return Err(PackageError::Unreadable(format!("it has {} entries, {MAX_ENTRIES} are allowed", zip.len())));
-    }
-    let mut unpacking =
-        Unpacking { fs, root: to, left: MAX_UNPACKED_BYTES, files: BTreeSet::new(), folders: BTreeSet::new() };
-    unpacking.folders.insert(PathBuf::new());
-    for index in 0..zip.len() {
-        let named = zip.by_index_raw(index).map_err(|e| PackageError::Unreadable(e.to_string()))?;
-        let name = String::from_utf8(named.name_raw().to_vec())
+
+    fn entry(&mut self, zip: &mut Archive<'_>, index: usize) -> Result<(), PackageError> {
+        let entry = zip.by_index_raw(index).map_err(|e| PackageError::Unreadable(e.to_string()))?;
+        let name = String::from_utf8(entry.name_raw().to_vec())
             .map_err(|e| entry_error(&String::from_utf8_lossy(e.as_bytes()), "has a name that is not UTF-8"))?;
-        let mode = named.unix_mode();
-        let (is_folder, compressed) = (name.ends_with('/'), named.compressed_size());
-        drop(named);
-        match mode.map_or(0, |mode| mode & FILE_KIND) {
+        let (mode, is_folder) = (entry.unix_mode().unwrap_or(0), name.ends_with('/'));
+        match mode & FILE_KIND {
             0 => {}
             REGULAR if !is_folder => {}
             FOLDER if is_folder => {}
@@ -134,33 +152,20 @@ pub(crate) fn unpack(fs: &dyn Fs, archive: &[u8], to: &Path) -> Result<(), Packa
         }
         let path = relative(&name)?;
         if is_folder {
-            unpacking.folder(&name, &path)?;
-            continue;
+            return self.folder(&name, &path);
         }
-        let entry =
-            zip.by_index(index).map_err(|e| PackageError::Unreadable(format!("entry '{}': {e}", shown(&name))))?;
-        let executable = mode.is_some_and(|mode| mode & 0o111 != 0);
-        unpacking.file(&name, &path, entry, compressed, if executable { 0o755 } else { 0o644 })?;
-    }
-    unpacking.sync()
-}
-
-struct Unpacking<'a> {
-    fs: &'a dyn Fs,
-    root: &'a Path,
-    left: u64,
-    files: BTreeSet<PathBuf>,
-    folders: BTreeSet<PathBuf>,
-}
-
-impl Unpacking<'_> {
-    fn io<T>(&self, path: &Path, result: io::Result<T>) -> Result<T, PackageError> {
-        result.map_err(|source| PackageError::Io { path: path.to_owned(), source })
+        self.folder(&name, path.parent().unwrap_or_else(|| Path::new("")))?;
+        let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
+        let planned = Planned { index, compressed: entry.compressed_size(), mode, name: name.clone() };
+        if self.folders.contains(&path) || self.files.insert(path, planned).is_some() {
+            return Err(entry_error(&name, "has the same path as another entry"));
+        }
+        Ok(())
     }
 
     fn folder(&mut self, name: &str, path: &Path) -> Result<(), PackageError> {
         for folder in path.ancestors() {
-            if self.files.contains(folder) {
+            if self.files.contains_key(folder) {
                 return Err(entry_error(name, "is below another entry that is a file"));
             }
             if !self.folders.insert(folder.to_owned()) {
@@ -170,57 +175,69 @@ impl Unpacking<'_> {
         if self.folders.len() + self.files.len() > MAX_ENTRIES {
             return Err(entry_error(name, "brings the package beyond 65,535 files and folders"));
         }
-        let full = self.root.join(path);
-        self.io(&full, self.fs.create_dir_all(&full))
-    }
-
-    fn file(
-        &mut self,
-        name: &str,
-        path: &Path,
-        mut content: impl Read,
-        compressed: u64,
-        mode: u32,
-    ) -> Result<(), PackageError> {
-        self.folder(name, path.parent().unwrap_or_else(|| Path::new("")))?;
-        if self.folders.contains(path) || !self.files.insert(path.to_owned()) {
-            return Err(entry_error(name, "has the same path as another entry"));
-        }
-        let full = self.root.join(path);
-        let file = self.io(&full, self.fs.open(&full, OpenMode::CreateNew))?;
-        let mut buffer = vec![0; 64 << 10];
-        let mut written: u64 = 0;
-        loop {
-            let read = match content.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return Err(entry_error(name, "is damaged")),
-            };
-            self.left =
-                self.left.checked_sub(read as u64).ok_or_else(|| PackageError::TooLarge { entry: shown(name) })?;
-            if written > RATIO_FLOOR_BYTES && written / MAX_RATIO > compressed {
-                return Err(entry_error(name, "inflates far beyond its size"));
-            }
-            self.io(&full, file.write_all_at(&buffer[..read], written))?;
-            written += read as u64;
-        }
-        self.io(&full, self.fs.set_mode(&full, mode))
-    }
-
-    /// All at the end: by then most of it is on its way to the disk, and one pass waits less than a sync after each.
-    fn sync(&self) -> Result<(), PackageError> {
-        for path in &self.files {
-            let full = self.root.join(path);
-            let file = self.io(&full, self.fs.open(&full, OpenMode::Read))?;
-            self.io(&full, file.sync_data())?;
-        }
-        for path in &self.folders {
-            let full = self.root.join(path);
-            self.io(&full, self.fs.sync_dir(&full))?;
-        }
         Ok(())
     }
+}
+
+/// Unpacks `archive` into the existing, empty folder `to` and makes it durable. On an error the folder is left half
+/// full for the caller to remove.
+pub(crate) fn unpack(fs: &dyn Fs, archive: &[u8], to: &Path) -> Result<(), PackageError> {
+    let mut zip = ZipArchive::new(Cursor::new(archive)).map_err(|e| PackageError::Unreadable(e.to_string()))?;
+    let layout = Layout::read(&mut zip)?;
+    for folder in &layout.folders {
+        let full = to.join(folder);
+        io_at(&full, fs.create_dir_all(&full))?;
+    }
+    let mut left = MAX_UNPACKED_BYTES;
+    for (path, planned) in &layout.files {
+        left = inflate(fs, &mut zip, planned, &to.join(path), left)?;
+    }
+    // All at the end: by then most of it is on its way to the disk, and one pass waits less than a sync after each.
+    for path in layout.files.keys() {
+        let full = to.join(path);
+        io_at(&full, fs.open(&full, OpenMode::Read).and_then(|file| file.sync_data()))?;
+    }
+    for folder in &layout.folders {
+        let full = to.join(folder);
+        io_at(&full, fs.sync_dir(&full))?;
+    }
+    Ok(())
+}
+
+fn io_at<T>(path: &Path, result: io::Result<T>) -> Result<T, PackageError> {
+    result.map_err(|source| PackageError::Io { path: path.to_owned(), source })
+}
+
+/// Writes one file; the answer is how many bytes of `left` are still free.
+fn inflate(
+    fs: &dyn Fs,
+    zip: &mut Archive<'_>,
+    planned: &Planned,
+    to: &Path,
+    mut left: u64,
+) -> Result<u64, PackageError> {
+    let name = &planned.name;
+    let mut content =
+        zip.by_index(planned.index).map_err(|e| PackageError::Unreadable(format!("entry '{}': {e}", shown(name))))?;
+    let file = io_at(to, fs.open(to, OpenMode::CreateNew))?;
+    let mut buffer = vec![0; 64 << 10];
+    let mut written: u64 = 0;
+    loop {
+        let read = match content.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => return Err(entry_error(name, "is damaged")),
+        };
+        left = left.checked_sub(read as u64).ok_or_else(|| PackageError::TooLarge { entry: shown(name) })?;
+        if written > RATIO_FLOOR_BYTES && written / MAX_RATIO > planned.compressed {
+            return Err(entry_error(name, "inflates far beyond its size"));
+        }
+        io_at(to, file.write_all_at(&buffer[..read], written))?;
+        written += read as u64;
+    }
+    io_at(to, fs.set_mode(to, planned.mode))?;
+    Ok(left)
 }
 
 #[cfg(test)]

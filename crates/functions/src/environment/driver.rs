@@ -184,8 +184,12 @@ impl Running {
     fn hand_over(&mut self) {
         let now = self.instant();
         let timeout = self.d.function.settings.timeout.duration();
-        let Some(current) = self.current.as_mut().filter(|current| current.begun.is_none()) else { return };
-        let Some(next) = self.next.take() else { return };
+        if self.next.is_none() || self.current.as_ref().is_none_or(|current| current.begun.is_some()) {
+            return;
+        }
+        // What the process wrote before it has the event stands before the event's first line.
+        self.read_output(DRAIN_BYTES);
+        let (Some(current), Some(next)) = (self.current.as_mut(), self.next.take()) else { return };
         let event = NextEvent {
             request_id: current.work.request_id.clone(),
             deadline_ms: (self.d.env.clock.now() + timeout).millis(),

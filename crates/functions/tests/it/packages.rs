@@ -76,7 +76,7 @@ async fn more_than_250_mb_are_refused() {
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for n in 0..17 {
         let mut source = zip::ZipArchive::new(std::io::Cursor::new(one.as_ref())).unwrap();
-        writer.raw_copy_file_rename(source.by_index(0).unwrap(), format!("part{n}").as_str()).unwrap();
+        writer.raw_copy_file_rename(source.by_index(0).unwrap(), format!("part{n:02}").as_str()).unwrap();
     }
     let message = refused(&room, writer.finish().unwrap().into_inner().into()).await;
     assert!(message.contains("Unzipped size must be smaller than 262144000 bytes"), "{message}");
