@@ -33,8 +33,18 @@ async fn written(seed: u64) -> Written {
     for slot in &slots {
         records.push(read_all(&log, *slot).await);
     }
+    settled(&world).await;
     log.close().await.unwrap();
     Written { world, slots, records }
+}
+
+/// Waits until the upkeep in the background has done all it will, so that the same seed always leaves the same files.
+async fn settled(world: &World) {
+    let done = || {
+        let (segments, indexes) = (world.names(".seg").len(), world.names(".idx").len());
+        indexes + 1 == segments && world.names(".snap").len() == 2 && world.names(".tmp").is_empty()
+    };
+    eventually(world, async || done().then_some(())).await;
 }
 
 /// Reads a shard to its end, passing over what is said to be corrupt.
