@@ -28,6 +28,10 @@ use crate::{Append, LogError, NewRecord, Stream, metrics};
 
 /// Smaller batches of a group are joined into one write.
 const JOIN_BYTES: usize = 64 << 10;
+/// After a group of at most so many bytes, zeroes are written this far ahead. A write within a file's length is synced
+/// without the file system's own journal, which takes a third less time; larger groups have little to gain.
+const SMALL_GROUP: u64 = 64 << 10;
+const AHEAD_BYTES: u64 = 256 << 10;
 /// A clock set back by less does not show in arrival times; they stand still instead.
 const ARRIVAL_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -43,6 +47,8 @@ pub(crate) struct Writer {
     pub mark: u64,
     /// Where the next batch goes; everything before is durable.
     pub offset: u64,
+    /// The file has zeroes from `offset` to here.
+    zeroed: u64,
     /// A write or sync failed since.
     pub failed: bool,
     /// How long the last sync took.
@@ -123,6 +129,7 @@ impl Writer {
             first: header.first,
             mark: header.mark,
             offset,
+            zeroed: offset,
             failed: false,
             sync_took: Duration::ZERO,
             joined: Vec::new(),
@@ -251,13 +258,24 @@ impl Writer {
                 self.joined.extend_from_slice(&placed.bytes);
             }
         }
-        at = self.flush(at)?;
+        let end = at + self.joined.len() as u64;
+        self.reach_ahead(end, end - start, core.config.segment_bytes);
+        self.flush(at)?;
         let started = core.env.clock.instant();
         self.file.sync_data()?;
         self.sync_took = core.env.clock.instant().saturating_sub(started);
         metrics::fsync_latency(self.sync_took);
-        metrics::group(group.len(), at - start);
-        Ok(at)
+        metrics::group(group.len(), end - start);
+        Ok(end)
+    }
+
+    /// Puts zeroes behind a small group that ends where none are left.
+    fn reach_ahead(&mut self, end: u64, group: u64, segment_bytes: u64) {
+        let ahead = (end + AHEAD_BYTES).min(segment_bytes);
+        if end > self.zeroed && group <= SMALL_GROUP && ahead > end {
+            self.joined.resize(self.joined.len() + (ahead - end) as usize, 0);
+            self.zeroed = ahead;
+        }
     }
 
     fn flush(&mut self, at: u64) -> io::Result<u64> {
