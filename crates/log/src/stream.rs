@@ -12,6 +12,7 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use crate::LogError;
+use crate::seal::WrappedKey;
 
 /// What a stream is for. Streams of different kinds never share a name space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -88,7 +89,7 @@ pub struct StreamSpec {
     pub retention: Duration,
 }
 
-/// The most shards that one stream is created with: the default limit of an account's shards.
+/// The most open shards of one stream: the default limit of an account's shards.
 pub const MAX_SHARDS: u32 = 10_000;
 
 /// A stream as it was when asked for.
@@ -103,8 +104,12 @@ pub struct Stream {
     pub created: Timestamp,
     /// How long records stay readable after their arrival.
     pub retention: Duration,
-    /// All shards, open and closed, by shard id.
+    /// Whether records appended from now on are sealed on disk. Older ones stay as they were written.
+    pub encrypted: bool,
+    /// All shards, open and closed, by shard id. A closed one is here as long as it has readable records.
     pub shards: Vec<Shard>,
+    /// The key of its sealed records, wrapped; none before the first time that it was encrypted.
+    pub(crate) record_key: Option<WrappedKey>,
     /// Last hash key and place in `shards` of every open shard, in the order of hash keys.
     routes: Vec<(u128, usize)>,
 }
@@ -116,21 +121,45 @@ struct Stored {
     id: StreamId,
     created: Timestamp,
     retention_ms: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    encrypted: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record_key: Option<WrappedKey>,
     shards: Vec<Shard>,
 }
 
 impl From<Stored> for Stream {
     fn from(s: Stored) -> Self {
-        let retention = Duration::from_millis(s.retention_ms);
-        Self { routes: routes(&s.shards), key: s.key, id: s.id, created: s.created, retention, shards: s.shards }
+        Self {
+            routes: routes(&s.shards),
+            key: s.key,
+            id: s.id,
+            created: s.created,
+            retention: Duration::from_millis(s.retention_ms),
+            encrypted: s.encrypted,
+            record_key: s.record_key,
+            shards: s.shards,
+        }
     }
 }
 
 impl From<Stream> for Stored {
     fn from(s: Stream) -> Self {
-        let retention_ms = u64::try_from(s.retention.as_millis()).unwrap_or(u64::MAX);
-        Self { key: s.key, id: s.id, created: s.created, retention_ms, shards: s.shards }
+        Self {
+            key: s.key,
+            id: s.id,
+            created: s.created,
+            retention_ms: millis(s.retention),
+            encrypted: s.encrypted,
+            record_key: s.record_key,
+            shards: s.shards,
+        }
     }
+}
+
+/// A retention as it is stored.
+pub(crate) fn millis(retention: Duration) -> u64 {
+    u64::try_from(retention.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn routes(shards: &[Shard]) -> Vec<(u128, usize)> {
@@ -158,6 +187,9 @@ pub struct Shard {
     pub opened: Timestamp,
     /// Its records' positions are smaller; none while it is open.
     pub closed_at: Option<Position>,
+    /// When it was closed by a split or a merge; none while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Timestamp>,
 }
 
 impl Stream {
@@ -188,19 +220,62 @@ impl Stream {
                     opened_at: at,
                     opened: created,
                     closed_at: None,
+                    closed: None,
                 }
             })
             .collect::<Vec<_>>();
-        Ok(Self { routes: routes(&shards), key, id, created, retention: spec.retention, shards })
+        let (routes, retention) = (routes(&shards), spec.retention);
+        Ok(Self { routes, key, id, created, retention, encrypted: false, record_key: None, shards })
+    }
+
+    /// The shard of this id, open or closed.
+    pub fn shard(&self, id: ShardId) -> Option<&Shard> {
+        self.place(id).map(|place| &self.shards[place])
+    }
+
+    fn place(&self, id: ShardId) -> Option<usize> {
+        self.shards.binary_search_by_key(&id, |shard| shard.id).ok()
+    }
+
+    /// The shards that take records, in the order of their hash keys.
+    pub fn open_shards(&self) -> impl ExactSizeIterator<Item = &Shard> {
+        self.routes.iter().map(|(_, place)| &self.shards[*place])
+    }
+
+    /// The stream after some shards were closed and others opened, which may be closed already themselves.
+    pub(crate) fn resharded(&self, closed: &[ShardId], opened: Vec<Shard>, at: Position, time: Timestamp) -> Self {
+        let mut stream = self.clone();
+        for place in closed.iter().filter_map(|id| self.place(*id)) {
+            let shard = &mut stream.shards[place];
+            (shard.closed_at, shard.closed) = (Some(at), Some(time));
+        }
+        stream.shards.extend(opened);
+        stream.shards.sort_by_key(|shard| shard.id);
+        stream.shards.dedup_by_key(|shard| shard.id);
+        stream.routes = routes(&stream.shards);
+        stream
+    }
+
+    /// The stream without some of its closed shards.
+    pub(crate) fn without(&self, forgotten: &[ShardId]) -> Self {
+        let mut stream = self.clone();
+        stream.shards.retain(|shard| shard.closed_at.is_none() || forgotten.binary_search(&shard.id).is_err());
+        stream.routes = routes(&stream.shards);
+        stream
     }
 
     /// The open shard that takes a record: by the explicit hash key, else by the MD5 of the partition key.
     pub fn shard_for(&self, partition_key: &PartitionKey, explicit: Option<HashKey>) -> &Shard {
+        self.route(partition_key, explicit).0
+    }
+
+    /// The open shard that takes a record, and the hash key that leads it there.
+    pub fn route(&self, partition_key: &PartitionKey, explicit: Option<HashKey>) -> (&Shard, HashKey) {
         let hash = explicit.map_or_else(|| hash_of(partition_key), |h| h.0);
         let route = self.routes.partition_point(|(end, _)| *end < hash);
         // The open shards tile the hash space, so there always is a route; the first shard stands in for none.
         let place = self.routes.get(route).map_or(0, |(_, place)| *place);
-        &self.shards[place]
+        (&self.shards[place], HashKey(hash))
     }
 }
 
