@@ -12,6 +12,7 @@ mod error;
 mod event;
 pub mod fs;
 mod ids;
+mod master_key;
 mod ports;
 mod retry;
 mod rng;
@@ -28,6 +29,7 @@ pub use ids::{
     AccountId, BucketName, BusName, DeliveryStreamName, FunctionName, IndexName, PartitionKey, Region, RuleName, Scope,
     ShardId, StreamName, TopicName,
 };
+pub use master_key::MasterKey;
 pub use ports::{
     Access, Authorizer, Batch, Decision, Delivery, Entry, Env, HttpClient, HttpError, Invocation, Invoke, InvokeError,
     InvokeOutcome, LogSink, Precondition, Principal, ProducerId, SessionKeys, Sessions, StateError, StateStore, Table,

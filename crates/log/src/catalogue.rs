@@ -5,11 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use base::Scope;
+use base::{Position, Scope, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{LogError, ShardRef, Stream, StreamId, StreamKey, StreamKind};
+use crate::reshard::{self, Resharded};
+use crate::seal::WrappedKey;
+use crate::stream::millis;
+use crate::{LogError, Reshard, Shard, ShardRef, Stream, StreamId, StreamKey, StreamKind, StreamSpec};
 
 /// A change of the catalogue, as it stands in a control record (JSON with a version).
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,19 +23,19 @@ pub(crate) enum Change {
     Create { v: u8, stream: Stream },
     /// A stream and its records are gone.
     Delete { v: u8, id: StreamId },
+    /// Splits and merges, planned whole: shards that are closed and new ones, some of which may be closed already.
+    Reshard { v: u8, id: StreamId, closed: Vec<ShardId>, opened: Vec<Shard>, at: Position, time: Timestamp },
+    /// Records stay readable for another time.
+    Retain { v: u8, id: StreamId, retention_ms: u64 },
+    /// Records appended from now on are sealed, or are not. The key stays for ever, for those that were.
+    Encrypt { v: u8, id: StreamId, on: bool, key: Option<WrappedKey> },
+    /// Closed shards without readable records are gone; by id.
+    Forget { v: u8, id: StreamId, shards: Vec<ShardId> },
 }
 
 const VERSION: u8 = 1;
 
 impl Change {
-    pub fn create(stream: Stream) -> Self {
-        Self::Create { v: VERSION, stream }
-    }
-
-    pub fn delete(id: StreamId) -> Self {
-        Self::Delete { v: VERSION, id }
-    }
-
     /// The control record's data.
     pub fn encode(&self) -> Result<Vec<u8>, LogError> {
         serde_json::to_vec(self)
@@ -41,9 +45,42 @@ impl Change {
     /// Reads a control record's data; none when it was written by a later version.
     pub fn decode(data: &[u8]) -> Option<Self> {
         let change: Self = serde_json::from_slice(data).ok()?;
-        let (Self::Create { v, .. } | Self::Delete { v, .. }) = &change;
+        let (Self::Create { v, .. }
+        | Self::Delete { v, .. }
+        | Self::Reshard { v, .. }
+        | Self::Retain { v, .. }
+        | Self::Encrypt { v, .. }
+        | Self::Forget { v, .. }) = &change;
         (*v == VERSION).then_some(change)
     }
+}
+
+/// What a caller wants changed.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    Create(StreamKey, StreamSpec),
+    Delete(StreamKey),
+    Reshard(StreamKey, Vec<Reshard>),
+    Retain(StreamKey, Duration),
+    /// The key is for a stream that never was encrypted.
+    Encrypt(StreamKey, StreamId, bool, Option<WrappedKey>),
+    Forget(StreamId, Vec<ShardId>),
+}
+
+/// What an applied change did.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Nothing that is known of: it concerns a stream whose creation was lost.
+    Nothing,
+    Created {
+        stream: Arc<Stream>,
+        replaced: Option<Arc<Stream>>,
+    },
+    Deleted(Arc<Stream>),
+    Changed {
+        before: Arc<Stream>,
+        after: Arc<Stream>,
+    },
 }
 
 /// All streams.
@@ -72,28 +109,92 @@ impl Catalogue {
         self.streams.values()
     }
 
-    /// The numbers that the next new stream and its first shard get.
-    pub fn next_numbers(&self) -> (StreamId, u32) {
-        (StreamId(self.next_stream), self.next_slot)
+    /// Turns a wish into a change at a position of the journal; none when all is as wished already.
+    pub fn plan(&self, wish: Wish, at: Position, time: Timestamp) -> Result<Option<Change>, LogError> {
+        let v = VERSION;
+        let change = match wish {
+            Wish::Create(key, _) if self.streams.contains_key(&key) => return Err(LogError::StreamExists(key)),
+            Wish::Create(key, spec) => {
+                let stream = Stream::plan(key, StreamId(self.next_stream), self.next_slot, spec, at, time)?;
+                Change::Create { v, stream }
+            }
+            Wish::Delete(key) => Change::Delete { v, id: self.stream(&key)?.id },
+            Wish::Reshard(key, steps) => {
+                let stream = self.stream(&key)?;
+                let Resharded { closed, opened } = reshard::plan(stream, &steps, self.next_slot, at, time)?;
+                Change::Reshard { v, id: stream.id, closed, opened, at, time }
+            }
+            Wish::Retain(key, retention) => {
+                let (stream, retention_ms) = (self.stream(&key)?, millis(retention));
+                if millis(stream.retention) == retention_ms {
+                    return Ok(None);
+                }
+                Change::Retain { v, id: stream.id, retention_ms }
+            }
+            Wish::Encrypt(key, id, on, new) => {
+                let stream = self.stream(&key)?;
+                if stream.id != id {
+                    return Err(LogError::StreamNotFound(key));
+                }
+                if stream.encrypted == on {
+                    return Ok(None);
+                }
+                let key = if stream.record_key.is_none() { new } else { None };
+                Change::Encrypt { v, id, on, key }
+            }
+            Wish::Forget(id, shards) => {
+                let Some(stream) = self.of_id(id) else { return Ok(None) };
+                let closed = |id: &ShardId| stream.shard(*id).is_some_and(|shard| shard.closed_at.is_some());
+                let mut shards: Vec<_> = shards.into_iter().filter(closed).collect();
+                shards.sort_unstable();
+                if shards.is_empty() {
+                    return Ok(None);
+                }
+                Change::Forget { v, id, shards }
+            }
+        };
+        Ok(Some(change))
     }
 
-    /// Applies a change; the streams that came and went.
-    pub fn apply(&mut self, change: Change) -> (Option<Arc<Stream>>, Option<Arc<Stream>>) {
+    fn of_id(&self, id: StreamId) -> Option<&Arc<Stream>> {
+        self.streams.values().find(|stream| stream.id == id)
+    }
+
+    /// Applies a change.
+    pub fn apply(&mut self, change: Change) -> Effect {
         match change {
             Change::Create { stream, .. } => {
                 self.next_stream = self.next_stream.max(stream.id.0 + 1);
-                for shard in &stream.shards {
-                    self.reserve(shard.slot);
-                }
+                stream.shards.iter().for_each(|shard| self.reserve(shard.slot));
                 let stream = Arc::new(stream);
-                let gone = self.streams.insert(stream.key.clone(), Arc::clone(&stream));
-                (Some(stream), gone)
+                let replaced = self.streams.insert(stream.key.clone(), Arc::clone(&stream));
+                Effect::Created { stream, replaced }
             }
             Change::Delete { id, .. } => {
-                let key = self.streams.values().find(|s| s.id == id).map(|s| s.key.clone());
-                (None, key.and_then(|key| self.streams.remove(&key)))
+                let key = self.of_id(id).map(|stream| stream.key.clone());
+                key.and_then(|key| self.streams.remove(&key)).map_or(Effect::Nothing, Effect::Deleted)
             }
+            Change::Reshard { id, closed, opened, at, time, .. } => {
+                opened.iter().for_each(|shard| self.reserve(shard.slot));
+                self.replace(id, |stream| stream.reshard(&closed, opened, at, time))
+            }
+            Change::Retain { id, retention_ms, .. } => {
+                let retention = Duration::from_millis(retention_ms);
+                self.replace(id, |stream| stream.retention = retention)
+            }
+            Change::Encrypt { id, on, key, .. } => self.replace(id, |stream| {
+                stream.encrypted = on;
+                stream.record_key = key.or_else(|| stream.record_key.take());
+            }),
+            Change::Forget { id, shards, .. } => self.replace(id, |stream| stream.forget(&shards)),
         }
+    }
+
+    fn replace(&mut self, id: StreamId, change: impl FnOnce(&mut Stream)) -> Effect {
+        let Some(stream) = self.streams.values_mut().find(|stream| stream.id == id) else { return Effect::Nothing };
+        let before = Arc::clone(stream);
+        change(Arc::make_mut(stream));
+        Effect::Changed { before, after: Arc::clone(stream) }
     }
 
     /// Never gives this number to another shard.

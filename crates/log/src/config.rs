@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base::MasterKey;
+
 use crate::LogError;
 
 /// The log's bounds. Every one limits memory or files, never durability.
@@ -19,6 +21,9 @@ pub struct LogConfig {
     pub index_cache_bytes: usize,
     /// How often retention is enforced.
     pub retention_period: Duration,
+    /// From which the keys of encrypted streams come. Without it no stream can be encrypted, and a journal that has
+    /// encrypted streams cannot be opened.
+    pub master_key: Option<MasterKey>,
 }
 
 impl LogConfig {
@@ -43,6 +48,7 @@ impl Default for LogConfig {
             tail_cache_bytes: 64 << 20,
             index_cache_bytes: 64 << 20,
             retention_period: Duration::from_secs(300),
+            master_key: None,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::files::{Files, Kind, name};
 use crate::index_cache::IndexCache;
 use crate::queue::Queue;
 use crate::retention::SteadyClock;
+use crate::seal::Keyring;
 use crate::view::View;
 use crate::writer::Writer;
 use crate::{LogConfig, LogError, metrics};
@@ -26,6 +27,7 @@ pub(crate) struct Core {
     pub config: LogConfig,
     pub files: Files,
     pub queue: Queue,
+    pub keyring: Keyring,
     view: RwLock<View>,
     writer: Mutex<Writer>,
     pub indexes: IndexCache,
@@ -38,13 +40,14 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub fn new(env: &Env, config: LogConfig, files: Files, view: View, writer: Writer) -> Self {
+    pub fn new(env: &Env, config: LogConfig, files: Files, keyring: Keyring, view: View, writer: Writer) -> Self {
         Self {
             env: env.clone(),
             queue: Queue::new(config.queue_bytes),
             indexes: IndexCache::new(config.index_cache_bytes),
             config,
             files,
+            keyring,
             view: RwLock::new(view),
             writer: Mutex::new(writer),
             steady: Mutex::new(SteadyClock::new(env.clock.now(), env.clock.instant())),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::{ErrorKind, Kinded, Position};
+use base::{ErrorKind, HashKey, Kinded, Position, ShardId};
 
 use crate::{ShardRef, StreamKey};
 
@@ -21,6 +21,66 @@ pub enum LogError {
     /// The shard takes no more records.
     #[error("shard {0} is closed; write to its children")]
     ShardClosed(ShardRef),
+    /// No shard of this id in this stream: it never was, or it was closed and all its records are past their retention.
+    #[error("stream {stream} has no shard {shard}")]
+    NoSuchShard {
+        /// The stream.
+        stream: StreamKey,
+        /// The id that was asked for.
+        shard: ShardId,
+    },
+    /// A closed shard cannot be split or merged again.
+    #[error("shard {shard} of stream {stream} is closed already; only an open shard can be split or merged")]
+    AlreadyClosed {
+        /// The stream.
+        stream: StreamKey,
+        /// The closed shard.
+        shard: ShardId,
+    },
+    /// A split would leave one of the two children without hash keys.
+    #[error(
+        "shard {shard} of stream {stream} cannot be split at {at}: that is not inside its hash keys {start} to {end}"
+    )]
+    SplitOutside {
+        /// The stream.
+        stream: StreamKey,
+        /// The shard to be split.
+        shard: ShardId,
+        /// Where the second child was to start.
+        at: HashKey,
+        /// The shard's first hash key, which is too small.
+        start: HashKey,
+        /// The shard's last hash key, the greatest at which it can be split.
+        end: HashKey,
+    },
+    /// Only two shards whose hash keys follow each other can be merged.
+    #[error("shards {shard} and {adjacent} of stream {stream} are not adjacent; they cannot be merged")]
+    NotAdjacent {
+        /// The stream.
+        stream: StreamKey,
+        /// One.
+        shard: ShardId,
+        /// The other.
+        adjacent: ShardId,
+    },
+    /// More shards than a stream may have.
+    #[error("stream {stream} would have {shards} shards; at most {limit} are possible")]
+    TooManyShards {
+        /// The stream.
+        stream: StreamKey,
+        /// How many it would have.
+        shards: usize,
+        /// The bound: of open shards, or of open and closed ones together.
+        limit: usize,
+    },
+    /// Encryption at rest was asked for, or is in use, and the log was given no master key.
+    #[error(
+        "stream {0} cannot be encrypted or decrypted without a master key; give the one that it was encrypted with"
+    )]
+    NoMasterKey(StreamKey),
+    /// The log was given another master key than the one that this stream was encrypted with.
+    #[error("stream {0} was encrypted with another master key than the one given; give that one")]
+    WrongMasterKey(StreamKey),
     /// The caller's input is out of bounds.
     #[error("{0}")]
     Invalid(String),
@@ -78,11 +138,12 @@ impl LogError {
 impl Kinded for LogError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::StreamNotFound(_) | Self::ShardNotFound(_) => ErrorKind::NotFound,
-            Self::StreamExists(_) | Self::ShardClosed(_) => ErrorKind::Conflict,
-            Self::Invalid(_) => ErrorKind::Invalid,
-            Self::Overloaded { .. } => ErrorKind::Throttled,
+            Self::StreamNotFound(_) | Self::ShardNotFound(_) | Self::NoSuchShard { .. } => ErrorKind::NotFound,
+            Self::StreamExists(_) | Self::ShardClosed(_) | Self::AlreadyClosed { .. } => ErrorKind::Conflict,
+            Self::Invalid(_) | Self::SplitOutside { .. } | Self::NotAdjacent { .. } => ErrorKind::Invalid,
+            Self::Overloaded { .. } | Self::TooManyShards { .. } => ErrorKind::Throttled,
             Self::Poisoned(_) | Self::Closed | Self::Io { .. } => ErrorKind::Unavailable,
+            Self::NoMasterKey(_) | Self::WrongMasterKey(_) => ErrorKind::Unavailable,
             Self::Corrupt { .. } | Self::Unusable { .. } => ErrorKind::Corrupt,
         }
     }

@@ -4,19 +4,22 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Env, Position, ProducerId, Scope, Timestamp};
 use tokio::sync::oneshot;
 
+use crate::catalogue::Wish;
 use crate::core::Core;
 use crate::files::Files;
 use crate::format::EncodedBatch;
-use crate::queue::{AppendJob, ChangeRequest};
+use crate::queue::AppendJob;
 use crate::read::{self, Request};
 use crate::recover::{Recovered, recover};
+use crate::seal::Keyring;
 use crate::{
-    Append, LogConfig, LogError, Placed, ReadLimit, ShardRef, Slice, Stream, StreamKey, StreamKind, StreamSpec, Tail,
-    metrics, retention, upkeep, writer,
+    Append, LogConfig, LogError, Placed, ReadLimit, Reshard, ShardRef, Slice, Stream, StreamKey, StreamKind,
+    StreamSpec, Tail, metrics, retention, upkeep, writer,
 };
 
 /// The journal of all streams. Cloning gives another handle to the same one. It must be opened within a tokio runtime,
@@ -31,16 +34,18 @@ impl Log {
     pub async fn open(env: &Env, dir: &Path, config: LogConfig) -> Result<Self, LogError> {
         config.check()?;
         let (files, opening) = (Files::new(Arc::clone(&env.fs), dir), env.clone());
-        let opened = tokio::task::spawn_blocking(move || recover(&opening, &files).map(|r| (r, files))).await;
+        let keyring = Keyring::new(config.master_key.as_ref());
+        let keys = keyring.clone();
+        let opened = tokio::task::spawn_blocking(move || recover(&opening, &files, keys).map(|r| (r, files))).await;
         let (Recovered { view, writer }, files) = opened.map_err(|_| LogError::Closed)??;
-        let core = Arc::new(Core::new(env, config, files, view, writer));
+        let core = Arc::new(Core::new(env, config, files, keyring, view, writer));
         upkeep::start(&core);
         Ok(Self { core })
     }
 
     /// Creates a stream durably.
     pub async fn create_stream(&self, key: &StreamKey, spec: StreamSpec) -> Result<Arc<Stream>, LogError> {
-        self.change(ChangeRequest::Create(key.clone(), spec)).await?;
+        self.change(Wish::Create(key.clone(), spec)).await?;
         self.stream(key)
     }
 
@@ -58,7 +63,37 @@ impl Log {
 
     /// Deletes a stream with all its records.
     pub async fn delete_stream(&self, key: &StreamKey) -> Result<(), LogError> {
-        self.change(ChangeRequest::Delete(key.clone())).await
+        self.change(Wish::Delete(key.clone())).await
+    }
+
+    /// Splits and merges shards, durably and all at once: every step closes its parents and opens its children, and a
+    /// child that one step opens may be the parent of a later one. Children's ids go on from the stream's highest, in
+    /// the order of the steps. Whoever appends afterwards to a closed shard is refused with
+    /// [`LogError::ShardClosed`], and positions in a child are greater than in its parents. A step that breaks a rule
+    /// (see [`Reshard`]) refuses them all. The stream as it is then.
+    pub async fn reshard(&self, key: &StreamKey, steps: Vec<Reshard>) -> Result<Arc<Stream>, LogError> {
+        if !steps.is_empty() {
+            self.change(Wish::Reshard(key.clone(), steps)).await?;
+        }
+        self.stream(key)
+    }
+
+    /// Changes how long records stay readable after their arrival, durably. It holds for the records that are there,
+    /// too: with a shorter time older ones cannot be read any more at once, and with a longer one those come back
+    /// that were not deleted yet.
+    pub async fn set_retention(&self, key: &StreamKey, retention: Duration) -> Result<Arc<Stream>, LogError> {
+        self.change(Wish::Retain(key.clone(), retention)).await?;
+        self.stream(key)
+    }
+
+    /// Starts or stops encryption at rest, durably: data and keys of the records of every append that begins
+    /// afterwards are sealed on disk, or are not. Those that are there stay as they are; all are read alike. Needs
+    /// [`LogConfig::master_key`].
+    pub async fn set_encryption(&self, key: &StreamKey, on: bool) -> Result<Arc<Stream>, LogError> {
+        let stream = self.stream(key)?;
+        let new = (on && stream.record_key.is_none()).then(|| self.core.keyring.draw(&stream, &*self.core.env.rng));
+        self.change(Wish::Encrypt(key.clone(), stream.id, on, new.transpose()?)).await?;
+        self.stream(key)
     }
 
     /// The stream of this name.
@@ -164,9 +199,9 @@ impl Log {
         result
     }
 
-    async fn change(&self, request: ChangeRequest) -> Result<(), LogError> {
+    async fn change(&self, wish: Wish) -> Result<(), LogError> {
         let (reply, answer) = oneshot::channel();
-        let start = self.core.queue.change(request, reply)?;
+        let start = self.core.queue.change(wish, reply)?;
         self.drain(start);
         answer.await.map_err(|_| LogError::Closed)?
     }
@@ -202,4 +237,4 @@ impl Log {
 }
 
 /// How long the upkeep may take to end.
-const CLOSE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(5);
+const CLOSE_DEADLINE: Duration = Duration::from_secs(5);

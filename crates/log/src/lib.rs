@@ -18,7 +18,9 @@ mod queue;
 mod read;
 mod record;
 mod recover;
+mod reshard;
 mod retention;
+mod seal;
 mod snapshot;
 mod stream;
 mod upkeep;
@@ -31,4 +33,5 @@ pub use journal::Log;
 pub use record::{
     Append, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DATA_BYTES, NewRecord, Placed, ReadLimit, Record, Slice, Tail,
 };
+pub use reshard::{MAX_LINEAGE, Reshard};
 pub use stream::{MAX_SHARDS, Shard, ShardRef, Stream, StreamId, StreamKey, StreamKind, StreamSpec};

@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use base::{Position, Timestamp};
 use tokio::sync::oneshot;
 
+use crate::catalogue::Wish;
 use crate::format::EncodedBatch;
-use crate::{LogError, StreamKey, StreamSpec, metrics};
+use crate::{LogError, metrics};
 
 /// Where a batch went; none when it was there already.
 pub(crate) type Appended = Option<(Position, Timestamp)>;
@@ -22,25 +23,19 @@ pub(crate) struct AppendJob {
     pub reply: Reply<Appended>,
 }
 
-/// A change of the catalogue that waits.
-pub(crate) enum ChangeRequest {
-    Create(StreamKey, StreamSpec),
-    Delete(StreamKey),
-}
-
 /// One turn of the writer.
 pub(crate) enum Turn {
     /// One group.
     Appends(Vec<AppendJob>),
     /// One change, which is its own group.
-    Change(ChangeRequest, Reply<()>),
+    Change(Wish, Reply<()>),
     /// The last turn.
     Close(Reply<()>),
 }
 
 enum Job {
     Append(AppendJob),
-    Change(ChangeRequest, Reply<()>),
+    Change(Wish, Reply<()>),
     Close(Reply<()>),
 }
 
@@ -79,8 +74,8 @@ impl Queue {
     }
 
     /// Queues a change. `true`: the caller must start a drain.
-    pub fn change(&self, request: ChangeRequest, reply: Reply<()>) -> Result<bool, LogError> {
-        self.lock().push(Job::Change(request, reply), 0)
+    pub fn change(&self, wish: Wish, reply: Reply<()>) -> Result<bool, LogError> {
+        self.lock().push(Job::Change(wish, reply), 0)
     }
 
     /// Queues the last turn; whatever comes later is refused. `true`: the caller must start a drain.
@@ -102,7 +97,7 @@ impl Queue {
                     bytes += job.batch.len();
                     group.push(job);
                 }
-                Job::Change(request, reply) if group.is_empty() => return Some(Turn::Change(request, reply)),
+                Job::Change(wish, reply) if group.is_empty() => return Some(Turn::Change(wish, reply)),
                 Job::Close(reply) if group.is_empty() => return Some(Turn::Close(reply)),
                 job => {
                     state.jobs.push_front(job);

@@ -15,6 +15,7 @@ use crate::format::{
     CONTROL, Damage, Known, SEGMENT_HEADER, Scan, ScannedBatch, SegmentHeader, decode_record, scan_segment,
 };
 use crate::index::{Run, SegmentIndex, place_runs};
+use crate::seal::Keyring;
 use crate::snapshot::{Snapshot, Stopped};
 use crate::view::{Active, Durable, Sealed, View};
 use crate::writer::{Writer, create_segment};
@@ -27,15 +28,15 @@ pub(crate) struct Recovered {
 }
 
 /// Reads what is there, or starts a new journal.
-pub(crate) fn recover(env: &Env, files: &Files) -> Result<Recovered, LogError> {
+pub(crate) fn recover(env: &Env, files: &Files, keyring: Keyring) -> Result<Recovered, LogError> {
     files.create_dir()?;
     let mut listing = files.list_and_clean()?;
     let stopped = at_least(files)?;
     drop_unborn(files, &mut listing, stopped)?;
-    let Some(&active) = listing.segments.last() else { return begin(env, files, &listing) };
+    let Some(&active) = listing.segments.last() else { return begin(env, files, &listing, keyring) };
     let (start, snapshot) = starting_point(files, &listing)?;
     let file = files.open_active(active)?;
-    let mut view = View::restore(snapshot, Active { first: active, file: Arc::clone(&file) });
+    let mut view = View::restore(snapshot, Active { first: active, file: Arc::clone(&file) }, keyring);
     view.sealed = sealed(&listing, active);
     for segment in view.sealed.clone().iter().filter(|s| s.first >= start) {
         let file = files.open_segment(segment.first).map_err(LogError::io(open_error(segment.first)))?;
@@ -91,7 +92,7 @@ fn at_least(files: &Files) -> Result<Position, LogError> {
 }
 
 /// A new journal.
-fn begin(env: &Env, files: &Files, listing: &Listing) -> Result<Recovered, LogError> {
+fn begin(env: &Env, files: &Files, listing: &Listing, keyring: Keyring) -> Result<Recovered, LogError> {
     let first = Position::new(1);
     if let Some(later) = listing.snapshots.iter().chain(&listing.indexes).find(|p| **p > first) {
         let what = "the segments that it belongs to are missing; restore them, or move the journal's folder aside";
@@ -100,7 +101,7 @@ fn begin(env: &Env, files: &Files, listing: &Listing) -> Result<Recovered, LogEr
     let snapshot = Snapshot { next: first, ..Snapshot::default() };
     let (file, header) = create_segment(files, &*env.rng, &snapshot.encode(), first)
         .map_err(LogError::io("creating the first segment"))?;
-    let view = View::restore(snapshot, Active { first, file: Arc::clone(&file) });
+    let view = View::restore(snapshot, Active { first, file: Arc::clone(&file) }, keyring);
     Ok(Recovered { view, writer: Writer::new(file, header, SEGMENT_HEADER) })
 }
 

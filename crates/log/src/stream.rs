@@ -242,26 +242,24 @@ impl Stream {
         self.routes.iter().map(|(_, place)| &self.shards[*place])
     }
 
-    /// The stream after some shards were closed and others opened, which may be closed already themselves.
-    pub(crate) fn resharded(&self, closed: &[ShardId], opened: Vec<Shard>, at: Position, time: Timestamp) -> Self {
-        let mut stream = self.clone();
-        for place in closed.iter().filter_map(|id| self.place(*id)) {
-            let shard = &mut stream.shards[place];
-            (shard.closed_at, shard.closed) = (Some(at), Some(time));
+    /// Closes some shards and takes in new ones, which may be closed already themselves.
+    pub(crate) fn reshard(&mut self, closed: &[ShardId], opened: Vec<Shard>, at: Position, time: Timestamp) {
+        for id in closed {
+            if let Some(place) = self.place(*id) {
+                let shard = &mut self.shards[place];
+                (shard.closed_at, shard.closed) = (Some(at), Some(time));
+            }
         }
-        stream.shards.extend(opened);
-        stream.shards.sort_by_key(|shard| shard.id);
-        stream.shards.dedup_by_key(|shard| shard.id);
-        stream.routes = routes(&stream.shards);
-        stream
+        self.shards.extend(opened);
+        self.shards.sort_by_key(|shard| shard.id);
+        self.shards.dedup_by_key(|shard| shard.id);
+        self.routes = routes(&self.shards);
     }
 
-    /// The stream without some of its closed shards.
-    pub(crate) fn without(&self, forgotten: &[ShardId]) -> Self {
-        let mut stream = self.clone();
-        stream.shards.retain(|shard| shard.closed_at.is_none() || forgotten.binary_search(&shard.id).is_err());
-        stream.routes = routes(&stream.shards);
-        stream
+    /// Lets go of closed shards, given by id.
+    pub(crate) fn forget(&mut self, shards: &[ShardId]) {
+        self.shards.retain(|shard| shard.closed_at.is_none() || shards.binary_search(&shard.id).is_err());
+        self.routes = routes(&self.shards);
     }
 
     /// The open shard that takes a record: by the explicit hash key, else by the MD5 of the partition key.

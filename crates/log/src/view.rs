@@ -11,10 +11,11 @@ use base::{File, Position, ProducerId, Timestamp};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::catalogue::{Catalogue, Change};
+use crate::catalogue::{Catalogue, Change, Effect};
 use crate::format::{Damage, RunEntry};
 use crate::index::{Run, SegmentIndex, place_runs};
 use crate::metrics::StreamCounters;
+use crate::seal::{Keyring, RecordKey};
 use crate::snapshot::Snapshot;
 use crate::{LogError, Shard, ShardRef, Stream};
 
@@ -54,6 +55,10 @@ pub(crate) struct Active {
 /// What the shards of one stream share.
 pub(crate) struct StreamState {
     pub retention: Duration,
+    /// Opens its sealed records; none when there are none, or when the master key is not theirs.
+    pub key: Option<Arc<RecordKey>>,
+    /// Whether new records are sealed.
+    pub encrypted: bool,
     pub counters: StreamCounters,
 }
 
@@ -93,6 +98,7 @@ struct Recent {
 /// See the module.
 pub(crate) struct View {
     pub catalogue: Catalogue,
+    keyring: Keyring,
     shards: Vec<Option<ShardState>>,
     pub producers: HashMap<ProducerId, Position>,
     pub sealed: Vec<Arc<Sealed>>,
@@ -104,9 +110,10 @@ pub(crate) struct View {
 
 impl View {
     /// The state at the start of a segment.
-    pub fn restore(snapshot: Snapshot, active: Active) -> Self {
+    pub fn restore(snapshot: Snapshot, active: Active, keyring: Keyring) -> Self {
         let mut view = Self {
             catalogue: snapshot.catalogue,
+            keyring,
             shards: Vec::new(),
             producers: snapshot.producers,
             sealed: Vec::new(),
@@ -179,28 +186,49 @@ impl View {
         (self.next, self.last_arrival) = (next, arrival);
     }
 
-    /// Applies a durable change of the catalogue; those who wait for a deleted shard are told.
+    /// Applies a durable change of the catalogue; those who wait for a closed or deleted shard are told.
     pub fn change(&mut self, change: Change) {
-        let (came, gone) = self.catalogue.apply(change);
-        for shard in gone.iter().flat_map(|s| &s.shards) {
-            if let Some(state) = self.shards.get_mut(shard.slot.0 as usize).and_then(Option::take) {
-                state.changed.notify_waiters();
+        match self.catalogue.apply(change) {
+            Effect::Nothing => tracing::error!("a change of a stream is known whose creation was lost"),
+            Effect::Deleted(stream) => self.remove_shards(&stream.shards),
+            Effect::Created { stream, replaced } => {
+                replaced.iter().for_each(|stream| self.remove_shards(&stream.shards));
+                self.add_stream(&stream);
             }
-        }
-        if let Some(stream) = came {
-            self.add_stream(&stream);
+            Effect::Changed { before, after } => {
+                let gone = before.shards.iter().filter(|shard| after.shard(shard.id).is_none());
+                self.remove_shards(gone);
+                self.add_stream(&after);
+            }
         }
     }
 
+    /// A stream is there, or is not what it was.
     fn add_stream(&mut self, stream: &Stream) {
-        let state = StreamState { retention: stream.retention, counters: StreamCounters::of(&stream.key) };
-        let state = Arc::new(state);
+        let state = Arc::new(StreamState {
+            retention: stream.retention,
+            // A wrong master key is told when the journal has been read to its end: the stream may be deleted by then.
+            key: self.keyring.unwrap(stream).ok().flatten().map(Arc::new),
+            encrypted: stream.encrypted,
+            counters: StreamCounters::of(&stream.key),
+        });
         for shard in &stream.shards {
             let slot = shard.slot.0 as usize;
             if self.shards.len() <= slot {
                 self.shards.resize_with(slot + 1, || None);
             }
-            self.shards[slot] = Some(ShardState::new(Arc::clone(&state), shard));
+            match &mut self.shards[slot] {
+                Some(known) => known.update(Arc::clone(&state), shard),
+                unknown => *unknown = Some(ShardState::new(Arc::clone(&state), shard)),
+            }
+        }
+    }
+
+    fn remove_shards<'a>(&mut self, shards: impl IntoIterator<Item = &'a Shard>) {
+        for shard in shards {
+            if let Some(state) = self.shards.get_mut(shard.slot.0 as usize).and_then(Option::take) {
+                state.changed.notify_waiters();
+            }
         }
     }
 
@@ -279,6 +307,13 @@ impl ShardState {
             sealed_next: shard.opened_at.next(),
             runs: Vec::new(),
             changed: Arc::new(Notify::new()),
+        }
+    }
+
+    fn update(&mut self, stream: Arc<StreamState>, shard: &Shard) {
+        self.stream = stream;
+        if shard.closed_at.is_some() && !std::mem::replace(&mut self.closed, true) {
+            self.changed.notify_waiters();
         }
     }
 

@@ -17,14 +17,14 @@ use std::time::Duration;
 use base::{File, Position, ProducerId, Rng, Timestamp};
 use bytes::Bytes;
 
-use crate::catalogue::Change;
+use crate::catalogue::{Change, Wish};
 use crate::core::Core;
 use crate::files::{Files, Kind};
 use crate::format::{CONTROL, EncodedBatch, RunEntry, SEGMENT_HEADER, SegmentHeader};
-use crate::queue::{AppendJob, Appended, ChangeRequest, Reply, Turn, answer};
+use crate::queue::{AppendJob, Appended, Reply, Turn, answer};
 use crate::snapshot::Stopped;
 use crate::view::Durable;
-use crate::{Append, LogError, NewRecord, Stream, metrics};
+use crate::{Append, LogError, NewRecord, metrics};
 
 /// Smaller batches of a group are joined into one write.
 const JOIN_BYTES: usize = 64 << 10;
@@ -78,8 +78,8 @@ pub(crate) fn drain(core: &Core) {
                 writer.append(core, jobs);
                 writer.gather(core, answered);
             }
-            Turn::Change(request, reply) => {
-                let result = writer.change(core, request);
+            Turn::Change(wish, reply) => {
+                let result = writer.change(core, wish);
                 answer(reply, result);
             }
             Turn::Close(reply) => {
@@ -287,21 +287,9 @@ impl Writer {
         Ok(end)
     }
 
-    fn change(&mut self, core: &Core, request: ChangeRequest) -> Result<(), LogError> {
+    fn change(&mut self, core: &Core, wish: Wish) -> Result<(), LogError> {
         let (next, arrival) = self.prepare(core).map_err(|e| self.poison(core, e))?;
-        let change = {
-            let view = core.view();
-            match request {
-                ChangeRequest::Create(key, _) if view.catalogue.stream(&key).is_ok() => {
-                    return Err(LogError::StreamExists(key));
-                }
-                ChangeRequest::Create(key, spec) => {
-                    let (id, slot) = view.catalogue.next_numbers();
-                    Change::create(Stream::plan(key, id, slot, spec, next, arrival)?)
-                }
-                ChangeRequest::Delete(key) => Change::delete(view.catalogue.stream(&key)?.id),
-            }
-        };
+        let Some(change) = core.view().catalogue.plan(wish, next, arrival)? else { return Ok(()) };
         let batch = EncodedBatch::control(&control_append(&change)?)?;
         let placed = Placing::new(batch, self.mark, next, next, self.offset, arrival, None);
         let next = placed.next();
