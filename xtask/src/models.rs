@@ -119,6 +119,9 @@ fn compact(service: &str, source: &Value, done: &BTreeSet<String>) -> anyhow::Re
             errors.insert(shape.to_owned(), compact_error(shape, &source["shapes"][shape]));
         }
     }
+    for name in shapes.values().flat_map(exceptions) {
+        errors.insert(name.clone(), compact_error(&name, &source["shapes"][&name]));
+    }
     model.insert("operations".into(), operations.into());
     model.insert("shapes".into(), shapes.into());
     model.insert("errors".into(), errors.into());
@@ -181,14 +184,30 @@ fn collect(source: &Value, name: &str, shapes: &mut Map<String, Value>) -> anyho
         }
     }
     if let Some(members) = shape["members"].as_object() {
-        let mut kept = Map::new();
+        let (mut kept, mut exceptions) = (Map::new(), Vec::new());
         for (name, member) in members {
-            kept.insert(name.clone(), collect_member(source, member, shapes)?);
+            // What ends an event stream is an error, named as it is anywhere else.
+            let target = member["shape"].as_str().unwrap_or_default();
+            if shape.get("eventstream").is_some() && source["shapes"][target]["exception"] == json!(true) {
+                exceptions.push(Value::from(target));
+            } else {
+                kept.insert(name.clone(), collect_member(source, member, shapes)?);
+            }
         }
         out.insert("members".into(), kept.into());
+        if shape.get("eventstream").is_some() {
+            out.remove("required");
+            out.insert("exceptions".into(), exceptions.into());
+        }
     }
     shapes.insert(name.to_owned(), out.into());
     Ok(())
+}
+
+/// The errors that can end an event stream.
+fn exceptions(shape: &Value) -> Vec<String> {
+    let names = shape["exceptions"].as_array().into_iter().flatten();
+    names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
 fn collect_member(source: &Value, member: &Value, shapes: &mut Map<String, Value>) -> anyhow::Result<Value> {
@@ -237,6 +256,27 @@ mod tests {
                 "errors": {"GoneException": {"code": "Gone", "status": 410, "members": []}},
             })
         );
+    }
+
+    #[test]
+    fn an_event_stream_s_exceptions_are_errors() {
+        let source = json!({
+            "metadata": {"protocol": "json", "endpointPrefix": "things"},
+            "operations": {"Watch": {"http": {"method": "POST", "requestUri": "/"}, "output": {"shape": "Out"}}},
+            "shapes": {
+                "Out": {"type": "structure", "members": {"Stream": {"shape": "Stream"}}},
+                "Stream": {"type": "structure", "eventstream": true, "required": ["Seen"],
+                           "members": {"Seen": {"shape": "Seen"}, "Gone": {"shape": "Gone"}}},
+                "Seen": {"type": "structure", "event": true, "members": {}},
+                "Gone": {"type": "structure", "exception": true, "members": {}},
+            },
+        });
+        let model = compact("things", &source, &BTreeSet::from(["Watch".to_owned()])).unwrap();
+        assert_eq!(
+            model["shapes"]["Stream"],
+            json!({"type": "structure", "eventstream": true, "members": {"Seen": {"shape": "Seen"}}, "exceptions": ["Gone"]})
+        );
+        assert_eq!(model["errors"], json!({"Gone": {"members": []}}));
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub struct Model {
     pub operations: BTreeMap<String, Operation>,
     pub shapes: BTreeMap<String, Shape>,
     pub errors: BTreeMap<String, ErrorShape>,
+    /// The shapes that are streams of events, taken out of `shapes`.
+    #[serde(skip)]
+    pub streams: BTreeMap<String, Shape>,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +36,9 @@ pub struct Operation {
     pub input: Option<String>,
     pub output: Option<String>,
     pub result_wrapper: Option<String>,
+    /// The event stream that follows the output: the output's member of that shape, taken out of it.
+    #[serde(skip)]
+    pub events: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -75,6 +81,16 @@ pub struct Shape {
     #[serde(default)]
     #[allow(dead_code)]
     pub union: bool,
+    /// Its members are events, of which any number follows the output.
+    #[serde(default)]
+    pub eventstream: bool,
+    /// What can end an event stream besides its end.
+    #[serde(default)]
+    pub exceptions: Vec<String>,
+    /// It is one of the events of a stream: not enforced, the stream says so as well.
+    #[serde(default)]
+    #[allow(dead_code)]
+    pub event: bool,
 }
 
 #[derive(Deserialize)]
@@ -95,11 +111,34 @@ pub struct Member {
 impl Model {
     /// Reads a model; what the generator does not know is refused, so that a refreshed model cannot lose a fact.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let model: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let mut model: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        model.take_streams_out()?;
         for name in model.shapes.keys() {
             model.refuse_recursion(name, &mut Vec::new())?;
         }
         Ok(model)
+    }
+
+    /// Event streams are no structures: they follow the output that the model has them in.
+    fn take_streams_out(&mut self) -> Result<(), String> {
+        let (streams, shapes): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.shapes).into_iter().partition(|(_, shape)| shape.eventstream);
+        (self.streams, self.shapes) = (streams, shapes);
+        for (name, operation) in &mut self.operations {
+            let Some(output) = operation.output.as_ref().and_then(|output| self.shapes.get_mut(output)) else {
+                continue;
+            };
+            let found = output.members.iter().find(|(_, member)| self.streams.contains_key(&member.shape));
+            if let Some((member, stream)) = found.map(|(name, member)| (name.clone(), member.shape.clone())) {
+                output.members.remove(&member);
+                output.required.remove(&member);
+                operation.events = Some(stream);
+            }
+            if output.members.values().any(|member| self.streams.contains_key(&member.shape)) {
+                return Err(format!("{name} answers with more than one event stream"));
+            }
+        }
+        Ok(())
     }
 
     pub fn shape(&self, name: &str) -> Result<&Shape, String> {
@@ -131,7 +170,7 @@ impl Model {
     pub fn struct_names(&self) -> BTreeMap<&str, String> {
         let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
         let ends = self.done().flat_map(|(_, o)| [&o.input, &o.output]).flatten().map(String::as_str);
-        let nested = self.shapes.values().flat_map(Shape::references);
+        let nested = self.shapes.values().chain(self.streams.values()).flat_map(Shape::references);
         for name in ends.chain(nested) {
             *uses.entry(name).or_default() += 1;
         }

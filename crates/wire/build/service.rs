@@ -13,11 +13,15 @@ pub fn write(model: &Model, out: &mut String) -> Result<(), String> {
          #[async_trait::async_trait]\npub trait {service}: Send + Sync {{",
         model.service
     );
-    for (name, _) in model.done() {
+    for (name, operation) in model.done() {
+        let answer = operation
+            .events
+            .as_ref()
+            .map_or_else(|| format!("{name}Output"), |events| format!("crate::EventStream<{name}Output, {events}>"));
         let _ = writeln!(
             out,
             "    /// `{name}`.\n    #[allow(unused_variables)]\n    \
-             async fn {}(&self, call: &crate::Call, input: {name}Input) -> Result<{name}Output, crate::ServiceError> {{\n        \
+             async fn {}(&self, call: &crate::Call, input: {name}Input) -> Result<{answer}, crate::ServiceError> {{\n        \
              Err(crate::ServiceError::not_done(crate::ServiceId::{service}, {name:?}))\n    }}",
             snake(name)
         );
@@ -27,14 +31,19 @@ pub fn write(model: &Model, out: &mut String) -> Result<(), String> {
         "}}\n\n/// Decodes the request, validates it, calls the operation's method and encodes its answer or error.\n\
          pub async fn dispatch(\n    service: &dyn {service},\n    call: &crate::Call,\n    \
          operation: &'static crate::model::Operation,\n    request: &http::Request<bytes::Bytes>,\n\
-         ) -> http::Response<bytes::Bytes> {{\n    use crate::protocol::{{read, write}};\n    \
+         ) -> http::Response<crate::Body> {{\n    use crate::protocol::{{read, stream, write}};\n    \
          let outcome = match operation.name {{"
     );
-    for (name, _) in model.done() {
+    for (name, operation) in model.done() {
+        let write = if operation.events.is_some() {
+            "stream(operation, call, output)"
+        } else {
+            "write(operation, call, &output).map(Into::into)"
+        };
         let _ = writeln!(
             out,
             "        {name:?} => match read::<{name}Input>(operation, request) {{\n            \
-             Ok(input) => service.{}(call, input).await.map(|output| write(operation, call, &output)),\n            \
+             Ok(input) => service.{}(call, input).await.map(|output| {write}),\n            \
              Err(error) => Err(error),\n        }},",
             snake(name)
         );
@@ -42,7 +51,7 @@ pub fn write(model: &Model, out: &mut String) -> Result<(), String> {
     let _ = writeln!(
         out,
         "        name => Err(crate::ServiceError::not_done(crate::ServiceId::{service}, name)),\n    }};\n    \
-         outcome.unwrap_or_else(|error| crate::protocol::refuse(&SERVICE, &error, &call.request_id))\n}}\n"
+         outcome.unwrap_or_else(|error| crate::protocol::refuse(&SERVICE, &error, &call.request_id).map(Into::into))\n}}\n"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One struct a structure, with a view on its members and a builder for them.
+//! One struct a structure, with a view on its members and a builder for them; one enum an event stream.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,6 +10,9 @@ pub fn write(model: &Model, out: &mut String) -> Result<(), String> {
     let names = model.struct_names();
     for (shape, name) in &names {
         write_structure(model, &names, shape, name, out)?;
+    }
+    for (name, stream) in &model.streams {
+        write_stream(&names, name, stream, out);
     }
     for (operation, ends) in model.done() {
         for (end, suffix) in [(&ends.input, "Input"), (&ends.output, "Output")] {
@@ -80,6 +83,23 @@ fn write_structure(
          crate::data::structure!({name});\n\n"
     );
     Ok(())
+}
+
+/// The events of a stream as an enum.
+fn write_stream(names: &BTreeMap<&str, String>, name: &str, stream: &Shape, out: &mut String) {
+    let (mut variants, mut arms) = (String::new(), String::new());
+    for (event, member) in &stream.members {
+        let (variant, ty) = (camel(event), &names[member.shape.as_str()]);
+        let _ = writeln!(variants, "    /// `{event}`.\n    {variant}({ty}),");
+        let _ = writeln!(arms, "            Self::{variant}(event) => ({event:?}, event),");
+    }
+    let _ = writeln!(
+        out,
+        "/// The events of `{name}`.\n#[derive(Debug, Clone, PartialEq)]\npub enum {name} {{\n{variants}}}\n\n\
+         impl crate::Event for {name} {{\n    const ERRORS: &'static [&'static str] = &{:?};\n\n    \
+         fn named(&self) -> (&'static str, &dyn crate::data::Structure) {{\n        match self {{\n{arms}        }}\n    }}\n}}\n",
+        stream.exceptions,
+    );
 }
 
 /// A member's facts in words.

@@ -3,6 +3,7 @@
 //! Owns what differs between protocols: where members are, how values are written, how errors look.
 //! Must not know any operation: tables say what is where.
 
+mod event_stream;
 mod json;
 mod query;
 mod rest;
@@ -18,7 +19,7 @@ pub(crate) use rest::labels;
 
 use crate::data::{Accept, Build, Structure, View, decode_structure};
 use crate::model::{Operation, Protocol, Service};
-use crate::{Call, ServiceError, ServiceId, validate};
+use crate::{Body, Call, Event, EventStream, ServiceError, ServiceId, validate};
 
 /// Carries the request's id in every answer.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -99,6 +100,16 @@ pub fn write(operation: &Operation, call: &Call, output: &dyn Structure) -> Resp
     response
 }
 
+/// Encodes an operation's output and the events that follow it.
+pub fn stream<O: Structure, E: Event>(operation: &Operation, call: &Call, answer: EventStream<O, E>) -> Response<Body> {
+    let service = operation.service.model();
+    let mut response = Response::new(Body::Events(event_stream::frames(service, content_type(service), answer)));
+    *response.status_mut() = status(operation.status);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(event_stream::CONTENT_TYPE));
+    set_request_id(&mut response, &call.request_id);
+    response
+}
+
 /// Encodes an error. The answer's extensions hold the [`ServiceError`], for logs and metrics.
 pub fn refuse(service: &Service, error: &ServiceError, request_id: &str) -> Response<Bytes> {
     let shape = service.error(&error.code);
@@ -106,10 +117,7 @@ pub fn refuse(service: &Service, error: &ServiceError, request_id: &str) -> Resp
     let status_code = error.status.or(shape.map(|s| s.status)).unwrap_or(400);
     let server_fault = status_code >= 500;
     let mut response = Response::new(match service.protocol {
-        Protocol::AwsJson => {
-            let member = shape.map_or("message", |s| s.message_member);
-            json!({"__type": code, member: error.message}).to_string().into()
-        }
+        Protocol::AwsJson => error_document(service, error).into(),
         Protocol::RestJson => {
             let member = shape.map_or("message", |s| s.message_member);
             let fault = if server_fault { "Service" } else { "User" };
@@ -133,17 +141,27 @@ fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-fn set_content_type(response: &mut Response<Bytes>, service: &Service) {
-    let value = match service.protocol {
+/// An error in awsJson.
+fn error_document(service: &Service, error: &ServiceError) -> Vec<u8> {
+    let shape = service.error(&error.code);
+    let (code, member) = shape.map_or((&*error.code, "message"), |shape| (shape.code, shape.message_member));
+    json!({"__type": code, member: error.message}).to_string().into_bytes()
+}
+
+fn content_type(service: &Service) -> &'static str {
+    match service.protocol {
         Protocol::AwsJson if service.json_version == "1.0" => "application/x-amz-json-1.0",
         Protocol::AwsJson => "application/x-amz-json-1.1",
         Protocol::Query => "text/xml",
         Protocol::RestJson => "application/json",
-    };
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(value));
+    }
 }
 
-fn set_request_id(response: &mut Response<Bytes>, id: &str) {
+fn set_content_type(response: &mut Response<Bytes>, service: &Service) {
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type(service)));
+}
+
+fn set_request_id<B>(response: &mut Response<B>, id: &str) {
     if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }

@@ -11,8 +11,13 @@ use crate::model::{Kind, Location, Shape, TimeFormat};
 /// The JSON document of a structure's body members.
 pub(super) fn write(structure: &dyn Structure) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
-    write_structure(structure, &mut out);
+    write_to(structure, &mut out);
     out
+}
+
+/// The same after what `out` holds already.
+pub(super) fn write_to(structure: &dyn Structure, out: &mut Vec<u8>) {
+    write_structure(structure, out);
 }
 
 fn write_structure(structure: &dyn Structure, out: &mut Vec<u8>) {

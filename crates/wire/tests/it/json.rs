@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use wire::kinesis::{self, Kinesis};
 use wire::{Call, ServiceError, Unidentified};
 
-use crate::{body, call, operation, soon};
+use crate::{body, call, operation, soon, whole};
 
 struct Streams;
 
@@ -48,7 +48,7 @@ impl Kinesis for Streams {
 async fn send(target: &str, body: impl Into<Bytes>) -> Response<Bytes> {
     let request = Request::post("/").header("x-amz-target", format!("Kinesis_20131202.{target}")).body(body.into());
     let request = request.unwrap();
-    soon(kinesis::dispatch(&Streams, &call(), operation("kinesis", &request), &request)).await
+    whole(soon(kinesis::dispatch(&Streams, &call(), operation("kinesis", &request), &request)).await)
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn cbor_is_refused_by_name() {
         .header("content-type", "application/x-amz-cbor-1.1")
         .body(Bytes::from_static(b"\xa0"))
         .unwrap();
-    let response = soon(kinesis::dispatch(&Streams, &call(), operation("kinesis", &request), &request)).await;
+    let response = whole(soon(kinesis::dispatch(&Streams, &call(), operation("kinesis", &request), &request)).await);
     assert_eq!(response.status(), 415);
     assert!(body(&response).contains("AWS_CBOR_DISABLE=true"));
     let request =

@@ -4,6 +4,7 @@
 
 mod botocore;
 mod errors;
+mod events;
 mod json;
 mod query;
 mod rest;
@@ -14,8 +15,8 @@ use std::time::Duration;
 use base::{Principal, Scope, Timestamp};
 use bytes::Bytes;
 use http::{Request, Response};
-use wire::Call;
 use wire::model::Operation;
+use wire::{Body, Call};
 
 /// A call in account 000000000000, region us-east-1.
 fn call() -> Call {
@@ -29,6 +30,14 @@ fn call() -> Call {
 
 fn operation(service: &str, request: &Request<Bytes>) -> &'static Operation {
     wire::identify(service, request).unwrap()
+}
+
+/// An answer that is no stream.
+fn whole(response: Response<Body>) -> Response<Bytes> {
+    response.map(|body| match body {
+        Body::Whole(bytes) => bytes,
+        Body::Events(_) => panic!("an event stream"),
+    })
 }
 
 fn body(response: &Response<Bytes>) -> &str {

@@ -9,7 +9,7 @@ use wire::sns::{self, Sns};
 use wire::sts::{self, Sts};
 use wire::{Call, ServiceError};
 
-use crate::{body, call, operation, soon};
+use crate::{body, call, operation, soon, whole};
 
 struct Topics;
 
@@ -67,7 +67,7 @@ fn form(text: &str) -> Request<Bytes> {
 
 async fn send(text: &str) -> Response<Bytes> {
     let request = form(&format!("{text}&Version=2010-03-31"));
-    soon(sns::dispatch(&Topics, &call(), operation("sns", &request), &request)).await
+    whole(soon(sns::dispatch(&Topics, &call(), operation("sns", &request), &request)).await)
 }
 
 const ID: &str = "7d6e3fd1-0a4f-4b0f-9c43-5e8f0d5f8a11";
@@ -149,7 +149,7 @@ async fn a_list_keeps_the_order_of_its_numbers() {
 #[tokio::test]
 async fn the_caller_learns_who_it_is() {
     let request = form("Action=GetCallerIdentity&Version=2011-06-15");
-    let response = soon(sts::dispatch(&Callers, &call(), operation("sts", &request), &request)).await;
+    let response = whole(soon(sts::dispatch(&Callers, &call(), operation("sts", &request), &request)).await);
     assert!(body(&response).contains(
         "<GetCallerIdentityResult><Account>000000000000</Account><Arn>arn:aws:iam::000000000000:root</Arn><UserId>000000000000</UserId></GetCallerIdentityResult>"
     ));
