@@ -4,7 +4,8 @@
 //! refused was not queued, and that exactly one drain runs at a time. Must not know what a job does.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base::{Position, Timestamp};
 use tokio::sync::oneshot;
@@ -44,18 +45,21 @@ struct State {
     jobs: VecDeque<Job>,
     bytes: usize,
     draining: bool,
+    /// How many jobs the drain waits for, while it does.
+    wanted: Option<usize>,
     refusing: Option<LogError>,
 }
 
 /// See the module.
 pub(crate) struct Queue {
     state: Mutex<State>,
+    filled: Condvar,
     limit: usize,
 }
 
 impl Queue {
     pub fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), limit }
+        Self { state: Mutex::default(), filled: Condvar::new(), limit }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -70,7 +74,12 @@ impl Queue {
             metrics::overloaded();
             return Err(LogError::Overloaded { limit: self.limit });
         }
-        state.push(Job::Append(job), bytes)
+        let start = state.push(Job::Append(job), bytes)?;
+        if state.wanted.is_some_and(|wanted| state.jobs.len() >= wanted) {
+            state.wanted = None;
+            self.filled.notify_one();
+        }
+        Ok(start)
     }
 
     /// Queues a change. `true`: the caller must start a drain.
@@ -110,9 +119,13 @@ impl Queue {
         (!group.is_empty()).then_some(Turn::Appends(group))
     }
 
-    /// How many jobs wait.
-    pub fn waiting(&self) -> usize {
-        self.lock().jobs.len()
+    /// Waits until as many jobs wait as now and `more`, but no longer than `patience`, which is real time.
+    pub fn gather(&self, more: usize, patience: Duration) {
+        let mut state = self.lock();
+        state.wanted = Some(state.jobs.len() + more);
+        let still_wanted = |state: &mut State| state.wanted.is_some();
+        let gathered = self.filled.wait_timeout_while(state, patience, still_wanted);
+        gathered.unwrap_or_else(PoisonError::into_inner).0.wanted = None;
     }
 
     /// Refuses everything from now on, and whatever waits.

@@ -5,11 +5,12 @@
 
 mod described;
 
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use base::{Env, OpenMode};
-use metrics::{counter, gauge, histogram};
+use metrics::{Counter, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Upper bounds in seconds: fine around a disk's sync and a function's run, coarse up to a function's longest.
@@ -52,23 +53,59 @@ pub(crate) fn install() -> Option<&'static PrometheusHandle> {
 }
 
 /// One answered request.
-pub(crate) struct Answered<'a> {
-    pub service: &'a str,
-    pub operation: &'a str,
+pub(crate) struct Answered {
+    pub service: &'static str,
+    pub operation: &'static str,
     pub status: u16,
     pub took: Duration,
     pub bytes_in: usize,
     pub bytes_out: usize,
 }
 
-pub(crate) fn answered(request: &Answered<'_>) {
-    let (service, operation) = (request.service.to_owned(), request.operation.to_owned());
-    histogram!("tidegate_request_duration_seconds", "service" => service.clone(), "operation" => operation.clone())
-        .record(request.took.as_secs_f64());
-    counter!("tidegate_request_body_bytes_total", "service" => service.clone()).increment(request.bytes_in as u64);
-    counter!("tidegate_response_body_bytes_total", "service" => service.clone()).increment(request.bytes_out as u64);
-    counter!("tidegate_requests_total", "service" => service, "operation" => operation, "status" => request.status.to_string())
-        .increment(1);
+/// The series that one kind of answer belongs to, looked up once: a look-up costs more than the count.
+struct Series {
+    duration: Histogram,
+    bytes_in: Counter,
+    bytes_out: Counter,
+    requests: Counter,
+}
+
+impl Series {
+    fn of(service: &'static str, operation: &'static str, status: u16) -> Self {
+        let status = status.to_string();
+        Self {
+            duration: histogram!("tidegate_request_duration_seconds", "service" => service, "operation" => operation),
+            bytes_in: counter!("tidegate_request_body_bytes_total", "service" => service),
+            bytes_out: counter!("tidegate_response_body_bytes_total", "service" => service),
+            requests: counter!("tidegate_requests_total", "service" => service, "operation" => operation, "status" => status),
+        }
+    }
+}
+
+/// By service, operation and status, of which there are few.
+type AllSeries = HashMap<(&'static str, &'static str, u16), Arc<Series>>;
+
+pub(crate) fn answered(request: &Answered) {
+    static KNOWN: OnceLock<RwLock<AllSeries>> = OnceLock::new();
+    let (known, key) = (KNOWN.get_or_init(RwLock::default), (request.service, request.operation, request.status));
+    let found = known.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+    let series = found.unwrap_or_else(|| {
+        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(key).or_insert_with(|| Arc::new(Series::of(key.0, key.1, key.2))))
+    });
+    series.duration.record(request.took.as_secs_f64());
+    series.bytes_in.increment(request.bytes_in as u64);
+    series.bytes_out.increment(request.bytes_out as u64);
+    series.requests.increment(1);
+}
+
+/// Bytes of an answer left after its head.
+pub(crate) fn sent(service: &'static str, bytes: usize) {
+    counter!("tidegate_response_body_bytes_total", "service" => service).increment(bytes as u64);
+}
+
+pub(crate) fn handshake_failed() {
+    counter!("tidegate_tls_handshake_failures_total").increment(1);
 }
 
 pub(crate) fn refused(code: &str) {
