@@ -38,7 +38,6 @@ const ARRIVAL_PATIENCE: Duration = Duration::from_secs(60);
 /// The part of a sync's time that is spent waiting for a fuller group, and bounds of it.
 const PATIENCE: u32 = 4;
 const MOST_PATIENCE: Duration = Duration::from_micros(500);
-const MOST_TURNS: usize = 1_000;
 
 /// The active segment, as its writer sees it.
 pub(crate) struct Writer {
@@ -167,14 +166,9 @@ impl Writer {
     /// Those just answered come back at once, if they are clients in a loop: a moment's patience makes one group of
     /// them and of those who wait, where two half as large would take turns.
     fn gather(&self, core: &Core, answered: usize) {
-        let (started, patience) = (core.env.clock.instant(), (self.sync_took / PATIENCE).min(MOST_PATIENCE));
-        let expected = core.queue.waiting() + answered;
-        // Counted too, because a test's clock may stand still.
-        for _ in 0..MOST_TURNS {
-            if core.queue.waiting() >= expected || core.env.clock.instant().saturating_sub(started) >= patience {
-                return;
-            }
-            std::thread::yield_now();
+        let patience = (self.sync_took / PATIENCE).min(MOST_PATIENCE);
+        if !patience.is_zero() {
+            core.queue.gather(answered, patience);
         }
     }
 
