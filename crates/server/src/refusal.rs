@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderName, Response, StatusCode};
 use wire::model::{Protocol, Service};
 use wire::sigv4::{Reason, Rejection};
-use wire::{ServiceError, ServiceId, protocol};
+use wire::{Encoding, ServiceError, ServiceId, protocol};
 
 use crate::route::is_basic;
 
@@ -45,8 +45,8 @@ pub(crate) struct NotReady;
 /// Who speaks to the caller.
 #[derive(Clone, Copy)]
 pub(crate) enum Voice {
-    /// A service in its protocol.
-    Service(&'static Service),
+    /// A service in its protocol, in the encoding of the request.
+    Service(&'static Service, Encoding),
     /// The search API or Tidegate's own routes: a JSON object with `message`.
     Plain,
     /// S3, which is not here but is tried first by many: its clients read nothing but its own XML.
@@ -60,10 +60,11 @@ impl Voice {
         if path.starts_with("/_tidegate/") || is_basic(&head.headers) {
             return Self::Plain;
         }
+        let encoding = Encoding::of(&head.headers);
         let text = |name| head.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or_default();
         let models = || ServiceId::ALL.iter().map(|id| id.model());
         if let Some(service) = signing_name.and_then(|name| models().find(|m| m.signing_name == name)) {
-            return Self::Service(service);
+            return Self::Service(service, encoding);
         }
         if signing_name == Some("s3") {
             return Self::S3;
@@ -71,14 +72,14 @@ impl Voice {
         let target = text("x-amz-target");
         if !target.is_empty() {
             let named = models().find(|m| !m.target_prefix.is_empty() && target.starts_with(m.target_prefix));
-            return Self::Service(named.unwrap_or(ServiceId::Kinesis.model()));
+            return Self::Service(named.unwrap_or(ServiceId::Kinesis.model()), encoding);
         }
         if path.starts_with("/2015-03-31/") {
-            return Self::Service(ServiceId::Lambda.model());
+            return Self::Service(ServiceId::Lambda.model(), encoding);
         }
         let form = text("content-type").starts_with("application/x-www-form-urlencoded");
         if form || head.uri.query().is_some_and(|q| q.contains("Action=")) {
-            return Self::Service(ServiceId::Sns.model());
+            return Self::Service(ServiceId::Sns.model(), encoding);
         }
         Self::Plain
     }
@@ -86,7 +87,7 @@ impl Voice {
     /// The name for metrics.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Service(service) => service.name,
+            Self::Service(service, _) => service.name,
             Self::Plain => "tidegate",
             Self::S3 => "s3",
         }
@@ -99,7 +100,7 @@ impl Refusal {
         let error = self.error(voice);
         crate::metrics::refused(&error.code);
         let mut answer = match voice {
-            Voice::Service(service) => protocol::refuse(service, &error, request_id),
+            Voice::Service(service, encoding) => protocol::refuse(service, encoding, &error, request_id),
             Voice::Plain => plain(self, &error, request_id),
             Voice::S3 => s3(&error, request_id),
         };
@@ -111,7 +112,7 @@ impl Refusal {
 
     fn error(&self, voice: Voice) -> ServiceError {
         let (service, form) = match voice {
-            Voice::Service(service) => (service.id, service.protocol),
+            Voice::Service(service, _) => (service.id, service.protocol),
             Voice::Plain => (ServiceId::Lambda, Protocol::RestJson),
             Voice::S3 => (ServiceId::Sns, Protocol::Query),
         };

@@ -31,14 +31,14 @@ pub fn write(model: &Model, out: &mut String) -> Result<(), String> {
         "}}\n\n/// Decodes the request, validates it, calls the operation's method and encodes its answer or error.\n\
          pub async fn dispatch(\n    service: &dyn {service},\n    call: &crate::Call,\n    \
          operation: &'static crate::model::Operation,\n    request: &http::Request<bytes::Bytes>,\n\
-         ) -> http::Response<crate::Body> {{\n    use crate::protocol::{{read, stream, write}};\n    \
+         ) -> http::Response<crate::Body> {{\n    use crate::protocol::{{read, stream, write}};\n    let encoding = crate::Encoding::of(request.headers());\n    \
          let outcome = match operation.name {{"
     );
     for (name, operation) in model.done() {
         let write = if operation.events.is_some() {
-            "stream(operation, call, output)"
+            "stream(operation, encoding, call, output)"
         } else {
-            "write(operation, call, &output).map(Into::into)"
+            "write(operation, encoding, call, &output).map(Into::into)"
         };
         let _ = writeln!(
             out,
@@ -51,7 +51,7 @@ pub fn write(model: &Model, out: &mut String) -> Result<(), String> {
     let _ = writeln!(
         out,
         "        name => Err(crate::ServiceError::not_done(crate::ServiceId::{service}, name)),\n    }};\n    \
-         outcome.unwrap_or_else(|error| crate::protocol::refuse(&SERVICE, &error, &call.request_id).map(Into::into))\n}}\n"
+         outcome.unwrap_or_else(|error| crate::protocol::refuse(&SERVICE, encoding, &error, &call.request_id).map(Into::into))\n}}\n"
     );
     Ok(())
 }

@@ -3,10 +3,11 @@
 //! Validation, XML, JSON and REST bindings are written once on these two traits instead of once a structure.
 
 mod build;
+mod cbor;
 mod scalar;
 mod view;
 
-pub(crate) use build::{Accept, decode_structure};
+pub(crate) use build::{Accept, decode_cbor, decode_json};
 pub use build::{Build, Decode, Missing, optional, required, skip};
 pub use view::{Empty, Entries, Items, Structure, View, Viewed};
 

@@ -8,12 +8,15 @@
 //! reported at once and in AWS's words, and that an operation that is known but not done is refused by name.
 //! Must not do I/O, know where data lives, or decide who may call what.
 //!
-//! Not spoken yet: CBOR, rpc-v2-cbor and REST-XML. They enter as variants of [`model::Protocol`] and a module beside
-//! [`protocol`]'s; types, validation and services stay as they are.
+//! awsJson is read and written as JSON or as CBOR, as the request comes ([`Encoding`]).
+//!
+//! Not spoken: rpc-v2-cbor (no SDK speaks it to a service that is here) and REST-XML. They would enter as variants of
+//! [`model::Protocol`] and a module beside [`protocol`]'s; types, validation and services stay as they are.
 
 mod body;
 mod call;
 pub mod data;
+mod encoding;
 mod error;
 mod event;
 mod identify;
@@ -26,6 +29,7 @@ pub mod validate;
 
 pub use body::Body;
 pub use call::Call;
+pub use encoding::Encoding;
 pub use error::ServiceError;
 pub use event::{Event, EventStream};
 pub use identify::{Unidentified, identify};

@@ -3,6 +3,7 @@
 //! Owns what differs between protocols: where members are, how values are written, how errors look.
 //! Must not know any operation: tables say what is where.
 
+mod cbor;
 mod event_stream;
 mod json;
 mod query;
@@ -17,9 +18,10 @@ use serde_json::json;
 pub(crate) use query::parameter;
 pub(crate) use rest::labels;
 
-use crate::data::{Accept, Build, Structure, View, decode_structure};
+use crate::data::{Accept, Build, Structure, View, decode_cbor, decode_json};
+use crate::encoding::media_type;
 use crate::model::{Operation, Protocol, Service};
-use crate::{Body, Call, Event, EventStream, ServiceError, ServiceId, validate};
+use crate::{Body, Call, Encoding, Event, EventStream, ServiceError, ServiceId, validate};
 
 /// Carries the request's id in every answer.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -34,20 +36,24 @@ pub fn read<T: Build>(operation: &Operation, request: &Request<Bytes>) -> Result
     match service.model().protocol {
         Protocol::AwsJson => {
             refuse_other_encodings(service, request)?;
-            decode_structure(&mut input, or_empty(request.body()), Accept::Body).map_err(malformed)?;
+            match Encoding::of(request.headers()) {
+                Encoding::Cbor if !request.body().is_empty() => decode_cbor(&mut input, request.body())
+                    .map_err(|error| ServiceError::serialization(service, error.to_string()))?,
+                _ => decode_json(&mut input, or_empty(request.body()), Accept::Body).map_err(malformed)?,
+            }
         }
         Protocol::Query => {
             let document = query::to_json(service, T::SHAPE, request)?;
-            decode_structure(&mut input, &document, Accept::Body).map_err(malformed)?;
+            decode_json(&mut input, &document, Accept::Body).map_err(malformed)?;
         }
         Protocol::RestJson => {
             let bound = rest::bound(operation, T::SHAPE, request)?;
             if rest::has_payload(T::SHAPE) {
                 input.set_payload(request.body().clone());
             } else {
-                decode_structure(&mut input, or_empty(request.body()), Accept::Body).map_err(malformed)?;
+                decode_json(&mut input, or_empty(request.body()), Accept::Body).map_err(malformed)?;
             }
-            decode_structure(&mut input, &bound, Accept::Bound).map_err(malformed)?;
+            decode_json(&mut input, &bound, Accept::Bound).map_err(malformed)?;
         }
     }
     validate::check(service, &input)?;
@@ -59,15 +65,15 @@ fn or_empty(body: &[u8]) -> &[u8] {
     if body.is_empty() { b"{}" } else { body }
 }
 
-/// The seam for CBOR: until it is spoken it is refused by name, not taken for broken JSON.
+/// CBOR in another dress than awsJson's is refused by name, not taken for broken JSON.
 fn refuse_other_encodings(service: ServiceId, request: &Request<Bytes>) -> Result<(), ServiceError> {
-    let kind = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if !kind.contains("cbor") {
+    let kind = media_type(request.headers());
+    if !kind.contains("cbor") || Encoding::of(request.headers()) == Encoding::Cbor {
         return Ok(());
     }
     let name = service.model().name;
     let message =
-        format!("{name} is spoken as JSON here, not as {kind}; tell the SDK to use JSON (AWS_CBOR_DISABLE=true)");
+        format!("{name} is spoken as application/x-amz-json-1.1 and application/x-amz-cbor-1.1 here, not as {kind}");
     Err(ServiceError::new("UnsupportedMediaTypeException", message).with_status(415))
 }
 
@@ -80,18 +86,20 @@ fn in_words(error: &serde_json::Error) -> String {
     }
 }
 
-/// Encodes an operation's output.
-pub fn write(operation: &Operation, call: &Call, output: &dyn Structure) -> Response<Bytes> {
+/// Encodes an operation's output; awsJson's in the request's encoding.
+pub fn write(operation: &Operation, encoding: Encoding, call: &Call, output: &dyn Structure) -> Response<Bytes> {
     let service = operation.service.model();
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = status(operation.status);
     match service.protocol {
         Protocol::AwsJson => {
-            set_content_type(&mut response, service);
-            *response.body_mut() = json::write(output).into();
+            set_content_type(&mut response, service, encoding);
+            let mut body = Vec::with_capacity(256);
+            write_document(output, encoding, &mut body);
+            *response.body_mut() = body.into();
         }
         Protocol::Query => {
-            set_content_type(&mut response, service);
+            set_content_type(&mut response, service, encoding);
             *response.body_mut() = xml::answer(service, operation, output, &call.request_id).into();
         }
         Protocol::RestJson => rest::answer(service, output, &mut response),
@@ -101,23 +109,29 @@ pub fn write(operation: &Operation, call: &Call, output: &dyn Structure) -> Resp
 }
 
 /// Encodes an operation's output and the events that follow it.
-pub fn stream<O: Structure, E: Event>(operation: &Operation, call: &Call, answer: EventStream<O, E>) -> Response<Body> {
+pub fn stream<O: Structure, E: Event>(
+    operation: &Operation,
+    encoding: Encoding,
+    call: &Call,
+    answer: EventStream<O, E>,
+) -> Response<Body> {
     let service = operation.service.model();
-    let mut response = Response::new(Body::Events(event_stream::frames(service, content_type(service), answer)));
+    let mut response = Response::new(Body::Events(event_stream::frames(service, encoding, answer)));
     *response.status_mut() = status(operation.status);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(event_stream::CONTENT_TYPE));
     set_request_id(&mut response, &call.request_id);
     response
 }
 
-/// Encodes an error. The answer's extensions hold the [`ServiceError`], for logs and metrics.
-pub fn refuse(service: &Service, error: &ServiceError, request_id: &str) -> Response<Bytes> {
+/// Encodes an error, in the encoding of the request if that is awsJson. The answer's extensions hold the
+/// [`ServiceError`], for logs and metrics.
+pub fn refuse(service: &Service, encoding: Encoding, error: &ServiceError, request_id: &str) -> Response<Bytes> {
     let shape = service.error(&error.code);
     let code = shape.map_or(&*error.code, |s| s.code);
     let status_code = error.status.or(shape.map(|s| s.status)).unwrap_or(400);
     let server_fault = status_code >= 500;
     let mut response = Response::new(match service.protocol {
-        Protocol::AwsJson => error_document(service, error).into(),
+        Protocol::AwsJson => error_document(service, encoding, error).into(),
         Protocol::RestJson => {
             let member = shape.map_or("message", |s| s.message_member);
             let fault = if server_fault { "Service" } else { "User" };
@@ -126,7 +140,7 @@ pub fn refuse(service: &Service, error: &ServiceError, request_id: &str) -> Resp
         Protocol::Query => xml::error(service, code, &error.message, server_fault, request_id).into(),
     });
     *response.status_mut() = status(status_code);
-    set_content_type(&mut response, service);
+    set_content_type(&mut response, service, encoding);
     if let Ok(value) = HeaderValue::from_str(code)
         && service.protocol != Protocol::Query
     {
@@ -141,15 +155,27 @@ fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// An error in awsJson.
-fn error_document(service: &Service, error: &ServiceError) -> Vec<u8> {
-    let shape = service.error(&error.code);
-    let (code, member) = shape.map_or((&*error.code, "message"), |shape| (shape.code, shape.message_member));
-    json!({"__type": code, member: error.message}).to_string().into_bytes()
+/// A structure in awsJson.
+fn write_document(structure: &dyn Structure, encoding: Encoding, out: &mut Vec<u8>) {
+    match encoding {
+        Encoding::Json => json::write_to(structure, out),
+        Encoding::Cbor => cbor::write_to(structure, out),
+    }
 }
 
-fn content_type(service: &Service) -> &'static str {
+/// An error in awsJson.
+fn error_document(service: &Service, encoding: Encoding, error: &ServiceError) -> Vec<u8> {
+    let shape = service.error(&error.code);
+    let (code, member) = shape.map_or((&*error.code, "message"), |shape| (shape.code, shape.message_member));
+    match encoding {
+        Encoding::Json => json!({"__type": code, member: error.message}).to_string().into_bytes(),
+        Encoding::Cbor => cbor::error(code, member, &error.message),
+    }
+}
+
+fn content_type(service: &Service, encoding: Encoding) -> &'static str {
     match service.protocol {
+        Protocol::AwsJson if encoding == Encoding::Cbor => "application/x-amz-cbor-1.1",
         Protocol::AwsJson if service.json_version == "1.0" => "application/x-amz-json-1.0",
         Protocol::AwsJson => "application/x-amz-json-1.1",
         Protocol::Query => "text/xml",
@@ -157,8 +183,8 @@ fn content_type(service: &Service) -> &'static str {
     }
 }
 
-fn set_content_type(response: &mut Response<Bytes>, service: &Service) {
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type(service)));
+fn set_content_type(response: &mut Response<Bytes>, service: &Service, encoding: Encoding) {
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type(service, encoding)));
 }
 
 fn set_request_id<B>(response: &mut Response<B>, id: &str) {

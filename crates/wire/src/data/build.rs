@@ -1,4 +1,4 @@
-//! Building structures from JSON text, straight into their typed members, with no document in between.
+//! Building structures from JSON or CBOR, straight into their typed members, with no document in between.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::data::Structure;
+use crate::data::cbor::{Cbor, CborError};
 use crate::model::{Kind, Location, Member, Shape};
 
 /// Items of one list of a request, far more than any model allows: the memory of a longer one would be a multiple of its
@@ -61,9 +62,16 @@ pub enum Accept {
 }
 
 /// Fills a structure from JSON text, keeping what the text does not mention.
-pub(crate) fn decode_structure<T: Build>(target: &mut T, json: &[u8], accept: Accept) -> Result<(), serde_json::Error> {
+pub(crate) fn decode_json<T: Build>(target: &mut T, json: &[u8], accept: Accept) -> Result<(), serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     deserializer.deserialize_any(StructureVisitor { target, accept })?;
+    deserializer.end()
+}
+
+/// The same from CBOR, of which all is the body's.
+pub(crate) fn decode_cbor<T: Build>(target: &mut T, cbor: &[u8]) -> Result<(), CborError> {
+    let mut deserializer = Cbor::new(cbor);
+    deserializer.deserialize_any(StructureVisitor { target, accept: Accept::Body })?;
     deserializer.end()
 }
 

@@ -12,9 +12,11 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::data::Decode;
 
-/// A JSON scalar.
+/// A scalar of JSON or CBOR.
 enum Token<'a> {
     Str(&'a str),
+    /// CBOR's alone.
+    Bytes(&'a [u8]),
     Int(i64),
     Float(f64),
     Bool(bool),
@@ -24,6 +26,7 @@ impl Token<'_> {
     fn refuse<T>(&self, wanted: &str) -> Result<T, String> {
         let name = match self {
             Self::Str(_) => "STRING_VALUE",
+            Self::Bytes(_) => "BINARY_VALUE",
             Self::Int(_) | Self::Float(_) => "NUMBER_VALUE",
             Self::Bool(true) => "TRUE_VALUE",
             Self::Bool(false) => "FALSE_VALUE",
@@ -47,6 +50,10 @@ impl<'de, T: Scalar> Visitor<'de> for ScalarVisitor<T> {
 
     fn visit_str<E: Error>(self, v: &str) -> Result<T, E> {
         T::from_token(Token::Str(v)).map_err(E::custom)
+    }
+
+    fn visit_bytes<E: Error>(self, v: &[u8]) -> Result<T, E> {
+        T::from_token(Token::Bytes(v)).map_err(E::custom)
     }
 
     fn visit_i64<E: Error>(self, v: i64) -> Result<T, E> {
@@ -102,7 +109,7 @@ scalar!(i64, |token| match token {
     other => other.refuse("Long"),
 });
 scalar!(i32, |token| match token {
-    Token::Str(_) | Token::Bool(_) => token.refuse("Integer"),
+    Token::Str(_) | Token::Bytes(_) | Token::Bool(_) => token.refuse("Integer"),
     number => {
         let wide = i64::from_token(number).map_err(|_| "NUMBER_VALUE cannot be converted to Integer".to_owned())?;
         i32::try_from(wide).map_err(|_| "NUMBER_VALUE cannot be converted to Integer".to_owned())
@@ -120,14 +127,65 @@ scalar!(bool, |token| match token {
     Token::Bool(v) => Ok(v),
     other => other.refuse("Boolean"),
 });
-scalar!(Bytes, |token| match token {
-    Token::Str(v) => STANDARD.decode(v).map(Bytes::from).map_err(|e| format!("STRING_VALUE is not valid base64: {e}")),
-    other => other.refuse("ByteBuffer"),
-});
-scalar!(Timestamp, |token| match token {
-    Token::Int(v) => Ok(Timestamp::from_millis(v.saturating_mul(1_000))),
-    Token::Float(v) => Timestamp::from_secs_f64(v).ok_or_else(|| "NUMBER_VALUE cannot be converted to Date".to_owned()),
-    // Query and REST bindings hand times on as text; some SDKs write them so in JSON, too.
-    Token::Str(v) => v.parse().map_err(|_| "STRING_VALUE cannot be converted to Date".to_owned()),
-    other => other.refuse("Date"),
-});
+
+/// A scalar that JSON and CBOR write differently: `deserializer.is_human_readable()` tells which it is.
+macro_rules! two_forms {
+    ($ty:ty, $text:ident, $binary:ident) => {
+        impl Decode for $ty {
+            fn decode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    deserializer.deserialize_any(ScalarVisitor(PhantomData::<$text>)).map(|form| form.0)
+                } else {
+                    deserializer.deserialize_any(ScalarVisitor(PhantomData::<$binary>)).map(|form| form.0)
+                }
+            }
+        }
+    };
+}
+
+struct Base64(Bytes);
+struct Blob(Bytes);
+two_forms!(Bytes, Base64, Blob);
+
+impl Scalar for Base64 {
+    fn from_token(token: Token<'_>) -> Result<Self, String> {
+        let Token::Str(text) = token else { return token.refuse("ByteBuffer") };
+        let decoded = STANDARD.decode(text).map_err(|e| format!("STRING_VALUE is not valid base64: {e}"))?;
+        Ok(Self(decoded.into()))
+    }
+}
+
+impl Scalar for Blob {
+    fn from_token(token: Token<'_>) -> Result<Self, String> {
+        let Token::Bytes(bytes) = token else { return token.refuse("ByteBuffer") };
+        Ok(Self(Bytes::copy_from_slice(bytes)))
+    }
+}
+
+struct Seconds(Timestamp);
+struct Millis(Timestamp);
+two_forms!(Timestamp, Seconds, Millis);
+
+const NO_TIME: &str = "NUMBER_VALUE cannot be converted to Date";
+
+impl Scalar for Seconds {
+    fn from_token(token: Token<'_>) -> Result<Self, String> {
+        match token {
+            Token::Int(v) => Ok(Self(Timestamp::from_millis(v.saturating_mul(1_000)))),
+            Token::Float(v) => Timestamp::from_secs_f64(v).map(Self).ok_or_else(|| NO_TIME.to_owned()),
+            // Query and REST bindings hand times on as text; some SDKs write them so in JSON, too.
+            Token::Str(v) => v.parse().map(Self).map_err(|_| "STRING_VALUE cannot be converted to Date".to_owned()),
+            other => other.refuse("Date"),
+        }
+    }
+}
+
+impl Scalar for Millis {
+    fn from_token(token: Token<'_>) -> Result<Self, String> {
+        match token {
+            Token::Int(v) => Ok(Self(Timestamp::from_millis(v))),
+            Token::Float(v) => Timestamp::from_secs_f64(v / 1_000.0).map(Self).ok_or_else(|| NO_TIME.to_owned()),
+            other => other.refuse("Date"),
+        }
+    }
+}

@@ -20,10 +20,10 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
-use super::{error_document, json};
+use super::{content_type, error_document, write_document};
 use crate::data::Structure;
 use crate::model::Service;
-use crate::{Event, EventStream, ServiceError};
+use crate::{Encoding, Event, EventStream, ServiceError};
 
 /// The media type of the frames.
 pub(super) const CONTENT_TYPE: &str = "application/vnd.amazon.eventstream";
@@ -36,10 +36,10 @@ const MESSAGE_BYTES: usize = 4_096;
 /// The frames of an answer: its output, its events, and what ended them if it was an error.
 pub(super) fn frames<O: Structure, E: Event>(
     service: &'static Service,
-    content_type: &'static str,
+    encoding: Encoding,
     answer: EventStream<O, E>,
 ) -> BoxStream<'static, Bytes> {
-    let first = event("initial-response", content_type, &answer.output);
+    let first = event(service, encoding, "initial-response", &answer.output);
     let rest = answer.events.scan(false, move |ended, item| {
         if std::mem::replace(ended, item.is_err()) {
             return std::future::ready(None);
@@ -47,26 +47,28 @@ pub(super) fn frames<O: Structure, E: Event>(
         std::future::ready(Some(match item {
             Ok(item) => {
                 let (name, content) = item.named();
-                event(name, content_type, content)
+                event(service, encoding, name, content)
             }
-            Err(error) => failure(service, content_type, E::ERRORS, &error),
+            Err(error) => failure(service, encoding, E::ERRORS, &error),
         }))
     });
     stream::iter([first]).chain(rest).boxed()
 }
 
-fn event(name: &str, content_type: &str, content: &dyn Structure) -> Bytes {
-    let headers = [(":message-type", "event"), (":event-type", name), (":content-type", content_type)];
-    frame(&headers, |out| json::write_to(content, out))
+fn event(service: &Service, encoding: Encoding, name: &str, content: &dyn Structure) -> Bytes {
+    let kind = content_type(service, encoding);
+    let headers = [(":message-type", "event"), (":event-type", name), (":content-type", kind)];
+    frame(&headers, |out| write_document(content, encoding, out))
 }
 
 /// An error of the stream's model has a type and a document; clients know any other by code and message only.
-fn failure(service: &Service, content_type: &str, declared: &[&str], error: &ServiceError) -> Bytes {
+fn failure(service: &Service, encoding: Encoding, declared: &[&str], error: &ServiceError) -> Bytes {
     let shape = service.error(&error.code);
     let name = shape.map_or(&*error.code, |shape| shape.name);
     if declared.contains(&name) {
-        let headers = [(":message-type", "exception"), (":exception-type", name), (":content-type", content_type)];
-        return frame(&headers, |out| out.extend_from_slice(&error_document(service, error)));
+        let kind = content_type(service, encoding);
+        let headers = [(":message-type", "exception"), (":exception-type", name), (":content-type", kind)];
+        return frame(&headers, |out| out.extend_from_slice(&error_document(service, encoding, error)));
     }
     let end = error.message.floor_char_boundary(MESSAGE_BYTES);
     let headers =

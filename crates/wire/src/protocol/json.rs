@@ -17,10 +17,6 @@ pub(super) fn write(structure: &dyn Structure) -> Vec<u8> {
 
 /// The same after what `out` holds already.
 pub(super) fn write_to(structure: &dyn Structure, out: &mut Vec<u8>) {
-    write_structure(structure, out);
-}
-
-fn write_structure(structure: &dyn Structure, out: &mut Vec<u8>) {
     out.push(b'{');
     let mut first = true;
     for (member, view) in members(structure).filter(|(member, _)| member.location == Location::Body) {
@@ -48,7 +44,7 @@ fn write_value(view: View<'_>, shape: &Shape, time: Option<TimeFormat>, out: &mu
         View::Bool(v) => out.extend_from_slice(if v { b"true" } else { b"false" }),
         View::Blob(v) => base64(v, out),
         View::Time(v) => write_time(v, shape, time, out),
-        View::Structure(v) => write_structure(v, out),
+        View::Structure(v) => write_to(v, out),
         View::List(items) => {
             let Kind::List { member, .. } = &shape.kind else { return };
             out.push(b'[');

@@ -7,9 +7,9 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::{json, members, query, set_content_type};
-use crate::ServiceError;
 use crate::data::{Structure, View};
 use crate::model::{Kind, Location, Member, Operation, Service, Shape};
+use crate::{Encoding, ServiceError};
 
 /// The labels of a path template with what stands there in `path`; nothing when the path is not of the template.
 /// A trailing slash means nothing, on either side.
@@ -121,7 +121,7 @@ pub(super) fn answer(service: &Service, output: &dyn Structure, response: &mut R
         *response.body_mut() = json::write(output).into();
     }
     if !response.body().is_empty() && !response.headers().contains_key(CONTENT_TYPE) {
-        set_content_type(response, service);
+        set_content_type(response, service, Encoding::Json);
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use proptest::prelude::*;
 use wire::kinesis::{self, Kinesis};
-use wire::{Call, ServiceError, Unidentified};
+use wire::{Call, ServiceError};
 
 use crate::{body, call, operation, soon, whole};
 
@@ -113,23 +113,6 @@ async fn what_is_not_the_member_s_type_is_refused_as_the_services_do() {
     assert_eq!(send("CreateStream", r#"{"StreamName": "a", "ShardCount": 2.0}"#).await.status(), 200);
 }
 
-#[tokio::test]
-async fn cbor_is_refused_by_name() {
-    let request = Request::post("/")
-        .header("x-amz-target", "Kinesis_20131202.CreateStream")
-        .header("content-type", "application/x-amz-cbor-1.1")
-        .body(Bytes::from_static(b"\xa0"))
-        .unwrap();
-    let response = whole(soon(kinesis::dispatch(&Streams, &call(), operation("kinesis", &request), &request)).await);
-    assert_eq!(response.status(), 415);
-    assert!(body(&response).contains("AWS_CBOR_DISABLE=true"));
-    let request =
-        Request::post("/service/Kinesis_20131202/operation/CreateStream").header("smithy-protocol", "rpc-v2-cbor");
-    let found = wire::identify("kinesis", &request.body(Bytes::from_static(b"\xa0")).unwrap());
-    let Err(Unidentified::Operation { error, .. }) = found else { panic!("{found:?}") };
-    assert_eq!((error.status, error.message.contains("rpc-v2-cbor")), (Some(415), true));
-}
-
 proptest! {
     /// What is written is read back, whatever the bytes and characters.
     #[test]
@@ -144,7 +127,7 @@ proptest! {
         let request = Request::post("/").header("x-amz-target", "Kinesis_20131202.PutRecords").body(Bytes::new()).unwrap();
         let operation = operation("kinesis", &request);
         // An input has the form of an output in this protocol.
-        let written = wire::protocol::write(operation, &call(), &input).into_body();
+        let written = wire::protocol::write(operation, wire::Encoding::Json, &call(), &input).into_body();
         serde_json::from_slice::<serde_json::Value>(&written).unwrap();
         let (parts, _) = request.into_parts();
         let read: kinesis::PutRecordsInput = wire::protocol::read(operation, &Request::from_parts(parts, written)).unwrap();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what a test is made of may panic as the test may")]
 
 mod botocore;
+mod cbor;
 mod errors;
 mod events;
 mod json;
