@@ -6,16 +6,18 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::ops::Deref;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use base::{Env, Position, TaskGroup};
+use base::{Env, Position, TaskGroup, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::clock::{Arrivals, SteadyClock};
 use crate::files::{Files, Kind, name};
 use crate::index_cache::IndexCache;
 use crate::queue::Queue;
-use crate::retention::SteadyClock;
+use crate::recover::Recovered;
 use crate::seal::Keyring;
 use crate::view::View;
 use crate::writer::Writer;
@@ -28,10 +30,13 @@ pub(crate) struct Core {
     pub files: Files,
     pub queue: Queue,
     pub keyring: Keyring,
+    /// Whether records of any stream may have to be sealed; never false when they do.
+    pub seals: AtomicBool,
     view: RwLock<View>,
     writer: Mutex<Writer>,
     pub indexes: IndexCache,
-    pub steady: Mutex<SteadyClock>,
+    steady: Mutex<SteadyClock>,
+    arrivals: Mutex<Arrivals>,
     /// Wakes the upkeep.
     pub upkeep: Arc<Notify>,
     pub tasks: TaskGroup,
@@ -40,7 +45,8 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub fn new(env: &Env, config: LogConfig, files: Files, keyring: Keyring, view: View, writer: Writer) -> Self {
+    pub fn new(env: &Env, config: LogConfig, files: Files, keyring: Keyring, recovered: Recovered) -> Self {
+        let Recovered { view, writer, known } = recovered;
         Self {
             env: env.clone(),
             queue: Queue::new(config.queue_bytes),
@@ -48,9 +54,11 @@ impl Core {
             config,
             files,
             keyring,
+            seals: AtomicBool::new(view.seals()),
             view: RwLock::new(view),
             writer: Mutex::new(writer),
-            steady: Mutex::new(SteadyClock::new(env.clock.now(), env.clock.instant())),
+            steady: Mutex::new(SteadyClock::new(known, env.clock.now(), env.clock.instant())),
+            arrivals: Mutex::default(),
             upkeep: Arc::new(Notify::new()),
             tasks: TaskGroup::new(Arc::clone(&env.clock), Arc::clone(&env.rng)),
             runtime: Handle::current(),
@@ -68,6 +76,18 @@ impl Core {
     pub fn publish(&self) -> RwLockWriteGuard<'_, View> {
         debug_assert!(!READING.get(), "a thread that reads the view would wait for itself");
         self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time by which retention is judged.
+    pub fn steady_now(&self) -> Timestamp {
+        let mut steady = self.steady.lock().unwrap_or_else(PoisonError::into_inner);
+        steady.step(self.env.clock.now(), self.env.clock.instant())
+    }
+
+    /// When a record arrives now, after one that arrived at `last`.
+    pub fn arrival(&self, last: Timestamp) -> Timestamp {
+        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.step(last, self.env.clock.now(), self.env.clock.instant())
     }
 
     /// The one writer.

@@ -38,20 +38,14 @@ pub enum LogError {
         shard: ShardId,
     },
     /// A split would leave one of the two children without hash keys.
-    #[error(
-        "shard {shard} of stream {stream} cannot be split at {at}: that is not inside its hash keys {start} to {end}"
-    )]
+    #[error("shard {shard} of stream {stream} cannot be split at {at}, which must lie inside its hash keys")]
     SplitOutside {
         /// The stream.
         stream: StreamKey,
         /// The shard to be split.
         shard: ShardId,
-        /// Where the second child was to start.
+        /// Where the second child was to start: not above the shard's first hash key, or beyond its last.
         at: HashKey,
-        /// The shard's first hash key, which is too small.
-        start: HashKey,
-        /// The shard's last hash key, the greatest at which it can be split.
-        end: HashKey,
     },
     /// Only two shards whose hash keys follow each other can be merged.
     #[error("shards {shard} and {adjacent} of stream {stream} are not adjacent; they cannot be merged")]

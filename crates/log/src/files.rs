@@ -9,6 +9,7 @@
 //! NNNNNNNNNNNNNNNNNNNN.idx    where each shard's records lie in N.seg, once it is sealed
 //! NNNNNNNNNNNNNNNNNNNN.gone   empty: retention deleted N.seg, and an older segment is still there
 //! stopped                     the mark of a clean stop
+//! clock                       the time that was believed last
 //! ```
 
 use std::collections::{BTreeSet, HashMap};
@@ -24,6 +25,7 @@ use crate::LogError;
 const OPEN_HANDLES: usize = 256;
 const MODE: u32 = 0o600;
 const STOPPED: &str = "stopped";
+const CLOCK: &str = "clock";
 
 /// What a numbered file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +153,16 @@ impl Files {
     /// Leaves the mark of a clean stop.
     pub fn write_stopped(&self, content: &[u8]) -> io::Result<()> {
         self.fs.write_atomic(&self.dir.join(STOPPED), content, MODE)
+    }
+
+    /// The time that was written down last, if any was.
+    pub fn read_clock(&self) -> Result<Option<Vec<u8>>, LogError> {
+        self.read_path(&self.dir.join(CLOCK))
+    }
+
+    /// Writes down the time.
+    pub fn write_clock(&self, content: &[u8]) -> io::Result<()> {
+        self.fs.write_atomic(&self.dir.join(CLOCK), content, MODE)
     }
 
     /// Creates a segment that holds nothing but its header. One of this number that is there already holds nothing

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base::{Env, Position, ProducerId, Scope, Timestamp};
@@ -15,8 +16,8 @@ use crate::files::Files;
 use crate::format::EncodedBatch;
 use crate::queue::AppendJob;
 use crate::read::{self, Request};
-use crate::recover::{Recovered, recover};
-use crate::seal::Keyring;
+use crate::recover::recover;
+use crate::seal::{Keyring, Sealing};
 use crate::{
     Append, LogConfig, LogError, Placed, ReadLimit, Reshard, ShardRef, Slice, Stream, StreamKey, StreamKind,
     StreamSpec, Tail, metrics, retention, upkeep, writer,
@@ -37,8 +38,8 @@ impl Log {
         let keyring = Keyring::new(config.master_key.as_ref());
         let keys = keyring.clone();
         let opened = tokio::task::spawn_blocking(move || recover(&opening, &files, keys).map(|r| (r, files))).await;
-        let (Recovered { view, writer }, files) = opened.map_err(|_| LogError::Closed)??;
-        let core = Arc::new(Core::new(env, config, files, keyring, view, writer));
+        let (recovered, files) = opened.map_err(|_| LogError::Closed)??;
+        let core = Arc::new(Core::new(env, config, files, keyring, recovered));
         upkeep::start(&core);
         Ok(Self { core })
     }
@@ -91,6 +92,10 @@ impl Log {
     /// [`LogConfig::master_key`].
     pub async fn set_encryption(&self, key: &StreamKey, on: bool) -> Result<Arc<Stream>, LogError> {
         let stream = self.stream(key)?;
+        if on {
+            // Before the change is queued: it takes effect though its caller may go away.
+            self.core.seals.store(true, Ordering::Release);
+        }
         let new = (on && stream.record_key.is_none()).then(|| self.core.keyring.draw(&stream, &*self.core.env.rng));
         self.change(Wish::Encrypt(key.clone(), stream.id, on, new.transpose()?)).await?;
         self.stream(key)
@@ -110,18 +115,23 @@ impl Log {
     /// the producer's last position is not smaller than the batch's (it is there already, durably), or when there are
     /// no records.
     pub async fn append(&self, append: Append) -> Result<Vec<Placed>, LogError> {
+        self.try_append(&append).await
+    }
+
+    /// The same for a caller that needs the records again when a shard is closed, to send them to its children.
+    pub async fn try_append(&self, append: &Append) -> Result<Vec<Placed>, LogError> {
         if append.records.is_empty() {
             return Ok(Vec::new());
         }
         let started = self.core.env.clock.instant();
-        let mut batch = EncodedBatch::data(&append)?;
+        let mut batch = EncodedBatch::data(append, &self.sealing(append)?)?;
         let order = std::mem::take(&mut batch.order);
         let (reply, answer) = oneshot::channel();
         let start = self.core.queue.append(AppendJob { batch, reply })?;
         self.drain(start);
         let Some((first, arrival)) = answer.await.map_err(|_| LogError::Closed)?? else { return Ok(Vec::new()) };
         metrics::put_latency(self.core.env.clock.instant().saturating_sub(started));
-        self.count(&append);
+        self.count(append);
         let mut placed = vec![Placed { position: first, arrival }; order.len()];
         for (n, place) in order.into_iter().enumerate() {
             placed[place as usize].position = Position::new(first.get() + n as u64);
@@ -183,8 +193,8 @@ impl Log {
         self.blocking(move || read::position_at(&core, shard, time)).await
     }
 
-    /// Deletes segments whose records are all past their retention or of deleted streams. Idempotent; it also runs by
-    /// itself on a period.
+    /// Deletes segments whose records are all past their retention or of deleted streams, and forgets closed shards
+    /// once their records and their retention are past. Idempotent; it also runs by itself on a period.
     pub async fn enforce_retention(&self) -> Result<(), LogError> {
         let core = Arc::clone(&self.core);
         self.blocking(move || retention::enforce(&core)).await
@@ -197,6 +207,14 @@ impl Log {
         let result = answer.await.map_err(|_| LogError::Closed)?;
         self.core.tasks.stop(CLOSE_DEADLINE).await;
         result
+    }
+
+    fn sealing(&self, append: &Append) -> Result<Sealing, LogError> {
+        if !self.core.seals.load(Ordering::Acquire) {
+            return Ok(Sealing::default());
+        }
+        let keys = self.core.view().sealing_keys(&append.records)?;
+        Ok(Sealing::new(keys, &*self.core.env.rng))
     }
 
     async fn change(&self, wish: Wish) -> Result<(), LogError> {

@@ -5,6 +5,7 @@
 //! Must not know any service, protocol or consumer.
 
 mod catalogue;
+mod clock;
 mod config;
 mod core;
 mod error;

@@ -12,14 +12,13 @@ use bytes::Bytes;
 
 use crate::core::Core;
 use crate::files::Kind;
-use crate::format::decode_record;
+use crate::format::{RECORD_HEADER, RecordView, claimed_len, decode_record, open_record};
 use crate::index::{Run, SegmentIndex, runs_from};
 use crate::recover::rebuild_index;
+use crate::seal::RecordKey;
 use crate::view::{Sealed, ShardState, View};
 use crate::{LogError, ReadLimit, Record, ShardRef, Slice, metrics};
 
-/// Bytes of a record that are neither key nor data.
-const OVERHEAD: usize = 15;
 /// Runs nearer to each other than this are read in one go.
 const GAP: u64 = 16 << 10;
 /// Runs are read in one go up to this.
@@ -52,8 +51,9 @@ enum Plan {
 
 /// Reads without touching the disk; none when it must be touched.
 pub(crate) fn read_recent(core: &Core, mut request: Request) -> Result<Option<Slice>, LogError> {
+    let now = core.steady_now();
     // Not in the match itself: the view would stay locked through it, and locking it again waits for a waiting writer.
-    let plan = plan(&core.view(), &mut request, core.env.clock.now())?;
+    let plan = plan(&core.view(), &mut request, now)?;
     match plan {
         Plan::Done(slice) => Ok(Some(slice)),
         Plan::Active { segment, runs, .. } if runs.iter().all(|(_, bytes)| bytes.is_some()) => {
@@ -71,7 +71,7 @@ pub(crate) fn read_recent(core: &Core, mut request: Request) -> Result<Option<Sl
 /// Reads from wherever it lies. Blocks.
 pub(crate) fn read_blocking(core: &Core, mut request: Request) -> Result<Slice, LogError> {
     loop {
-        let now = core.env.clock.now();
+        let now = core.steady_now();
         let plan = plan(&core.view(), &mut request, now)?;
         let (source, runs) = match plan {
             Plan::Done(slice) => return Ok(slice),
@@ -145,7 +145,7 @@ fn select(runs: &[Run], request: Request, state: &ShardState, now: Timestamp) ->
         }
         let count = run.end().get() - run.first.max(request.from).get();
         records += count as usize;
-        bytes += (run.bytes as usize).saturating_sub(OVERHEAD * run.records as usize);
+        bytes += (run.bytes as usize).saturating_sub(RECORD_HEADER * run.records as usize);
         taken.push(*run);
     }
     (taken, passed)
@@ -261,11 +261,13 @@ struct Taking {
     bytes: usize,
     next: Position,
     full: bool,
+    /// The stream's, once a sealed record was met.
+    key: Option<Arc<RecordKey>>,
 }
 
 impl Taking {
     fn new(request: Request) -> Self {
-        Self { request, records: Vec::new(), bytes: 0, next: request.from, full: false }
+        Self { request, records: Vec::new(), bytes: 0, next: request.from, full: false, key: None }
     }
 
     /// Takes the records of a run from `from` on. Damage is an error only when nothing was taken before it: else it
@@ -281,7 +283,14 @@ impl Taking {
                 at = skip(bytes, at);
                 continue;
             }
-            match take(self.request.shard, position, run.arrival, bytes, at) {
+            let taken = match decode_record(bytes, at) {
+                Ok(view) => {
+                    self.find_key(core, &view)?;
+                    self.take(&view, position, run.arrival, bytes).map(|record| (record, view.end))
+                }
+                Err(what) => Err(what),
+            };
+            match taken {
                 Ok((record, end)) => {
                     at = end;
                     self.push(record);
@@ -294,6 +303,36 @@ impl Taking {
             }
         }
         Ok(())
+    }
+
+    /// Gets the stream's key for its first sealed record.
+    fn find_key(&mut self, core: &Core, view: &RecordView) -> Result<(), LogError> {
+        if view.sealed && self.key.is_none() {
+            self.key = core.view().shard(self.request.shard)?.stream.record_key.clone();
+        }
+        Ok(())
+    }
+
+    fn take(
+        &self,
+        view: &RecordView,
+        position: Position,
+        arrival: Timestamp,
+        bytes: &Bytes,
+    ) -> Result<Record, &'static str> {
+        if view.shard != self.request.shard {
+            return Err("a record of another shard lies here");
+        }
+        let (hash_key, key, data) = if view.sealed {
+            let key = self.key.as_ref().ok_or("a record is sealed, and the key of its stream is lost")?;
+            let content = open_record(&bytes[view.data..view.end], view.shard, key)?;
+            (content.hash_key, content.partition_key, content.data)
+        } else {
+            (view.hash_key, bytes.slice(view.key..view.data), bytes.slice(view.data..view.end))
+        };
+        let key = std::str::from_utf8(&key).map_err(|_| "a partition key is not UTF-8")?;
+        let partition_key: PartitionKey = key.parse().map_err(|_| "a partition key is not valid")?;
+        Ok(Record { position, arrival, partition_key, explicit_hash_key: hash_key.map(HashKey), data })
     }
 
     fn push(&mut self, record: Record) {
@@ -321,26 +360,6 @@ impl Taking {
 
 /// Passes over a record that is not wanted, by the length that it claims.
 fn skip(bytes: &[u8], at: usize) -> usize {
-    let Some(h) = bytes.get(at..at + OVERHEAD) else { return bytes.len() };
-    let hash_key = if h[14] & 1 == 0 { 0 } else { 16 };
-    let data = crate::format::le!(u32, h, 8) as usize;
-    (at + OVERHEAD + hash_key + usize::from(crate::format::le!(u16, h, 12)) + data).min(bytes.len())
-}
-
-fn take(
-    shard: ShardRef,
-    position: Position,
-    arrival: Timestamp,
-    bytes: &Bytes,
-    at: usize,
-) -> Result<(Record, usize), &'static str> {
-    let view = decode_record(bytes, at)?;
-    if view.shard != shard {
-        return Err("a record of another shard lies here");
-    }
-    let key = std::str::from_utf8(&bytes[view.key..view.data]).map_err(|_| "a partition key is not UTF-8")?;
-    let partition_key: PartitionKey = key.parse().map_err(|_| "a partition key is not valid")?;
-    let explicit_hash_key = view.hash_key.map(HashKey);
-    let data = bytes.slice(view.data..view.end);
-    Ok((Record { position, arrival, partition_key, explicit_hash_key, data }, view.end))
+    let header = bytes.get(at..at + RECORD_HEADER);
+    header.and_then(claimed_len).map_or(bytes.len(), |len| (at + len).min(bytes.len()))
 }

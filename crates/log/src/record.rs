@@ -40,8 +40,8 @@ pub struct NewRecord {
 pub struct Placed {
     /// Its place in the journal.
     pub position: Position,
-    /// When it arrived, by the wall clock, never earlier than the record before it while the clock is set back by
-    /// less than a minute.
+    /// When it arrived, by the wall clock. A clock that is set back does not show for an hour: until then the time of
+    /// the record before stays.
     pub arrival: Timestamp,
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base::{Env, File, Position};
+use base::{Env, File, Position, Timestamp};
 
 use crate::catalogue::Change;
 use crate::files::{Files, Kind, Listing, name};
@@ -16,7 +16,7 @@ use crate::format::{
 };
 use crate::index::{Run, SegmentIndex, place_runs};
 use crate::seal::Keyring;
-use crate::snapshot::{Snapshot, Stopped};
+use crate::snapshot::{Seen, Snapshot, Stopped};
 use crate::view::{Active, Durable, Sealed, View};
 use crate::writer::{Writer, create_segment};
 use crate::{LogError, metrics};
@@ -25,6 +25,8 @@ use crate::{LogError, metrics};
 pub(crate) struct Recovered {
     pub view: View,
     pub writer: Writer,
+    /// A time that has been, by what was written down; none in a new journal.
+    pub known: Option<Timestamp>,
 }
 
 /// Reads what is there, or starts a new journal.
@@ -36,6 +38,7 @@ pub(crate) fn recover(env: &Env, files: &Files, keyring: Keyring) -> Result<Reco
     let Some(&active) = listing.segments.last() else { return begin(env, files, &listing, keyring) };
     let (start, snapshot) = starting_point(files, &listing)?;
     let file = files.open_active(active)?;
+    let keys = keyring.clone();
     let mut view = View::restore(snapshot, Active { first: active, file: Arc::clone(&file) }, keyring);
     view.sealed = sealed(&listing, active);
     for segment in view.sealed.clone().iter().filter(|s| s.first >= start) {
@@ -44,6 +47,7 @@ pub(crate) fn recover(env: &Env, files: &Files, keyring: Keyring) -> Result<Reco
         view.sealed_runs();
     }
     let (scan, header) = replay(&mut view, active, &*file, None, stopped)?;
+    check_keys(&view, &keys)?;
     let writer = match header {
         Some(header) if scan.damages.is_empty() => {
             settle(active, files, &*file, &scan)?;
@@ -54,7 +58,27 @@ pub(crate) fn recover(env: &Env, files: &Files, keyring: Keyring) -> Result<Reco
             set_aside(env, files, &mut view, active)?
         }
     };
-    Ok(Recovered { view, writer })
+    // Not the later of the two: a clock that was ahead may have stamped the last record.
+    let known = last_seen(files)?.or(Some(view.last_arrival).filter(|last| *last != Timestamp::default()));
+    Ok(Recovered { view, writer, known })
+}
+
+/// The time that was believed last.
+fn last_seen(files: &Files) -> Result<Option<Timestamp>, LogError> {
+    let Some(bytes) = files.read_clock()? else { return Ok(None) };
+    match Seen::decode(&bytes) {
+        Ok(seen) => Ok(Some(seen.believed)),
+        Err(what) => {
+            metrics::corruption();
+            tracing::error!(file = "clock", what, "the time that was written down is corrupt; it is not relied on");
+            Ok(None)
+        }
+    }
+}
+
+/// What is sealed must be opened by the master key that was given; better told now than by every read.
+fn check_keys(view: &View, keyring: &Keyring) -> Result<(), LogError> {
+    view.catalogue.all().try_for_each(|stream| keyring.unwrap(stream).map(drop))
 }
 
 fn open_error(first: Position) -> String {
@@ -102,7 +126,7 @@ fn begin(env: &Env, files: &Files, listing: &Listing, keyring: Keyring) -> Resul
     let (file, header) = create_segment(files, &*env.rng, &snapshot.encode(), first)
         .map_err(LogError::io("creating the first segment"))?;
     let view = View::restore(snapshot, Active { first, file: Arc::clone(&file) }, keyring);
-    Ok(Recovered { view, writer: Writer::new(file, header, SEGMENT_HEADER) })
+    Ok(Recovered { view, writer: Writer::new(file, header, SEGMENT_HEADER), known: None })
 }
 
 /// The newest usable snapshot, and the segment that it stands before.

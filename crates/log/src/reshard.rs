@@ -74,8 +74,7 @@ impl Planning<'_> {
             Reshard::Split { shard, at } => {
                 let (start, end) = self.open(shard)?;
                 if at.0 <= start || at.0 > end {
-                    let (start, end) = (HashKey(start), HashKey(end));
-                    return Err(LogError::SplitOutside { stream: self.stream.key.clone(), shard, at, start, end });
+                    return Err(LogError::SplitOutside { stream: self.stream.key.clone(), shard, at });
                 }
                 self.close(shard);
                 self.add(vec![shard], start, at.0 - 1)?;
@@ -141,3 +140,6 @@ impl Planning<'_> {
         Ok(Resharded { closed: self.closed.into_iter().collect(), opened: self.opened })
     }
 }
+
+#[cfg(test)]
+mod tests;

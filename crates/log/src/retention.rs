@@ -1,57 +1,27 @@
 //! Deleting what nobody may read any more.
 //!
-//! Owns the decision when a segment goes: when every shard with records in it is deleted, or when even the segment's
-//! newest arrival is past that shard's retention. Promises that a jump of the wall clock deletes nothing: after a jump
-//! forward the clock is believed only once it has gone on steadily. Must not know how records are read.
+//! Owns the decision when a segment goes: when every shard with records in it is gone, or when even the segment's
+//! newest arrival is past that shard's retention; and when a closed shard goes. Promises that a jump of the wall clock
+//! deletes nothing, because it judges by the clock that [`crate::clock`] believes. Must not know how records are read.
 
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use base::Timestamp;
 
+use crate::catalogue::Wish;
 use crate::core::Core;
 use crate::files::Kind;
 use crate::read::index_of;
+use crate::snapshot::Seen;
 use crate::view::{Holds, Sealed, View};
-use crate::{LogError, ShardRef, metrics};
+use crate::{LogError, Shard, ShardRef, Stream, metrics, writer};
 
-/// A difference between wall and monotonic time that is no jump.
-const TOLERANCE: Duration = Duration::from_secs(300);
-/// How long a clock that jumped forward is not believed.
-const DOUBT: Duration = Duration::from_secs(3_600);
-
-/// The wall clock as far as it can be believed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SteadyClock {
-    wall: Timestamp,
-    instant: Duration,
-    doubted_until: Duration,
-}
-
-impl SteadyClock {
-    pub fn new(wall: Timestamp, instant: Duration) -> Self {
-        Self { wall, instant, doubted_until: Duration::ZERO }
-    }
-
-    /// The time by which to delete; none while the clock is in doubt.
-    pub fn step(&mut self, wall: Timestamp, instant: Duration) -> Option<Timestamp> {
-        let expected = self.wall + instant.saturating_sub(self.instant);
-        if wall.since(expected) > TOLERANCE {
-            self.doubted_until = instant + DOUBT;
-        }
-        (self.wall, self.instant) = (wall, instant);
-        (instant >= self.doubted_until).then_some(wall)
-    }
-}
-
-/// Deletes the sealed segments that nobody may read any more. Idempotent. Blocks.
+/// Deletes the sealed segments that nobody may read any more, and forgets the closed shards whose records are all
+/// past their retention. Idempotent. Blocks.
 pub(crate) fn enforce(core: &Core) -> Result<(), LogError> {
-    let step =
-        |mut clock: std::sync::MutexGuard<'_, SteadyClock>| clock.step(core.env.clock.now(), core.env.clock.instant());
-    let Some(now) = step(core.steady.lock().unwrap_or_else(PoisonError::into_inner)) else {
-        tracing::warn!("the wall clock jumped forward; nothing is deleted until it has been steady for an hour");
-        return Ok(());
-    };
+    let now = core.steady_now();
+    core.files.write_clock(&Seen { believed: now }.encode()).map_err(LogError::io("writing down the time"))?;
+    forget(core, now)?;
     // The newest sealed segment stays: the snapshot before it is the spare one.
     let sealed = core.view().sealed.clone();
     let mut oldest = true;
@@ -65,6 +35,27 @@ pub(crate) fn enforce(core: &Core) -> Result<(), LogError> {
         }
     }
     Ok(())
+}
+
+/// Takes the closed shards out of the catalogue that neither have readable records nor were closed of late: so long, a
+/// reader may still ask where they end.
+fn forget(core: &Core, now: Timestamp) -> Result<(), LogError> {
+    let wishes: Vec<_> = {
+        let view = core.view();
+        let forgettable = |shard: &Shard| {
+            let state = view.shard(shard.slot).ok()?;
+            let past = state.expired(shard.closed?, now) && state.last_arrival.is_none_or(|a| state.expired(a, now));
+            past.then_some(shard.id)
+        };
+        let wish =
+            |stream: &Arc<Stream>| Wish::Forget(stream.id, stream.shards.iter().filter_map(forgettable).collect());
+        view.catalogue
+            .all()
+            .map(wish)
+            .filter(|wish| !matches!(wish, Wish::Forget(_, shards) if shards.is_empty()))
+            .collect()
+    };
+    wishes.into_iter().try_for_each(|wish| writer::change_blocking(core, wish))
 }
 
 /// Asks the index once; what it says of a sealed segment never changes.
@@ -108,21 +99,4 @@ fn delete(core: &Core, segment: &Arc<Sealed>, oldest: bool) -> Result<(), LogErr
     core.files.sync_names()?;
     metrics::segment_deleted();
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_that_jumps_forward_is_doubted_for_an_hour() {
-        let secs = Duration::from_secs;
-        let at = |s: i64| Timestamp::from_millis(s * 1_000);
-        let mut clock = SteadyClock::new(at(1_000), secs(0));
-        assert_eq!(clock.step(at(1_060), secs(60)), Some(at(1_060)));
-        assert_eq!(clock.step(at(1_000_000), secs(120)), None);
-        assert_eq!(clock.step(at(1_003_000), secs(3_120)), None);
-        assert_eq!(clock.step(at(1_003_600), secs(3_720)), Some(at(1_003_600)));
-        assert_eq!(clock.step(at(500), secs(3_780)), Some(at(500)), "a clock set back deletes nothing anyway");
-    }
 }

@@ -9,6 +9,7 @@
 //! The shard and the stream are authenticated with each record, its position is not: it is not known yet when the
 //! record is sealed on its producer's task. Whoever can write to the disk can exchange whole records of one shard.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -99,7 +100,7 @@ impl Keyring {
         key.copy_from_slice(sealed);
         open(wrapping, nonce, &stream.id.0.to_le_bytes(), &mut *key, tag)
             .map_err(|NotAuthentic| LogError::WrongMasterKey(stream.key.clone()))?;
-        Ok(Some(RecordKey { cipher: cipher(&key), stream: stream.id }))
+        Ok(Some(RecordKey::new(&key, stream.id)))
     }
 }
 
@@ -110,6 +111,10 @@ pub(crate) struct RecordKey {
 }
 
 impl RecordKey {
+    pub fn new(key: &[u8; KEY], stream: StreamId) -> Self {
+        Self { cipher: cipher(key), stream }
+    }
+
     /// Seals bytes in place; what proves them unchanged.
     pub fn seal(&self, shard: ShardRef, nonce: &[u8], bytes: &mut [u8]) -> Result<[u8; TAG], LogError> {
         seal(&self.cipher, nonce, &self.belongs(shard), bytes)
@@ -122,6 +127,41 @@ impl RecordKey {
 
     fn belongs(&self, shard: ShardRef) -> [u8; 8] {
         (u64::from(self.stream.0) | u64::from(shard.0) << 32).to_le_bytes()
+    }
+}
+
+/// Which records of one append are sealed, and by what.
+#[derive(Default)]
+pub(crate) struct Sealing {
+    keys: HashMap<ShardRef, Arc<RecordKey>>,
+    /// Of the first record.
+    nonce: [u8; NONCE],
+}
+
+impl Sealing {
+    /// With these keys; the nonces start at a random one.
+    pub fn new(keys: HashMap<ShardRef, Arc<RecordKey>>, rng: &dyn Rng) -> Self {
+        let mut nonce = [0; NONCE];
+        if !keys.is_empty() {
+            rng.fill(&mut nonce);
+        }
+        Self { keys, nonce }
+    }
+
+    /// The key for records of a shard; none when they are not to be sealed.
+    pub fn key(&self, shard: ShardRef) -> Option<&RecordKey> {
+        if self.keys.is_empty() { None } else { self.keys.get(&shard).map(|key| &**key) }
+    }
+
+    /// The nonce of the append's record of this number: the first one's, counted on in its last 64 bits. The 128 before
+    /// them are random, so that no two appends ever meet.
+    pub fn nonce(&self, record: u32) -> [u8; NONCE] {
+        let mut nonce = self.nonce;
+        let (_, count) = nonce.split_at_mut(NONCE - 8);
+        let mut raw = [0; 8];
+        raw.copy_from_slice(count);
+        count.copy_from_slice(&u64::from_le_bytes(raw).wrapping_add(u64::from(record)).to_le_bytes());
+        nonce
     }
 }
 

@@ -1,11 +1,12 @@
 //! What is known at the start of a segment, so that recovery reads no older one.
 //!
-//! Owns the snapshot file and the mark of a clean stop. Promises that a loaded one is exactly what was written.
+//! Owns the snapshot file, the mark of a clean stop and the last time seen. Promises that a loaded one is exactly what was written.
 //!
 //! ```text
 //! snapshot  NNNNNNNNNNNNNNNNNNNN.snap   written before the segment of the same number is first used
 //! stopped   stopped                     written at a clean stop: what is durable for certain
-//!      0  magic    8   "TIDESNP1" or "TIDESTP1", little-endian below
+//! clock     clock                       written at a clean stop and on a period: the time that was believed
+//!      0  magic    8   "TIDESNP1", "TIDESTP1" or "TIDECLK1", little-endian below
 //!      8  length   4   of the JSON
 //!     12  crc      4   CRC32C of the JSON
 //!     16  JSON
@@ -24,6 +25,7 @@ use crate::format::le;
 
 const SNAPSHOT: &[u8; 8] = b"TIDESNP1";
 const STOPPED: &[u8; 8] = b"TIDESTP1";
+const CLOCK: &[u8; 8] = b"TIDECLK1";
 const HEADER: usize = 16;
 
 /// The journal's state between two segments.
@@ -47,6 +49,24 @@ pub(crate) struct Snapshot {
 pub(crate) struct Stopped {
     /// The next record's position.
     pub next: Position,
+}
+
+/// The time, when it was written down.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    /// By which retention was judged.
+    pub believed: Timestamp,
+}
+
+impl Seen {
+    pub fn encode(&self) -> Vec<u8> {
+        encode(CLOCK, self)
+    }
+
+    /// Says what is wrong with a time that cannot be used.
+    pub fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+        decode(CLOCK, bytes)
+    }
 }
 
 impl Snapshot {

@@ -17,7 +17,7 @@ use crate::index::{Run, SegmentIndex, place_runs};
 use crate::metrics::StreamCounters;
 use crate::seal::{Keyring, RecordKey};
 use crate::snapshot::Snapshot;
-use crate::{LogError, Shard, ShardRef, Stream};
+use crate::{LogError, NewRecord, Shard, ShardRef, Stream, StreamKey};
 
 /// A sealed segment.
 pub(crate) struct Sealed {
@@ -54,9 +54,10 @@ pub(crate) struct Active {
 
 /// What the shards of one stream share.
 pub(crate) struct StreamState {
+    pub name: StreamKey,
     pub retention: Duration,
-    /// Opens its sealed records; none when there are none, or when the master key is not theirs.
-    pub key: Option<Arc<RecordKey>>,
+    /// Opens its sealed records; none when there are none.
+    pub record_key: Option<Arc<RecordKey>>,
     /// Whether new records are sealed.
     pub encrypted: bool,
     pub counters: StreamCounters,
@@ -152,6 +153,25 @@ impl View {
         self.shards.get(shard.0 as usize).and_then(Option::as_ref).ok_or(LogError::ShardNotFound(shard))
     }
 
+    /// The keys for those records that are to be sealed, by shard. Unknown shards are refused later.
+    pub fn sealing_keys(&self, records: &[NewRecord]) -> Result<HashMap<ShardRef, Arc<RecordKey>>, LogError> {
+        let mut keys = HashMap::new();
+        for record in records {
+            let Ok(state) = self.shard(record.shard) else { continue };
+            if state.stream.encrypted && !keys.contains_key(&record.shard) {
+                let stream = &state.stream;
+                let key = stream.record_key.as_ref().ok_or_else(|| LogError::NoMasterKey(stream.name.clone()))?;
+                keys.insert(record.shard, Arc::clone(key));
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Whether records of any stream are to be sealed.
+    pub fn seals(&self) -> bool {
+        self.catalogue.all().any(|stream| stream.encrypted)
+    }
+
     /// Applies a durable data batch.
     pub fn apply(&mut self, batch: &Durable<'_>) {
         let mut next = batch.first;
@@ -206,9 +226,10 @@ impl View {
     /// A stream is there, or is not what it was.
     fn add_stream(&mut self, stream: &Stream) {
         let state = Arc::new(StreamState {
+            name: stream.key.clone(),
             retention: stream.retention,
             // A wrong master key is told when the journal has been read to its end: the stream may be deleted by then.
-            key: self.keyring.unwrap(stream).ok().flatten().map(Arc::new),
+            record_key: self.keyring.unwrap(stream).ok().flatten().map(Arc::new),
             encrypted: stream.encrypted,
             counters: StreamCounters::of(&stream.key),
         });

@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use base::{File, Position, ProducerId, Rng, Timestamp};
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use crate::catalogue::{Change, Wish};
 use crate::core::Core;
 use crate::files::{Files, Kind};
 use crate::format::{CONTROL, EncodedBatch, RunEntry, SEGMENT_HEADER, SegmentHeader};
 use crate::queue::{AppendJob, Appended, Reply, Turn, answer};
-use crate::snapshot::Stopped;
+use crate::snapshot::{Seen, Stopped};
 use crate::view::Durable;
 use crate::{Append, LogError, NewRecord, metrics};
 
@@ -32,8 +33,6 @@ const JOIN_BYTES: usize = 64 << 10;
 /// without the file system's own journal, which takes a third less time; larger groups have little to gain.
 const SMALL_GROUP: u64 = 64 << 10;
 const AHEAD_BYTES: u64 = 256 << 10;
-/// A clock set back by less does not show in arrival times; they stand still instead.
-const ARRIVAL_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The part of a sync's time that is spent waiting for a fuller group, and bounds of it.
 const PATIENCE: u32 = 4;
@@ -83,11 +82,22 @@ pub(crate) fn drain(core: &Core) {
             }
             Turn::Close(reply) => {
                 let stopped = Stopped { next: core.view().next };
+                let seen = Seen { believed: core.steady_now() };
                 let written = core.files.write_stopped(&stopped.encode());
+                let written = written.and_then(|()| core.files.write_clock(&seen.encode()));
                 answer(reply, written.map_err(LogError::io("leaving the mark of a clean stop")));
             }
         }
     }
+}
+
+/// Makes a change from a blocking thread.
+pub(crate) fn change_blocking(core: &Core, wish: Wish) -> Result<(), LogError> {
+    let (reply, answer) = oneshot::channel();
+    if core.queue.change(wish, reply)? {
+        drain(core);
+    }
+    answer.blocking_recv().map_err(|_| LogError::Closed)?
 }
 
 /// A drain that panics must not leave its callers waiting for ever: it is a defect of ours, and the log is closed.
@@ -181,9 +191,7 @@ impl Writer {
         if self.offset >= core.config.segment_bytes && next > self.first {
             self.roll(core)?;
         }
-        let now = core.env.clock.now();
-        let back = last_arrival.since(now);
-        Ok((next, if back < ARRIVAL_PATIENCE { now.max(last_arrival) } else { now }))
+        Ok((next, core.arrival(last_arrival)))
     }
 
     /// Gives the batches their positions. Those of unknown shards are refused; those that are there already wait for
@@ -284,6 +292,7 @@ impl Writer {
     fn change(&mut self, core: &Core, wish: Wish) -> Result<(), LogError> {
         let (next, arrival) = self.prepare(core).map_err(|e| self.poison(core, e))?;
         let Some(change) = core.view().catalogue.plan(wish, next, arrival)? else { return Ok(()) };
+        let key_drawn = matches!(change, Change::Encrypt { key: Some(_), .. });
         let batch = EncodedBatch::control(&control_append(&change)?)?;
         let placed = Placing::new(batch, self.mark, next, next, self.offset, arrival, None);
         let next = placed.next();
@@ -291,6 +300,11 @@ impl Writer {
         let mut view = core.publish();
         view.passed(next, arrival);
         view.change(change);
+        drop(view);
+        if key_drawn {
+            // Without its key nothing of the stream could be read: the snapshot keeps it a second time.
+            self.roll(core).map_err(|e| self.poison(core, e))?;
+        }
         Ok(())
     }
 

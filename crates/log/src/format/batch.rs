@@ -4,8 +4,9 @@ use base::{Position, ProducerId, Timestamp};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::le;
-use super::record::{encode_record, encoded_len};
+use super::record::{encode_record, encode_sealed, encoded_len};
 use crate::record::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DATA_BYTES};
+use crate::seal::Sealing;
 use crate::{Append, LogError, ShardRef};
 
 /// Bytes of a batch before its table.
@@ -37,17 +38,17 @@ pub(crate) struct EncodedBatch {
 }
 
 impl EncodedBatch {
-    /// Encodes data records, grouped by shard in stable order.
-    pub fn data(append: &Append) -> Result<Self, LogError> {
-        Self::encode(append, 0)
+    /// Encodes data records, grouped by shard in stable order, and seals those that are to be.
+    pub fn data(append: &Append, sealing: &Sealing) -> Result<Self, LogError> {
+        Self::encode(append, sealing, 0)
     }
 
     /// Encodes one control record.
     pub fn control(append: &Append) -> Result<Self, LogError> {
-        Self::encode(append, 1)
+        Self::encode(append, &Sealing::default(), 1)
     }
 
-    fn encode(append: &Append, kind: u8) -> Result<Self, LogError> {
+    fn encode(append: &Append, sealing: &Sealing, kind: u8) -> Result<Self, LogError> {
         let records = &append.records;
         if records.is_empty() || records.len() > MAX_BATCH_RECORDS {
             let count = records.len();
@@ -63,7 +64,7 @@ impl EncodedBatch {
         let mut body = 0;
         for i in &order {
             let record = &records[*i as usize];
-            let len = encoded_len(record);
+            let len = encoded_len(record, sealing.key(record.shard).is_some());
             body += len;
             match runs.last_mut() {
                 Some(run) if run.shard == record.shard => {
@@ -85,7 +86,11 @@ impl EncodedBatch {
             bytes.put_u32_le(run.bytes);
         }
         for i in &order {
-            encode_record(&mut bytes, &records[*i as usize]);
+            let record = &records[*i as usize];
+            match sealing.key(record.shard) {
+                None => encode_record(&mut bytes, record),
+                Some(key) => encode_sealed(&mut bytes, record, key, &sealing.nonce(*i))?,
+            }
         }
         let mut batch = Self { bytes, runs, records: records.len() as u32, producer: append.producer, order };
         batch.fill_constant(kind, length);

@@ -44,10 +44,19 @@
 //!      4  shard          4   as in the table; a control record has 4,294,967,295
 //!      8  data length    4
 //!     12  key length     2
-//!     14  flags          1   bit 0: has an explicit hash key
+//!     14  flags          1   0, or 1: has an explicit hash key, or 2: sealed
 //!     15  hash key    0/16
 //!         partition key      UTF-8
 //!         data
+//!   data of a sealed record, which has neither hash key nor partition key outside
+//!      0  nonce         24   random, used once
+//!     24  content            XChaCha20-Poly1305 under the stream's key, which authenticates stream id and shard, too
+//!           0  key length     2
+//!           2  flags          1   bit 0: has an explicit hash key
+//!           3  hash key    0/16
+//!              partition key      UTF-8
+//!              data
+//!         tag           16
 //! ```
 //! The shard stands in the table and in each record: whichever of the two is damaged, the other still tells whose
 //! records are lost, so that the other shards keep serving.
@@ -64,7 +73,7 @@ mod scan;
 mod segment;
 
 pub(crate) use batch::{BATCH_HEADER, BatchHeader, EncodedBatch, RunEntry};
-pub(crate) use record::{CONTROL, decode_record};
+pub(crate) use record::{CONTROL, RECORD_HEADER, RecordView, claimed_len, decode_record, open_record};
 pub(crate) use scan::{Damage, Known, Scan, ScannedBatch, scan_segment};
 pub(crate) use segment::{SEGMENT_HEADER, SegmentHeader};
 

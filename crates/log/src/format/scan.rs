@@ -6,7 +6,7 @@ use std::io;
 use base::{File, Position};
 
 use super::batch::MARK;
-use super::record::RECORD_HEADER;
+use super::record::{RECORD_HEADER, claimed_len};
 use super::{BATCH_HEADER, BatchHeader, SEGMENT_HEADER, decode_record};
 use crate::ShardRef;
 
@@ -261,9 +261,7 @@ impl Window<'_> {
 
     /// The length that the record at `offset` claims, if it fits before `to`.
     fn record_at(&mut self, offset: u64, to: u64) -> io::Result<Option<usize>> {
-        let h = self.bytes(offset, RECORD_HEADER)?;
-        let hash_len = if h[14] & 1 == 0 { 0 } else { 16 };
-        let len = RECORD_HEADER + hash_len + super::le!(u32, h, 8) as usize + usize::from(super::le!(u16, h, 12));
-        Ok((h[14] <= 1 && offset + len as u64 <= to).then_some(len))
+        let len = claimed_len(self.bytes(offset, RECORD_HEADER)?);
+        Ok(len.filter(|len| offset + *len as u64 <= to))
     }
 }

@@ -1,15 +1,32 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use base::fs::sim::SimFs;
-use base::{File, Fs, OpenMode, Position, ProducerId, Timestamp};
+use base::{File, Fs, OpenMode, Position, ProducerId, SeededRng, Timestamp};
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
 use crate::index::place_runs;
-use crate::{Append, NewRecord, ShardRef};
+use crate::seal::{RecordKey, Sealing};
+use crate::{Append, NewRecord, ShardRef, StreamId};
 
 const MARK: u64 = 0x5eed_5eed_5eed_5eed;
+
+fn plain() -> Sealing {
+    Sealing::default()
+}
+
+/// Shards 1 and 3 are sealed.
+fn sealing(seed: u64) -> Sealing {
+    let key = Arc::new(key());
+    let keys = [1, 3].map(|shard| (ShardRef(shard), Arc::clone(&key)));
+    Sealing::new(keys.into(), &SeededRng::new(seed))
+}
+
+fn key() -> RecordKey {
+    RecordKey::new(&[7; 32], StreamId(4))
+}
 
 fn record(shard: u32, key: &str, data: &[u8], hash: Option<u128>) -> NewRecord {
     NewRecord {
@@ -22,7 +39,7 @@ fn record(shard: u32, key: &str, data: &[u8], hash: Option<u128>) -> NewRecord {
 
 fn batch(first: u64, group: u64, records: Vec<NewRecord>) -> Bytes {
     let append = Append { producer: Some((ProducerId(9), Position::new(first))), records };
-    let batch = EncodedBatch::data(&append).unwrap();
+    let batch = EncodedBatch::data(&append, &plain()).unwrap();
     batch.complete(MARK, Position::new(first), Position::new(group), Timestamp::from_millis(1_000 + first as i64))
 }
 
@@ -145,7 +162,8 @@ fn what_lies_behind_the_end_of_a_sealed_segment_was_given_up() {
 #[test]
 fn a_batch_within_a_records_data_is_not_taken_for_one() {
     let forged =
-        EncodedBatch::data(&Append { producer: None, records: vec![record(1, "k", b"forged", None)] }).unwrap();
+        EncodedBatch::data(&Append { producer: None, records: vec![record(1, "k", b"forged", None)] }, &plain())
+            .unwrap();
     let forged = forged.complete(MARK ^ 1, Position::new(900), Position::new(900), Timestamp::default());
     let mut bytes = SegmentHeader { first: Position::new(1), mark: MARK }.encode().to_vec();
     bytes.extend_from_slice(&batch(1, 1, vec![record(1, "k", &forged, None)]));
@@ -155,6 +173,86 @@ fn a_batch_within_a_records_data_is_not_taken_for_one() {
     assert!(scan.torn && seen.is_empty() && scan.damages.is_empty());
 }
 
+/// The records of a batch whose header is at the start of these bytes.
+fn records_of(bytes: &Bytes) -> Vec<(bool, NewRecord)> {
+    let header = BatchHeader::decode(bytes, MARK).unwrap();
+    let (mut at, mut records) = (header.extent_len(), Vec::new());
+    while at < bytes.len() {
+        let view = decode_record(bytes, at).unwrap();
+        let (hash, name, data) = if view.sealed {
+            let content = open_record(&bytes[view.data..view.end], view.shard, &key()).unwrap();
+            (content.hash_key, content.partition_key, content.data)
+        } else {
+            (view.hash_key, bytes.slice(view.key..view.data), bytes.slice(view.data..view.end))
+        };
+        records.push((view.sealed, record(view.shard.0, std::str::from_utf8(&name).unwrap(), &data, hash)));
+        at = view.end;
+    }
+    records
+}
+
+#[test]
+fn sealed_records_show_nothing_and_belong_to_their_shard_and_key() {
+    let secret = || record(1, "the-key-of-it", b"the data of it", Some(0x7465_6c6c_7461_6c65));
+    let append = Append { producer: None, records: vec![secret(), secret(), record(2, "open", b"plain", None)] };
+    let bytes = EncodedBatch::data(&append, &sealing(1)).unwrap();
+    let bytes = bytes.complete(MARK, Position::new(1), Position::new(1), Timestamp::from_millis(1));
+    let holds = |what: &[u8]| bytes.windows(what.len()).any(|w| w == what);
+    assert!(!holds(b"the-key") && !holds(b"the data") && !holds(&0x7465_6c6c_7461_6c65_u64.to_le_bytes()));
+    assert!(holds(b"open") && holds(b"plain"));
+    let records = records_of(&bytes);
+    assert_eq!(records.iter().map(|(sealed, _)| *sealed).collect::<Vec<_>>(), [true, true, false]);
+    let view = decode_record(&bytes, BATCH_HEADER + 24).unwrap();
+    let sealed = &bytes[view.data..view.end];
+    let second = decode_record(&bytes, view.end).unwrap();
+    assert_ne!(sealed, &bytes[second.data..second.end], "the same record is never sealed to the same bytes");
+    assert!(open_record(sealed, ShardRef(1), &key()).is_ok());
+    assert!(open_record(sealed, ShardRef(3), &key()).is_err(), "another shard's");
+    assert!(open_record(sealed, ShardRef(1), &RecordKey::new(&[7; 32], StreamId(5))).is_err(), "another stream's");
+    assert!(open_record(sealed, ShardRef(1), &RecordKey::new(&[8; 32], StreamId(4))).is_err(), "another key");
+    for place in 0..sealed.len() {
+        let mut changed = sealed.to_vec();
+        changed[place] ^= 1;
+        assert!(open_record(&changed, ShardRef(1), &key()).is_err(), "changed at {place}");
+        assert!(open_record(&sealed[..place], ShardRef(1), &key()).is_err(), "cut at {place}");
+    }
+}
+
+/// What one record costs, sealed and opened, against a plain one.
+#[test]
+#[ignore = "a measurement: run it in release mode with --nocapture"]
+#[allow(clippy::print_stdout, reason = "it is what the measurement is for")]
+fn what_sealing_costs() {
+    use base::Clock;
+    let (clock, keys, rng) = (base::SystemClock::new(), Arc::new(key()), SeededRng::new(1));
+    for size in [200, 1_024] {
+        let records: Vec<_> = (0..500).map(|n| record(1, &format!("key-{n}"), &vec![7; size], None)).collect();
+        let append = Append { producer: None, records };
+        let measure = |what: &str, work: &dyn Fn()| {
+            let start = clock.instant();
+            (0..400).for_each(|_| work());
+            println!("{what} of {size} bytes: {} ns", (clock.instant() - start).as_nanos() / 200_000);
+        };
+        let sealing = || Sealing::new([(ShardRef(1), Arc::clone(&keys))].into(), &rng);
+        measure("encoding a plain record", &|| drop(EncodedBatch::data(&append, &plain()).unwrap()));
+        measure("encoding a sealed record", &|| drop(EncodedBatch::data(&append, &sealing()).unwrap()));
+        for (what, sealing) in [("reading a plain record", plain()), ("reading a sealed record", sealing())] {
+            let batch = EncodedBatch::data(&append, &sealing).unwrap();
+            let bytes = batch.complete(MARK, Position::new(1), Position::new(1), Timestamp::default());
+            measure(what, &|| {
+                let mut at = BATCH_HEADER + 12;
+                while at < bytes.len() {
+                    let view = decode_record(&bytes, at).unwrap();
+                    if view.sealed {
+                        open_record(&bytes[view.data..view.end], view.shard, &keys).unwrap();
+                    }
+                    at = view.end;
+                }
+            });
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn records_read_back(
@@ -162,7 +260,7 @@ proptest! {
     ) {
         let records: Vec<_> = records.iter().map(|(s, k, d, h)| record(*s, k, d, *h)).collect();
         let append = Append { producer: None, records: records.clone() };
-        let encoded = EncodedBatch::data(&append).unwrap();
+        let encoded = EncodedBatch::data(&append, &plain()).unwrap();
         let order = encoded.order.clone();
         let bytes = encoded.complete(MARK, Position::new(5), Position::new(5), Timestamp::from_millis(-3));
         let header = BatchHeader::decode(&bytes, MARK).unwrap();
@@ -177,6 +275,27 @@ proptest! {
             at = view.end;
         }
         prop_assert_eq!(at, bytes.len());
+    }
+
+    #[test]
+    fn sealed_and_plain_records_read_back_together(
+        records in prop::collection::vec((0u32..5, "\\PC{1,20}", prop::collection::vec(any::<u8>(), 0..200), any::<Option<u128>>()), 1..40),
+        seed: u64,
+    ) {
+        let records: Vec<_> = records.iter().map(|(s, k, d, h)| record(*s, k, d, *h)).collect();
+        let append = Append { producer: None, records };
+        let encoded = EncodedBatch::data(&append, &sealing(seed)).unwrap();
+        let order = encoded.order.clone();
+        let bytes = encoded.complete(MARK, Position::new(5), Position::new(5), Timestamp::from_millis(-3));
+        let read = records_of(&bytes);
+        prop_assert_eq!(read.len(), order.len());
+        for ((sealed, read), place) in read.iter().zip(order) {
+            let original = &append.records[place as usize];
+            prop_assert_eq!(*sealed, [1, 3].contains(&original.shard.0));
+            prop_assert_eq!((&read.shard, &read.data), (&original.shard, &original.data));
+            prop_assert_eq!(&read.partition_key, &original.partition_key);
+            prop_assert_eq!(read.explicit_hash_key, original.explicit_hash_key);
+        }
     }
 
     #[test]

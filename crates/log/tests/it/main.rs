@@ -9,5 +9,7 @@ mod damage;
 mod failing;
 mod fixture;
 mod read;
+mod reshard;
 mod retention;
+mod sealed;
 mod world;
