@@ -3,13 +3,34 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::{Fs, HashKey, OpenMode, Position, ProducerId, RealFs};
-use tidegate_log::{Append, Log, NewRecord};
+use base::{Fs, HashKey, MasterKey, OpenMode, Position, ProducerId, RealFs, ShardId};
+use tidegate_log::{Append, Log, LogConfig, NewRecord, Reshard, Shard};
 
 use crate::world::*;
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// A machine whose journal is this fixture's.
+fn load(name: &str) -> World {
+    let world = World::new(1);
+    world.fs.create_dir_all(&world.dir).unwrap();
+    for entry in RealFs.read_dir(&folder(name)).unwrap() {
+        let bytes = RealFs.read(&folder(name).join(&entry.name)).unwrap();
+        let file = world.fs.open(&world.dir.join(&entry.name), OpenMode::CreateNew).unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+    }
+    assert!(world.names(".seg").len() > 1 && !world.names(".idx").is_empty());
+    world
+}
+
+fn save(world: &World, name: &str) {
+    RealFs.create_dir_all(&folder(name)).unwrap();
+    for entry in world.fs.read_dir(&world.dir).unwrap() {
+        let bytes = world.fs.read(&world.dir.join(&entry.name)).unwrap();
+        RealFs.write_atomic(&folder(name).join(&entry.name), &bytes, 0o644).unwrap();
+    }
 }
 
 /// What version 1's fixture holds.
@@ -49,21 +70,77 @@ async fn check(log: &Log) {
 
 #[tokio::test(start_paused = true)]
 async fn version_1_is_read() {
-    let world = World::new(1);
-    world.fs.create_dir_all(&world.dir).unwrap();
-    for entry in RealFs.read_dir(&folder()).unwrap() {
-        let bytes = RealFs.read(&folder().join(&entry.name)).unwrap();
-        let file = world.fs.open(&world.dir.join(&entry.name), OpenMode::CreateNew).unwrap();
-        file.write_all_at(&bytes, 0).unwrap();
-    }
-    assert!(world.names(".seg").len() > 1 && !world.names(".idx").is_empty());
+    let world = load("v1");
     let log = world.open_small().await;
     check(&log).await;
     let slot = log.stream(&key("orders")).unwrap().shards[0].slot;
     put(&log, slot, "and goes on").await;
 }
 
-/// Writes the fixture anew: only for a new version, into a new folder.
+fn sealing() -> LogConfig {
+    LogConfig { master_key: Some(MasterKey::new([7; 32])), ..small() }
+}
+
+/// What the fixture of sealed records and divided shards holds, which version 1 got later.
+async fn write_sealed(log: &Log, world: &World) {
+    let both = slots(&stream(log, "orders", 2).await);
+    for n in 0..30_u64 {
+        if n == 10 {
+            log.set_encryption(&key("orders"), true).await.unwrap();
+        }
+        let records = vec![NewRecord {
+            shard: both[n as usize % 2],
+            partition_key: "schlüssel".parse().unwrap(),
+            explicit_hash_key: (n % 3 == 0).then_some(HashKey(u128::MAX - u128::from(n))),
+            data: format!("r{n} {}", "y".repeat(50)).into(),
+        }];
+        log.append(Append { producer: None, records }).await.unwrap();
+        world.env.clock.sleep(Duration::from_millis(10)).await;
+    }
+    let steps = vec![
+        Reshard::Split { shard: ShardId::new(0), at: HashKey(1 << 100) },
+        Reshard::Merge { shard: ShardId::new(3), adjacent: ShardId::new(1) },
+    ];
+    let now = log.reshard(&key("orders"), steps).await.unwrap();
+    log.set_retention(&key("orders"), DAY * 7).await.unwrap();
+    put(log, now.shards[4].slot, "sealed in a child").await;
+    log.set_encryption(&key("orders"), false).await.unwrap();
+    put(log, now.shards[2].slot, "plain in a child").await;
+    stream(log, "passing", 1).await;
+    log.reshard(&key("passing"), vec![Reshard::Split { shard: ShardId::new(0), at: HashKey(5) }]).await.unwrap();
+    world.env.clock.sleep(DAY * 2).await;
+    log.enforce_retention().await.unwrap();
+}
+
+async fn check_sealed(log: &Log) {
+    let orders = log.stream(&key("orders")).unwrap();
+    let ids = |shards: &[Shard]| shards.iter().map(|s| (s.id.number(), s.closed.is_some())).collect::<Vec<_>>();
+    assert_eq!(ids(&orders.shards), [(0, true), (1, true), (2, false), (3, true), (4, false)]);
+    assert_eq!((orders.retention, orders.encrypted), (DAY * 7, false));
+    assert_eq!(ids(&log.stream(&key("passing")).unwrap().shards), [(1, false), (2, false)], "one is forgotten");
+    for (of, shard) in orders.shards[..2].iter().enumerate() {
+        let records = read_all(log, shard.slot).await;
+        assert_eq!(records.len(), 15);
+        for (n, record) in records.iter().enumerate().map(|(n, record)| (2 * n + of, record)) {
+            assert_eq!(record.data, format!("r{n} {}", "y".repeat(50)));
+            assert_eq!(record.partition_key.as_str(), "schlüssel");
+            assert_eq!(record.explicit_hash_key, (n % 3 == 0).then_some(HashKey(u128::MAX - n as u128)));
+        }
+    }
+    assert_eq!(texts(&read_all(log, orders.shards[4].slot).await), ["sealed in a child"]);
+    assert_eq!(texts(&read_all(log, orders.shards[2].slot).await), ["plain in a child"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sealed_records_and_divided_shards_of_version_1_are_read() {
+    let world = load("v1-sealed");
+    let log = world.open_with(sealing()).await;
+    check_sealed(&log).await;
+    log.set_encryption(&key("orders"), true).await.unwrap();
+    put(&log, log.stream(&key("orders")).unwrap().shards[2].slot, "and goes on").await;
+}
+
+/// Writes the fixtures anew: only for a new version, into new folders.
 #[tokio::test(start_paused = true)]
 #[ignore = "writes the fixture"]
 async fn write_fixture() {
@@ -73,9 +150,21 @@ async fn write_fixture() {
     check(&log).await;
     log.close().await.unwrap();
     world.open_small().await.close().await.unwrap();
-    RealFs.create_dir_all(&folder()).unwrap();
-    for entry in world.fs.read_dir(&world.dir).unwrap() {
-        let bytes = world.fs.read(&world.dir.join(&entry.name)).unwrap();
-        RealFs.write_atomic(&folder().join(&entry.name), &bytes, 0o644).unwrap();
-    }
+    save(&world, "v1");
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "writes the fixture"]
+async fn write_sealed_fixture() {
+    let world = World::new(1);
+    let log = world.open_with(sealing()).await;
+    write_sealed(&log, &world).await;
+    check_sealed(&log).await;
+    log.close().await.unwrap();
+    let log = world.open_with(sealing()).await;
+    check_sealed(&log).await;
+    let indexed = || world.names(".idx").len() + 1 == world.names(".seg").len() && world.names(".snap").len() == 2;
+    eventually(&world, async || indexed().then_some(())).await;
+    log.close().await.unwrap();
+    save(&world, "v1-sealed");
 }

@@ -103,3 +103,89 @@ async fn retention_is_enforced_by_itself_on_a_period() {
     world.env.clock.sleep(DAY + HOUR).await;
     eventually(&world, async || (world.names(".seg").len() <= 2).then_some(())).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_forward_hides_nothing_until_it_has_been_steady_for_an_hour() {
+    let world = World::new(5);
+    let log = world.open_small().await;
+    let slot = stream(&log, "s", 1).await.shards[0].slot;
+    for n in 0..30 {
+        put(&log, slot, &format!("{n:0300}")).await;
+    }
+    let jump = i64::from(30) * 86_400_000;
+    for wrong in [Duration::from_secs(10), HOUR - Duration::from_secs(1)] {
+        world.clock.shift_wall(jump);
+        assert_eq!(read_all(&log, slot).await.len(), 30);
+        world.env.clock.sleep(wrong).await;
+        assert_eq!(read_all(&log, slot).await.len(), 30, "wrong for {wrong:?}");
+        assert_eq!(log.tail(slot).unwrap().trim, Position::new(2));
+        world.clock.shift_wall(-jump);
+        assert_eq!(read_all(&log, slot).await.len(), 30);
+    }
+    world.clock.shift_wall(jump);
+    assert_eq!(read_all(&log, slot).await.len(), 30);
+    log.enforce_retention().await.unwrap();
+    world.env.clock.sleep(HOUR).await;
+    assert_eq!(read_all(&log, slot).await, [], "then it must be right");
+    log.enforce_retention().await.unwrap();
+    assert!(world.names(".seg").len() <= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_does_not_make_a_wrong_clock_right() {
+    let world = World::new(6);
+    let log = world.open_small().await;
+    let slot = stream(&log, "s", 1).await.shards[0].slot;
+    for n in 0..30 {
+        put(&log, slot, &format!("{n:0300}")).await;
+    }
+    log.close().await.unwrap();
+    world.clock.shift_wall(i64::from(30) * 86_400_000);
+    let log = world.open_small().await;
+    assert_eq!(read_all(&log, slot).await.len(), 30);
+    put(&log, slot, "stamped by the wrong clock").await;
+    log.enforce_retention().await.unwrap();
+    drop(log);
+    world.fs.power_cut();
+    let log = world.open_small().await;
+    assert_eq!(read_all(&log, slot).await.len(), 31);
+    world.clock.shift_wall(i64::from(-30) * 86_400_000);
+    world.env.clock.sleep(DAY + HOUR).await;
+    assert_eq!(texts(&read_all(&log, slot).await), ["stamped by the wrong clock"], "its time is still to come");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_arrives_while_the_clock_is_set_back_keeps_its_whole_time() {
+    let world = World::new(7);
+    let log = world.open_small().await;
+    let slot = stream(&log, "s", 1).await.shards[0].slot;
+    put(&log, slot, "before").await;
+    world.clock.shift_wall(i64::from(-30) * 86_400_000);
+    for n in 0..10 {
+        put(&log, slot, &format!("during {n:0300}")).await;
+        world.env.clock.sleep(HOUR / 20).await;
+    }
+    world.clock.shift_wall(i64::from(30) * 86_400_000);
+    put(&log, slot, "after").await;
+    world.env.clock.sleep(DAY - HOUR).await;
+    log.enforce_retention().await.unwrap();
+    assert_eq!(read_all(&log, slot).await.len(), 12);
+    world.env.clock.sleep(HOUR).await;
+    assert_eq!(texts(&read_all(&log, slot).await), ["after"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_stands_still_keeps_everything_in_order() {
+    let world = World::new(8);
+    let log = world.open_small().await;
+    let slot = stream(&log, "s", 1).await.shards[0].slot;
+    let mut placed = Vec::new();
+    for n in 0..40 {
+        placed.push(put(&log, slot, &format!("{n:0300}")).await);
+        world.env.clock.sleep(HOUR).await;
+        world.clock.shift_wall(-3_600_000);
+        log.enforce_retention().await.unwrap();
+    }
+    assert!(placed.windows(2).all(|w| w[0].position < w[1].position && w[0].arrival == w[1].arrival));
+    assert_eq!(read_all(&log, slot).await.len(), 40);
+}
