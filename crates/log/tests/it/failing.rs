@@ -3,17 +3,18 @@
 use base::fs::sim::{Call, Fault, SimFs};
 use tidegate_log::LogError;
 
-use crate::crash::{Model, script};
+use crate::crash::{Model, Story, look, run};
+use crate::lifecycle::Lifecycle;
 use crate::world::*;
 
 /// Fails the nth call of the second life, which then goes on as a server would: what failed is tried again.
-fn fail_at(seed: u64, nth: u64, fault: Fault) -> bool {
-    let (fs, mut model) = (SimFs::new(seed), Model::default());
-    life(&fs, seed, async |world| script(&world, &mut model).await).unwrap();
+fn fail_at<S: Story>(seed: u64, nth: u64, fault: Fault) -> bool {
+    let (fs, mut story) = (SimFs::new(seed), S::default());
+    run(&fs, seed, &mut story).unwrap();
     let before = fs.calls(Call::ALL);
     fs.fail(Call::ALL, nth, fault);
     let mut attempts = 0;
-    while let Err(error) = life(&fs, seed ^ 1, async |world| script(&world, &mut model).await) {
+    while let Err(error) = run(&fs, seed ^ 1, &mut story) {
         let failed = matches!(error, LogError::Poisoned(_) | LogError::Io { .. });
         assert!(failed, "call {nth} with {fault:?}: {error}");
         attempts += 1;
@@ -21,16 +22,18 @@ fn fail_at(seed: u64, nth: u64, fault: Fault) -> bool {
     }
     let reached = fs.calls(Call::ALL) - before >= nth;
     fs.power_cut();
-    life(&fs, seed ^ 2, async |world| {
-        let log = world.open_small().await;
-        model.check(&log).await.unwrap();
-    });
+    look(&fs, seed ^ 2, &story);
     reached
 }
 
 fn fail_everywhere(fault: Fault) {
+    fail_story::<Model>(fault);
+    fail_story::<Lifecycle>(fault);
+}
+
+fn fail_story<S: Story>(fault: Fault) {
     let mut nth = 1;
-    while fail_at(nth, nth, fault) {
+    while fail_at::<S>(nth, nth, fault) {
         nth += 1;
     }
     assert!(nth > 100, "only {nth} calls were failed");

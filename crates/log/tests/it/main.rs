@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod failing;
 mod fixture;
+mod lifecycle;
 mod linear;
 mod read;
 mod reshard;
