@@ -125,7 +125,7 @@ impl Gate {
 }
 
 fn unproven<B>(rejection: Rejection, request: &Request<B>) -> TurnedAway {
-    let claimed = Authorization::read(request.headers()).ok();
+    let claimed = Authorization::read(request).ok();
     TurnedAway { refusal: Refusal::Unproven(rejection), claimed_service: claimed.map(|a| a.credential.service) }
 }
 

@@ -1,14 +1,15 @@
-//! The `Authorization` header, read strictly: each part once, nothing else.
+//! A signature and what it says of itself; the `Authorization` header, read strictly: each part once, nothing else.
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, Request};
 
+use super::presigned::{self, Presigned};
 use super::rejection::{Reason, Rejection};
 
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 pub(super) const TERMINATOR: &str = "aws4_request";
 
-/// The header in its parts.
+/// A signature in its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authorization {
     /// Whose key, and for what.
@@ -17,6 +18,17 @@ pub struct Authorization {
     pub signed_headers: Vec<String>,
     /// The signature's 32 bytes.
     pub(super) signature: [u8; 32],
+    /// Where it came.
+    pub(super) place: Place,
+}
+
+/// Where a signature comes in a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the `Authorization` header.
+    Header,
+    /// In the query string.
+    Query(Presigned),
 }
 
 /// `KEY/20261123/us-east-1/kinesis/aws4_request`.
@@ -40,8 +52,20 @@ impl CredentialScope {
 }
 
 impl Authorization {
-    /// Reads the header of a request. What it says is not verified yet.
-    pub fn read(headers: &HeaderMap) -> Result<Self, Rejection> {
+    /// Reads the signature of a request. What it says is not verified yet.
+    pub fn read<B>(request: &Request<B>) -> Result<Self, Rejection> {
+        let query = request.uri().query().unwrap_or_default();
+        match (request.headers().contains_key(AUTHORIZATION), presigned::claims(query)) {
+            (true, true) => Err(Rejection::new(
+                Reason::Mismatch,
+                "Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header.",
+            )),
+            (false, true) => presigned::read(query),
+            (_, false) => Self::from_header(request.headers()),
+        }
+    }
+
+    fn from_header(headers: &HeaderMap) -> Result<Self, Rejection> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or_else(|| Rejection::new(Reason::NoToken, "Missing Authentication Token"))?;
         if values.next().is_some() {
@@ -60,11 +84,12 @@ impl Authorization {
             signed_headers: names(signed_headers)?,
             signature: hex32(signature)
                 .ok_or_else(|| incomplete("Signature must be 64 lower-case hexadecimal digits"))?,
+            place: Place::Header,
         })
     }
 }
 
-fn incomplete(message: impl Into<String>) -> Rejection {
+pub(super) fn incomplete(message: impl Into<String>) -> Rejection {
     Rejection::new(Reason::Incomplete, message)
 }
 
@@ -92,7 +117,7 @@ fn parts(text: &str) -> Result<[&str; 3], Rejection> {
     }
 }
 
-fn scope(text: &str) -> Result<CredentialScope, Rejection> {
+pub(super) fn scope(text: &str) -> Result<CredentialScope, Rejection> {
     let fields: Vec<&str> = text.split('/').collect();
     let &[access_key, date, region, service, terminator] = fields.as_slice() else {
         return Err(incomplete("Credential must have the form KEY/YYYYMMDD/REGION/SERVICE/aws4_request"));
@@ -112,7 +137,7 @@ fn scope(text: &str) -> Result<CredentialScope, Rejection> {
     })
 }
 
-fn names(text: &str) -> Result<Vec<String>, Rejection> {
+pub(super) fn names(text: &str) -> Result<Vec<String>, Rejection> {
     let names: Vec<String> = text.split(';').map(str::to_owned).collect();
     let sorted = names.windows(2).all(|pair| pair[0] < pair[1]);
     let lower = names.iter().all(|name| !name.is_empty() && !name.bytes().any(|b| b.is_ascii_uppercase()));
@@ -122,7 +147,7 @@ fn names(text: &str) -> Result<Vec<String>, Rejection> {
     Err(incomplete("SignedHeaders must be lower-case names, sorted, each once, with ';' between them"))
 }
 
-fn hex32(text: &str) -> Option<[u8; 32]> {
+pub(super) fn hex32(text: &str) -> Option<[u8; 32]> {
     if text.len() != 64 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
     }

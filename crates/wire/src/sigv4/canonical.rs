@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::Request;
 use http::header::HOST;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_decode_str, percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::authorization::ALGORITHM;
+use super::presigned::{self, SIGNATURE};
 
 /// RFC 3986's unreserved characters stay as they are.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -24,16 +25,24 @@ pub(super) enum Query {
     Verbatim,
 }
 
-/// The string to sign for a request; `headers` are the signed ones, `date` is the full one, `scope` without the key.
-pub(super) fn string_to_sign(
-    request: &Request<Bytes>,
-    service: &str,
-    headers: &[String],
-    payload_hash: &str,
-    query: Query,
-    date: &str,
-    scope: &str,
-) -> String {
+/// What is signed besides what the request itself says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts<'a> {
+    /// The signed headers' names, sorted.
+    pub headers: &'a [String],
+    /// In hexadecimal, or the words that stand for it.
+    pub payload_hash: &'a str,
+    /// The full one.
+    pub date: &'a str,
+    /// Without the key.
+    pub scope: &'a str,
+    /// The signing name of the service.
+    pub service: &'a str,
+}
+
+/// The string to sign for a request.
+pub(super) fn string_to_sign(request: &Request<Bytes>, facts: &Facts<'_>, query: Query) -> String {
+    let Facts { headers, payload_hash, date, scope, service } = facts;
     let mut canonical = Vec::with_capacity(512);
     for line in [
         request.method().as_str().as_bytes(),
@@ -43,14 +52,17 @@ pub(super) fn string_to_sign(
         canonical.extend_from_slice(line);
         canonical.push(b'\n');
     }
-    for name in headers {
+    for name in *headers {
         canonical.extend_from_slice(name.as_bytes());
         canonical.push(b':');
         header_value(request, name, &mut canonical);
         canonical.push(b'\n');
     }
-    canonical.push(b'\n');
-    canonical.extend_from_slice(headers.join(";").as_bytes());
+    for name in *headers {
+        // The first separator ends the block of headers.
+        canonical.push(if canonical.ends_with(b"\n") { b'\n' } else { b';' });
+        canonical.extend_from_slice(name.as_bytes());
+    }
     canonical.push(b'\n');
     canonical.extend_from_slice(payload_hash.as_bytes());
     format!("{ALGORITHM}\n{date}\n{scope}\n{}", sha256_hex(&canonical))
@@ -59,6 +71,9 @@ pub(super) fn string_to_sign(
 /// The path without dot segments and doubled slashes, encoded once more. S3 alone takes it as it was sent, because
 /// there every path is somebody's object.
 pub(super) fn path<'p>(path: &'p str, service: &str) -> Cow<'p, str> {
+    if path == "/" {
+        return Cow::Borrowed(path);
+    }
     if service == "s3" {
         return if path.is_empty() { Cow::Borrowed("/") } else { Cow::Borrowed(path) };
     }
@@ -77,11 +92,16 @@ pub(super) fn path<'p>(path: &'p str, service: &str) -> Cow<'p, str> {
     Cow::Owned(percent_encode(plain.as_bytes(), PATH).to_string())
 }
 
-/// The query's pairs, sorted by name, then value.
+/// The query's pairs, sorted by name, then value; that of the signature itself is left out.
 pub(super) fn canonical_query(query: &str, form: Query) -> String {
+    if query.is_empty() {
+        return String::new();
+    }
+    let presigned = presigned::claims(query);
     let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = query
         .split('&')
         .filter(|pair| !pair.is_empty())
+        .filter(|pair| !presigned || presigned::name(pair) != SIGNATURE)
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match form {
@@ -100,6 +120,14 @@ fn encode_again(text: &str) -> Cow<'_, str> {
     let spaced = text.replace('+', "%20");
     let decoded: Vec<u8> = percent_decode(spaced.as_bytes()).collect();
     Cow::Owned(percent_encode(&decoded, UNRESERVED).to_string())
+}
+
+/// A name or value of the query string as text.
+pub(super) fn decode(text: &str) -> Cow<'_, str> {
+    if text.contains('+') {
+        return Cow::Owned(percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned());
+    }
+    percent_decode_str(text).decode_utf8_lossy()
 }
 
 /// A header's values with a comma between them, each without outer spaces and with inner runs of spaces as one.

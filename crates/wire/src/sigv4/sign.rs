@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, HOST, HeaderValue, InvalidHeaderValue, USER_AG
 use http::{HeaderName, Request};
 
 use super::authorization::{ALGORITHM, CredentialScope};
-use super::canonical::{Query, hex, sha256_hex, string_to_sign};
+use super::canonical::{Facts, Query, hex, sha256_hex, string_to_sign};
 use super::key::SigningKey;
 
 /// A caller's keys.
@@ -81,7 +81,8 @@ pub fn sign(
         service: service.to_owned(),
     };
     let hash = sha256_hex(request.body());
-    let text = string_to_sign(request, service, &names, &hash, Query::Encoded, &date, &scope.text());
+    let facts = Facts { headers: &names, payload_hash: &hash, date: &date, scope: &scope.text(), service };
+    let text = string_to_sign(request, &facts, Query::Encoded);
     let signature = hex(&SigningKey::derive(&keys.secret_access_key, &scope).sign(&text));
     let value = format!(
         "{ALGORITHM} Credential={}/{}, SignedHeaders={}, Signature={signature}",

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::{HeaderName, Request};
 use subtle::ConstantTimeEq;
 
-use super::authorization::{Authorization, CredentialScope};
-use super::canonical::{Query, canonical_query, has_header, sha256_hex, string_to_sign};
+use super::authorization::{Authorization, Place, incomplete};
+use super::canonical::{Facts, Query, canonical_query, has_header, sha256_hex, string_to_sign};
 use super::key::KeyCache;
 use super::rejection::{Reason, Rejection};
 
@@ -66,7 +66,8 @@ impl Verifier {
     /// Verifies a request, whose body is whole. `lookup` gives the credential of an access key id.
     ///
     /// The host, the date and every `x-amz-*` header must be signed. `Content-Type` need not be: signers differ, and
-    /// the body's hash covers what it describes. A body must be signed: `UNSIGNED-PAYLOAD` is refused.
+    /// the body's hash covers what it describes. A body must be signed: `UNSIGNED-PAYLOAD` is refused, but of a
+    /// presigned request to S3, whose signers do not know the body.
     pub fn verify(
         &self,
         request: &Request<Bytes>,
@@ -75,17 +76,19 @@ impl Verifier {
     ) -> Result<Verified, Rejection> {
         let Head { authorization, region, date, credential } = self.head(request, now, lookup)?;
         let scope = &authorization.credential;
-        let payload_hash = payload_hash(request)?;
+        let payload_hash = payload_hash(request, &authorization)?;
 
         let (key, cached) = self.keys.get(&credential.secret, scope);
+        let (scope_text, headers) = (scope.text(), &authorization.signed_headers);
+        let facts =
+            Facts { headers, payload_hash: &payload_hash, date: &date, scope: &scope_text, service: &scope.service };
         let matches = |query| {
-            let headers = &authorization.signed_headers;
-            let text = string_to_sign(request, &scope.service, headers, &payload_hash, query, &date, &scope.text());
+            let text = string_to_sign(request, &facts, query);
             bool::from(key.sign(&text).ct_eq(&authorization.signature))
         };
         let query = request.uri().query().unwrap_or_default();
-        let verbatim_differs = canonical_query(query, Query::Encoded) != canonical_query(query, Query::Verbatim);
-        let valid = matches(Query::Encoded) || (verbatim_differs && matches(Query::Verbatim));
+        let verbatim_differs = || canonical_query(query, Query::Encoded) != canonical_query(query, Query::Verbatim);
+        let valid = matches(Query::Encoded) || (verbatim_differs() && matches(Query::Verbatim));
         if !valid {
             return Err(Rejection::mismatch());
         }
@@ -114,14 +117,14 @@ impl Verifier {
         now: Timestamp,
         lookup: impl FnOnce(&str) -> Option<Credential>,
     ) -> Result<Head, Rejection> {
-        let authorization = Authorization::read(request.headers())?;
+        let authorization = Authorization::read(request)?;
         let scope = &authorization.credential;
         let region =
             scope.region.parse::<Region>().map_err(|_| mismatch("Credential should be scoped to a valid region."))?;
-        check_signed_headers(request, &authorization.signed_headers)?;
-        let date = self.check_date(request, scope, now)?;
+        check_signed_headers(request, &authorization)?;
+        let date = self.check_date(request, &authorization, now)?;
         let credential = lookup(&scope.access_key).ok_or_else(Rejection::unknown_key)?;
-        check_session(request, &credential, now)?;
+        check_session(request, &authorization, &credential, now)?;
         Ok(Head { authorization, region, date, credential })
     }
 
@@ -129,11 +132,14 @@ impl Verifier {
     fn check_date<B>(
         &self,
         request: &Request<B>,
-        scope: &CredentialScope,
+        authorization: &Authorization,
         now: Timestamp,
     ) -> Result<String, Rejection> {
-        let date = request_date(request)?;
-        let text = date.to_basic();
+        let (date, life) = match &authorization.place {
+            Place::Header => (request_date(request)?, None),
+            Place::Query(presigned) => (basic_date(&presigned.date)?, presigned.life),
+        };
+        let (text, scope) = (date.to_basic(), &authorization.credential);
         if scope.date != text[..8.min(text.len())] {
             return Err(mismatch(format!(
                 "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{}' != '{}', from '{text}'.",
@@ -141,11 +147,12 @@ impl Verifier {
                 &text[..8.min(text.len())],
             )));
         }
-        let (oldest, newest) = (now - self.max_skew, now + self.max_skew);
+        let (oldest, newest) = (now - life.unwrap_or(self.max_skew), now + self.max_skew);
         let minutes = self.max_skew.as_secs() / 60;
         if date < oldest {
+            let life = life.map_or_else(|| format!("{minutes} min."), |life| format!("{} sec.", life.as_secs()));
             return Err(mismatch(format!(
-                "Signature expired: {text} is now earlier than {} ({} - {minutes} min.)",
+                "Signature expired: {text} is now earlier than {} ({} - {life})",
                 oldest.to_basic(),
                 now.to_basic(),
             )));
@@ -175,23 +182,28 @@ struct Head {
     credential: Credential,
 }
 
+/// In place of a body's hash.
+const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+
 fn mismatch(message: impl Into<String>) -> Rejection {
     Rejection::new(Reason::Mismatch, message)
 }
 
 /// `X-Amz-Date`, else `Date`, which may be in HTTP's own form.
 fn request_date<B>(request: &Request<B>) -> Result<Timestamp, Rejection> {
-    let incomplete = |message: &str| Rejection::new(Reason::Incomplete, message);
     if let Some(text) = single(request, "x-amz-date")? {
-        return Timestamp::from_basic(text).map_err(|_| {
-            incomplete("Date must be in ISO-8601 'basic format', as in 20261123T040506Z, in X-Amz-Date.")
-        });
+        return basic_date(text);
     }
     let text = single(request, "date")?.ok_or_else(|| {
         incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
     })?;
     let from_http = || jiff::fmt::rfc2822::parse(text).map(|t| Timestamp::from_millis(t.timestamp().as_millisecond()));
     Timestamp::from_basic(text).or_else(|_| from_http()).map_err(|_| incomplete("the Date header is not a date"))
+}
+
+fn basic_date(text: &str) -> Result<Timestamp, Rejection> {
+    Timestamp::from_basic(text)
+        .map_err(|_| incomplete("Date must be in ISO-8601 'basic format', as in 20261123T040506Z, in X-Amz-Date."))
 }
 
 fn single<'r, B>(request: &'r Request<B>, name: &str) -> Result<Option<&'r str>, Rejection> {
@@ -204,14 +216,17 @@ fn single<'r, B>(request: &'r Request<B>, name: &str) -> Result<Option<&'r str>,
     }
 }
 
-fn check_signed_headers<B>(request: &Request<B>, signed: &[String]) -> Result<(), Rejection> {
+fn check_signed_headers<B>(request: &Request<B>, authorization: &Authorization) -> Result<(), Rejection> {
+    let signed = &authorization.signed_headers;
     let is_signed = |name: &str| signed.binary_search_by(|s| s.as_str().cmp(name)).is_ok();
     if !is_signed("host") {
         return Err(mismatch("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."));
     }
     let date = if request.headers().contains_key("x-amz-date") { "x-amz-date" } else { "date" };
     let present = request.headers().keys().map(HeaderName::as_str);
-    let must_be_signed = |name: &&str| name.starts_with("x-amz-") || *name == date;
+    // A presigned request has its date among its parameters.
+    let in_header = authorization.place == Place::Header;
+    let must_be_signed = |name: &&str| name.starts_with("x-amz-") || (in_header && *name == date);
     if let Some(name) = present.filter(must_be_signed).find(|name| !is_signed(name)) {
         return Err(mismatch(format!("the header '{name}' is in the request and must be a 'SignedHeader'")));
     }
@@ -222,9 +237,14 @@ fn check_signed_headers<B>(request: &Request<B>, signed: &[String]) -> Result<()
 }
 
 /// The hash of the body, which must be the announced one if one is announced.
-fn payload_hash(request: &Request<Bytes>) -> Result<String, Rejection> {
+fn payload_hash(request: &Request<Bytes>, authorization: &Authorization) -> Result<String, Rejection> {
+    let announced = single(request, "x-amz-content-sha256")?;
+    let presigned = matches!(authorization.place, Place::Query(_));
+    if presigned && authorization.credential.service == "s3" && announced.is_none_or(|hash| hash == UNSIGNED) {
+        return Ok(UNSIGNED.to_owned());
+    }
     let actual = sha256_hex(request.body());
-    match single(request, "x-amz-content-sha256")? {
+    match announced {
         None => Ok(actual),
         Some(announced) if announced == actual => Ok(actual),
         Some(announced) if announced.len() == 64 => {
@@ -237,8 +257,21 @@ fn payload_hash(request: &Request<Bytes>) -> Result<String, Rejection> {
 }
 
 /// A session's key comes with its token and before its end; a key without session comes without token.
-fn check_session<B>(request: &Request<B>, credential: &Credential, now: Timestamp) -> Result<(), Rejection> {
-    let given = single(request, "x-amz-security-token")?.unwrap_or_default();
+fn check_session<B>(
+    request: &Request<B>,
+    authorization: &Authorization,
+    credential: &Credential,
+    now: Timestamp,
+) -> Result<(), Rejection> {
+    let header = single(request, "x-amz-security-token")?;
+    let given = match &authorization.place {
+        Place::Header => header,
+        Place::Query(_) if header.is_some() => {
+            return Err(incomplete("a presigned request has X-Amz-Security-Token in its query string only"));
+        }
+        Place::Query(presigned) => presigned.token.as_deref(),
+    };
+    let given = given.unwrap_or_default();
     let wanted = credential.session_token.as_deref().unwrap_or_default();
     if !bool::from(given.as_bytes().ct_eq(wanted.as_bytes())) {
         return Err(Rejection::unknown_key());
