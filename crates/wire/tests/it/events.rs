@@ -24,7 +24,7 @@ impl Kinesis for Subscription {
             return Err(ServiceError::new("ResourceNotFoundException", "no such shard"));
         }
         let event = SubscribeToShardEvent {
-            continuation_sequence_number: "49".into(),
+            continuation_sequence_number: Some("49".into()),
             millis_behind_latest: 7,
             records: vec![kinesis::Record {
                 approximate_arrival_timestamp: Some(Timestamp::from_millis(1_500)),
