@@ -213,8 +213,8 @@ impl Log {
         if !self.core.seals.load(Ordering::Acquire) {
             return Ok(Sealing::default());
         }
-        let keys = self.core.view().sealing_keys(&append.records)?;
-        Ok(Sealing::new(keys, &*self.core.env.rng))
+        let view = self.core.view();
+        Sealing::new(&append.records, &*self.core.env.rng, |shard| view.sealing_key(shard))
     }
 
     async fn change(&self, wish: Wish) -> Result<(), LogError> {

@@ -15,7 +15,7 @@ use crate::files::Kind;
 use crate::format::{RECORD_HEADER, RecordView, claimed_len, decode_record, open_record};
 use crate::index::{Run, SegmentIndex, runs_from};
 use crate::recover::rebuild_index;
-use crate::seal::RecordKey;
+use crate::seal::Opener;
 use crate::view::{Sealed, ShardState, View};
 use crate::{LogError, ReadLimit, Record, ShardRef, Slice, metrics};
 
@@ -261,13 +261,13 @@ struct Taking {
     bytes: usize,
     next: Position,
     full: bool,
-    /// The stream's, once a sealed record was met.
-    key: Option<Arc<RecordKey>>,
+    /// With the stream's key, once a sealed record was met.
+    opener: Option<Opener>,
 }
 
 impl Taking {
     fn new(request: Request) -> Self {
-        Self { request, records: Vec::new(), bytes: 0, next: request.from, full: false, key: None }
+        Self { request, records: Vec::new(), bytes: 0, next: request.from, full: false, opener: None }
     }
 
     /// Takes the records of a run from `from` on. Damage is an error only when nothing was taken before it: else it
@@ -307,14 +307,14 @@ impl Taking {
 
     /// Gets the stream's key for its first sealed record.
     fn find_key(&mut self, core: &Core, view: &RecordView) -> Result<(), LogError> {
-        if view.sealed && self.key.is_none() {
-            self.key = core.view().shard(self.request.shard)?.stream.record_key.clone();
+        if view.sealed && self.opener.is_none() {
+            self.opener = core.view().shard(self.request.shard)?.stream.record_key.clone().map(Opener::new);
         }
         Ok(())
     }
 
     fn take(
-        &self,
+        &mut self,
         view: &RecordView,
         position: Position,
         arrival: Timestamp,
@@ -324,8 +324,8 @@ impl Taking {
             return Err("a record of another shard lies here");
         }
         let (hash_key, key, data) = if view.sealed {
-            let key = self.key.as_ref().ok_or("a record is sealed, and the key of its stream is lost")?;
-            let content = open_record(&bytes[view.data..view.end], view.shard, key)?;
+            let opener = self.opener.as_mut().ok_or("a record is sealed, and the key of its stream is lost")?;
+            let content = open_record(&bytes[view.data..view.end], view.shard, opener)?;
             (content.hash_key, content.partition_key, content.data)
         } else {
             (view.hash_key, bytes.slice(view.key..view.data), bytes.slice(view.data..view.end))

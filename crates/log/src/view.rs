@@ -17,7 +17,7 @@ use crate::index::{Run, SegmentIndex, place_runs};
 use crate::metrics::StreamCounters;
 use crate::seal::{Keyring, RecordKey};
 use crate::snapshot::Snapshot;
-use crate::{LogError, NewRecord, Shard, ShardRef, Stream, StreamKey};
+use crate::{LogError, Shard, ShardRef, Stream, StreamKey};
 
 /// A sealed segment.
 pub(crate) struct Sealed {
@@ -153,18 +153,14 @@ impl View {
         self.shards.get(shard.0 as usize).and_then(Option::as_ref).ok_or(LogError::ShardNotFound(shard))
     }
 
-    /// The keys for those records that are to be sealed, by shard. Unknown shards are refused later.
-    pub fn sealing_keys(&self, records: &[NewRecord]) -> Result<HashMap<ShardRef, Arc<RecordKey>>, LogError> {
-        let mut keys = HashMap::new();
-        for record in records {
-            let Ok(state) = self.shard(record.shard) else { continue };
-            if state.stream.encrypted && !keys.contains_key(&record.shard) {
-                let stream = &state.stream;
-                let key = stream.record_key.as_ref().ok_or_else(|| LogError::NoMasterKey(stream.name.clone()))?;
-                keys.insert(record.shard, Arc::clone(key));
-            }
+    /// The key for records of a shard that are to be sealed; none when they are not. Unknown shards are refused later.
+    pub fn sealing_key(&self, shard: ShardRef) -> Result<Option<&RecordKey>, LogError> {
+        let Ok(ShardState { stream, .. }) = self.shard(shard) else { return Ok(None) };
+        match (stream.encrypted, stream.record_key.as_deref()) {
+            (true, None) => Err(LogError::NoMasterKey(stream.name.clone())),
+            (true, key) => Ok(key),
+            (false, _) => Ok(None),
         }
-        Ok(keys)
     }
 
     /// Whether records of any stream are to be sealed.

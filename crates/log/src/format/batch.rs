@@ -89,7 +89,7 @@ impl EncodedBatch {
             let record = &records[*i as usize];
             match sealing.key(record.shard) {
                 None => encode_record(&mut bytes, record),
-                Some(key) => encode_sealed(&mut bytes, record, key, &sealing.nonce(*i))?,
+                Some(key) => encode_sealed(&mut bytes, record, key, *i)?,
             }
         }
         let mut batch = Self { bytes, runs, records: records.len() as u32, producer: append.producer, order };

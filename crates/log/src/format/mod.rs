@@ -49,8 +49,9 @@
 //!         partition key      UTF-8
 //!         data
 //!   data of a sealed record, which has neither hash key nor partition key outside
-//!      0  nonce         24   random, used once
-//!     24  content            XChaCha20-Poly1305 under the stream's key, which authenticates stream id and shard, too
+//!      0  salt          20   of the append's key, which HKDF-SHA256 makes of the stream's
+//!     20  number         4   of the record in its append: the first bytes of the nonce, whose others are zero
+//!     24  content            AES-256-GCM, which authenticates stream id (4) and shard (4), too
 //!           0  key length     2
 //!           2  flags          1   bit 0: has an explicit hash key
 //!           3  hash key    0/16

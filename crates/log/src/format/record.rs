@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::le;
-use crate::seal::{NONCE, RecordKey, TAG};
+use crate::seal::{AppendKey, NONCE, Opener, TAG};
 use crate::{LogError, NewRecord, ShardRef};
 
 /// Bytes of a record before its hash key, partition key and data.
@@ -58,12 +58,13 @@ pub(crate) fn encode_record(out: &mut BytesMut, record: &NewRecord) {
     out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Writes a record whose hash key, partition key and data are sealed. The caller has checked its bounds.
+/// Writes a record whose hash key, partition key and data are sealed. The caller has checked its bounds, and numbers
+/// the records of the append.
 pub(crate) fn encode_sealed(
     out: &mut BytesMut,
     record: &NewRecord,
-    key: &RecordKey,
-    nonce: &[u8; NONCE],
+    key: &AppendKey,
+    number: u32,
 ) -> Result<(), LogError> {
     let start = out.len();
     let partition_key = record.partition_key.as_str().as_bytes();
@@ -72,7 +73,7 @@ pub(crate) fn encode_sealed(
     out.put_u32_le((encoded_len(record, true) - RECORD_HEADER) as u32);
     out.put_u16_le(0);
     out.put_u8(SEALED);
-    out.put_slice(nonce);
+    out.put_slice(&key.nonce(number));
     let content = out.len();
     out.put_u16_le(partition_key.len() as u16);
     match record.explicit_hash_key {
@@ -84,7 +85,7 @@ pub(crate) fn encode_sealed(
     }
     out.put_slice(partition_key);
     out.put_slice(&record.data);
-    let tag = key.seal(record.shard, nonce, &mut out[content..])?;
+    let tag = key.seal(record.shard, number, &mut out[content..])?;
     out.put_slice(&tag);
     let crc = crc32c::crc32c(&out[start + 4..]);
     out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
@@ -100,14 +101,12 @@ pub(crate) struct Content {
 }
 
 /// Opens the data of a sealed record; says what is wrong when it was not sealed so.
-pub(crate) fn open_record(sealed: &[u8], shard: ShardRef, key: &RecordKey) -> Result<Content, &'static str> {
-    if sealed.len() < NONCE + CONTENT_HEADER + TAG {
-        return Err("a sealed record is too short");
-    }
-    let (nonce, rest) = sealed.split_at(NONCE);
-    let (content, tag) = rest.split_at(rest.len() - TAG);
+pub(crate) fn open_record(sealed: &[u8], shard: ShardRef, opener: &mut Opener) -> Result<Content, &'static str> {
+    const SHORT: &str = "a sealed record is too short";
+    let (nonce, rest) = sealed.split_first_chunk::<NONCE>().ok_or(SHORT)?;
+    let (content, tag) = rest.split_last_chunk::<TAG>().filter(|(c, _)| c.len() >= CONTENT_HEADER).ok_or(SHORT)?;
     let mut content = BytesMut::from(content);
-    key.open(shard, nonce, &mut content, tag).map_err(|_| "a sealed record was changed, or is another shard's")?;
+    opener.open(shard, nonce, &mut content, tag).map_err(|_| "a sealed record was changed, or is another shard's")?;
     let content = content.freeze();
     let (key_len, flags) = (usize::from(le!(u16, content, 0)), content[2]);
     let hash_len = if flags & HAS_HASH_KEY == 0 { 0 } else { 16 };

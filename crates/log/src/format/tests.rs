@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::index::place_runs;
-use crate::seal::{RecordKey, Sealing};
+use crate::seal::{Opener, RecordKey, Sealing};
 use crate::{Append, NewRecord, ShardRef, StreamId};
 
 const MARK: u64 = 0x5eed_5eed_5eed_5eed;
@@ -18,14 +18,17 @@ fn plain() -> Sealing {
 }
 
 /// Shards 1 and 3 are sealed.
-fn sealing(seed: u64) -> Sealing {
-    let key = Arc::new(key());
-    let keys = [1, 3].map(|shard| (ShardRef(shard), Arc::clone(&key)));
-    Sealing::new(keys.into(), &SeededRng::new(seed))
+fn sealing(append: &Append, seed: u64) -> Sealing {
+    let key = key(7, 4);
+    Sealing::new(&append.records, &SeededRng::new(seed), |s| Ok([1, 3].contains(&s.0).then_some(&key))).unwrap()
 }
 
-fn key() -> RecordKey {
-    RecordKey::new(&[7; 32], StreamId(4))
+fn key(byte: u8, stream: u32) -> RecordKey {
+    RecordKey::new(&[byte; 32], StreamId(stream))
+}
+
+fn opener(byte: u8, stream: u32) -> Opener {
+    Opener::new(Arc::new(key(byte, stream)))
 }
 
 fn record(shard: u32, key: &str, data: &[u8], hash: Option<u128>) -> NewRecord {
@@ -176,11 +179,11 @@ fn a_batch_within_a_records_data_is_not_taken_for_one() {
 /// The records of a batch whose header is at the start of these bytes.
 fn records_of(bytes: &Bytes) -> Vec<(bool, NewRecord)> {
     let header = BatchHeader::decode(bytes, MARK).unwrap();
-    let (mut at, mut records) = (header.extent_len(), Vec::new());
+    let (mut at, mut records, mut opener) = (header.extent_len(), Vec::new(), opener(7, 4));
     while at < bytes.len() {
         let view = decode_record(bytes, at).unwrap();
         let (hash, name, data) = if view.sealed {
-            let content = open_record(&bytes[view.data..view.end], view.shard, &key()).unwrap();
+            let content = open_record(&bytes[view.data..view.end], view.shard, &mut opener).unwrap();
             (content.hash_key, content.partition_key, content.data)
         } else {
             (view.hash_key, bytes.slice(view.key..view.data), bytes.slice(view.data..view.end))
@@ -195,7 +198,7 @@ fn records_of(bytes: &Bytes) -> Vec<(bool, NewRecord)> {
 fn sealed_records_show_nothing_and_belong_to_their_shard_and_key() {
     let secret = || record(1, "the-key-of-it", b"the data of it", Some(0x7465_6c6c_7461_6c65));
     let append = Append { producer: None, records: vec![secret(), secret(), record(2, "open", b"plain", None)] };
-    let bytes = EncodedBatch::data(&append, &sealing(1)).unwrap();
+    let bytes = EncodedBatch::data(&append, &sealing(&append, 1)).unwrap();
     let bytes = bytes.complete(MARK, Position::new(1), Position::new(1), Timestamp::from_millis(1));
     let holds = |what: &[u8]| bytes.windows(what.len()).any(|w| w == what);
     assert!(!holds(b"the-key") && !holds(b"the data") && !holds(&0x7465_6c6c_7461_6c65_u64.to_le_bytes()));
@@ -206,15 +209,16 @@ fn sealed_records_show_nothing_and_belong_to_their_shard_and_key() {
     let sealed = &bytes[view.data..view.end];
     let second = decode_record(&bytes, view.end).unwrap();
     assert_ne!(sealed, &bytes[second.data..second.end], "the same record is never sealed to the same bytes");
-    assert!(open_record(sealed, ShardRef(1), &key()).is_ok());
-    assert!(open_record(sealed, ShardRef(3), &key()).is_err(), "another shard's");
-    assert!(open_record(sealed, ShardRef(1), &RecordKey::new(&[7; 32], StreamId(5))).is_err(), "another stream's");
-    assert!(open_record(sealed, ShardRef(1), &RecordKey::new(&[8; 32], StreamId(4))).is_err(), "another key");
+    let opens = |sealed: &[u8], shard, mut opener| open_record(sealed, ShardRef(shard), &mut opener).is_ok();
+    assert!(opens(sealed, 1, opener(7, 4)));
+    assert!(!opens(sealed, 3, opener(7, 4)), "another shard's");
+    assert!(!opens(sealed, 1, opener(7, 5)), "another stream's");
+    assert!(!opens(sealed, 1, opener(8, 4)), "another key");
     for place in 0..sealed.len() {
         let mut changed = sealed.to_vec();
         changed[place] ^= 1;
-        assert!(open_record(&changed, ShardRef(1), &key()).is_err(), "changed at {place}");
-        assert!(open_record(&sealed[..place], ShardRef(1), &key()).is_err(), "cut at {place}");
+        assert!(!opens(&changed, 1, opener(7, 4)), "changed at {place}");
+        assert!(!opens(&sealed[..place], 1, opener(7, 4)), "cut at {place}");
     }
 }
 
@@ -224,7 +228,7 @@ fn sealed_records_show_nothing_and_belong_to_their_shard_and_key() {
 #[allow(clippy::print_stdout, reason = "it is what the measurement is for")]
 fn what_sealing_costs() {
     use base::Clock;
-    let (clock, keys, rng) = (base::SystemClock::new(), Arc::new(key()), SeededRng::new(1));
+    let clock = base::SystemClock::new();
     for size in [200, 1_024] {
         let records: Vec<_> = (0..500).map(|n| record(1, &format!("key-{n}"), &vec![7; size], None)).collect();
         let append = Append { producer: None, records };
@@ -233,18 +237,17 @@ fn what_sealing_costs() {
             (0..400).for_each(|_| work());
             println!("{what} of {size} bytes: {} ns", (clock.instant() - start).as_nanos() / 200_000);
         };
-        let sealing = || Sealing::new([(ShardRef(1), Arc::clone(&keys))].into(), &rng);
         measure("encoding a plain record", &|| drop(EncodedBatch::data(&append, &plain()).unwrap()));
-        measure("encoding a sealed record", &|| drop(EncodedBatch::data(&append, &sealing()).unwrap()));
-        for (what, sealing) in [("reading a plain record", plain()), ("reading a sealed record", sealing())] {
+        measure("encoding a sealed record", &|| drop(EncodedBatch::data(&append, &sealing(&append, 1)).unwrap()));
+        for (what, sealing) in [("reading a plain record", plain()), ("reading a sealed record", sealing(&append, 1))] {
             let batch = EncodedBatch::data(&append, &sealing).unwrap();
             let bytes = batch.complete(MARK, Position::new(1), Position::new(1), Timestamp::default());
             measure(what, &|| {
-                let mut at = BATCH_HEADER + 12;
+                let (mut at, mut opener) = (BATCH_HEADER + 12, opener(7, 4));
                 while at < bytes.len() {
                     let view = decode_record(&bytes, at).unwrap();
                     if view.sealed {
-                        open_record(&bytes[view.data..view.end], view.shard, &keys).unwrap();
+                        open_record(&bytes[view.data..view.end], view.shard, &mut opener).unwrap();
                     }
                     at = view.end;
                 }
@@ -284,7 +287,7 @@ proptest! {
     ) {
         let records: Vec<_> = records.iter().map(|(s, k, d, h)| record(*s, k, d, *h)).collect();
         let append = Append { producer: None, records };
-        let encoded = EncodedBatch::data(&append, &sealing(seed)).unwrap();
+        let encoded = EncodedBatch::data(&append, &sealing(&append, seed)).unwrap();
         let order = encoded.order.clone();
         let bytes = encoded.complete(MARK, Position::new(5), Position::new(5), Timestamp::from_millis(-3));
         let read = records_of(&bytes);
