@@ -173,8 +173,9 @@ fn replay(
     }
     let (mark, header) = segment_mark(first, file)?;
     let known = Known { mark, first, end, at_least, shard_limit: view.catalogue.shard_limit() };
-    let scan = scan_segment::<Failure>(file, known, |batch| replay_batch(view, first, &batch).map_err(Failure))
-        .map_err(|Failure(e)| e)?;
+    let mut last_change = None;
+    let replay = |batch: ScannedBatch<'_>| replay_batch(view, &mut last_change, first, &batch).map_err(Failure);
+    let scan = scan_segment::<Failure>(file, known, replay).map_err(|Failure(e)| e)?;
     for damage in &scan.damages {
         metrics::corruption();
         let Damage { offset, first: from, last, .. } = damage;
@@ -196,7 +197,13 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-fn replay_batch(view: &mut View, segment: Position, batch: &ScannedBatch<'_>) -> Result<(), LogError> {
+/// `last_change` is the control record applied last and the position after it: what follows may be its copy.
+fn replay_batch(
+    view: &mut View,
+    last_change: &mut Option<(Position, Vec<u8>)>,
+    segment: Position,
+    batch: &ScannedBatch<'_>,
+) -> Result<(), LogError> {
     let header = batch.header;
     if !batch.intact {
         metrics::corruption();
@@ -209,19 +216,19 @@ fn replay_batch(view: &mut View, segment: Position, batch: &ScannedBatch<'_>) ->
     }
     if header.control {
         view.passed(header.next(), header.arrival);
-        return match decode_record(batch.body, 0) {
-            Ok(record) => {
-                let change =
-                    Change::decode(&batch.body[record.data..record.end]).ok_or_else(|| unknown_change(segment))?;
-                view.change(change);
-                Ok(())
-            }
-            // Logged above: the change is lost, and the number that it may have given must not be given again.
-            Err(_) => {
-                view.catalogue.skip_stream();
-                Ok(())
-            }
+        let Ok(record) = decode_record(batch.body, 0) else {
+            // Logged above. If the other copy is lost, too, the number that it may have given must not be given again.
+            view.catalogue.skip_stream();
+            return Ok(());
         };
+        let data = &batch.body[record.data..record.end];
+        if last_change.as_ref().is_some_and(|(next, last)| *next == header.first && last == data) {
+            *last_change = None;
+            return Ok(());
+        }
+        view.change(Change::decode(data).ok_or_else(|| unknown_change(segment))?);
+        *last_change = Some((header.next(), data.to_vec()));
+        return Ok(());
     }
     for run in &header.runs {
         view.catalogue.reserve(run.shard);

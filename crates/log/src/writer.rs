@@ -34,6 +34,10 @@ const JOIN_BYTES: usize = 64 << 10;
 const SMALL_GROUP: u64 = 64 << 10;
 const AHEAD_BYTES: u64 = 256 << 10;
 
+/// How often a change of the catalogue is written. Without it the records of whole shards could not be read, so that
+/// damage in one place must not take it.
+const CONTROL_COPIES: usize = 2;
+
 /// The part of a sync's time that is spent waiting for a fuller group, and bounds of it.
 const PATIENCE: u32 = 4;
 const MOST_PATIENCE: Duration = Duration::from_micros(500);
@@ -293,12 +297,16 @@ impl Writer {
         let (next, arrival) = self.prepare(core).map_err(|e| self.poison(core, e))?;
         let Some(change) = core.view().catalogue.plan(wish, next, arrival)? else { return Ok(()) };
         let key_drawn = matches!(change, Change::Encrypt { key: Some(_), .. });
-        let batch = EncodedBatch::control(&control_append(&change)?)?;
-        let placed = Placing::new(batch, self.mark, next, next, self.offset, arrival, None);
-        let next = placed.next();
-        self.offset = self.write_durably(core, &[placed]).map_err(|e| self.poison(core, e))?;
+        let append = control_append(&change)?;
+        let (mut copies, mut end, mut offset) = (Vec::with_capacity(CONTROL_COPIES), next, self.offset);
+        for _ in 0..CONTROL_COPIES {
+            let placed = Placing::new(EncodedBatch::control(&append)?, self.mark, end, next, offset, arrival, None);
+            (end, offset) = (placed.next(), offset + placed.bytes.len() as u64);
+            copies.push(placed);
+        }
+        self.offset = self.write_durably(core, &copies).map_err(|e| self.poison(core, e))?;
         let mut view = core.publish();
-        view.passed(next, arrival);
+        view.passed(end, arrival);
         view.change(change);
         drop(view);
         if key_drawn {
