@@ -102,6 +102,8 @@ pub trait Fs: Send + Sync + 'static {
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Sets the permission bits, such as `0o600`.
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// The permission bits.
+    fn mode(&self, path: &Path) -> io::Result<u32>;
     /// Takes an exclusive lock on a file for as long as the answer is held; `WouldBlock` when another process has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
 
@@ -227,6 +229,10 @@ mod real {
 
         fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
             fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        }
+
+        fn mode(&self, path: &Path) -> io::Result<u32> {
+            Ok(fs::metadata(path)?.permissions().mode() & 0o7777)
         }
 
         fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {

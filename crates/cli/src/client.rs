@@ -1,21 +1,27 @@
 //! Signed calls to a running server, as any AWS client makes them.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use base::{Clock, SystemClock};
+use base::{Clock, RealFs, SystemClock};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use server::Trust;
 use wire::sigv4::{Keys, sign};
 
 /// How long an answer may take.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// Bytes of an answer that are read.
 const ANSWER_BYTES: usize = 64 << 20;
+
+/// The variable that names the authorities to trust, as for every AWS SDK.
+pub const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 
 /// What a call is beside its body.
 pub struct Target<'a> {
@@ -35,24 +41,35 @@ pub struct Client {
     endpoint: String,
     region: String,
     keys: Keys,
-    http: Http<HttpConnector, Full<Bytes>>,
+    http: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
     clock: std::sync::Arc<dyn Clock>,
 }
 
 impl Client {
-    /// A client of the server at `endpoint`, such as `http://127.0.0.1:4566`.
+    /// A client of the server at `endpoint`, such as `http://127.0.0.1:4566`. Over https it is believed who it is when
+    /// an authority in `ca_file` says so, or without one an authority that this machine trusts.
     ///
     /// # Errors
-    /// The endpoint is not an `http` address.
-    pub fn new(endpoint: &str, region: &str, keys: Keys) -> anyhow::Result<Self> {
+    /// The endpoint is not such an address, or there is no authority in the file.
+    pub fn new(endpoint: &str, region: &str, keys: Keys, ca_file: Option<&Path>) -> anyhow::Result<Self> {
         let endpoint = endpoint.trim_end_matches('/');
         let uri: Uri = endpoint.parse().with_context(|| format!("'{endpoint}' is not an address"))?;
-        if uri.scheme_str() != Some("http") || uri.host().is_none() {
-            bail!("the endpoint '{endpoint}' is not an http address such as http://127.0.0.1:4566");
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
+            bail!("the endpoint '{endpoint}' is not an http or https address such as http://127.0.0.1:4566");
         }
+        let trust = match ca_file.filter(|_| uri.scheme_str() == Some("https")) {
+            Some(path) => Trust::of_file(&RealFs, CA_BUNDLE, path)?,
+            None => Trust::of_this_machine()?,
+        };
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(Duration::from_secs(5)));
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(trust.into_config())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         let http = Http::builder(TokioExecutor::new()).build(connector);
         let clock = std::sync::Arc::new(SystemClock::new());
         Ok(Self { endpoint: endpoint.to_owned(), region: region.to_owned(), keys, http, clock })
@@ -75,7 +92,8 @@ impl Client {
             session_token: variable("AWS_SESSION_TOKEN"),
         };
         let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
-        Self::new(&needed("AWS_ENDPOINT_URL")?, region.as_deref().unwrap_or("us-east-1"), keys)
+        let ca_file = variable(CA_BUNDLE).map(PathBuf::from);
+        Self::new(&needed("AWS_ENDPOINT_URL")?, region.as_deref().unwrap_or("us-east-1"), keys, ca_file.as_deref())
     }
 
     /// Where the server is.

@@ -1,7 +1,6 @@
 //! `tidegate env`: the shell exports that point any AWS SDK or the AWS CLI at the server.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -11,6 +10,7 @@ use server::auth::RootKey;
 use server::config::Config;
 use server::data_dir::Running;
 
+use crate::client::CA_BUNDLE;
 use crate::flags;
 
 const EXAMPLES: &str = "\
@@ -55,24 +55,25 @@ fn variables(config: &Config) -> anyhow::Result<Vec<(&'static str, String)>> {
     let dir = &config.server.data_dir;
     let running = Running::read(&RealFs, dir)?;
     let (key, _) = RootKey::find(&config.root, &RealFs, dir)?;
-    let (endpoint, region) = match running {
-        Some(running) => (running.endpoint, running.region),
+    let (endpoint, region, ca_file) = match running {
+        Some(running) => (running.endpoint, running.region, running.ca_file),
         None if config.server.listen.port() == 0 => {
             bail!("no server runs on {}: with port 0 its address is known only while it runs", dir.display())
         }
-        None => (endpoint(config.server.listen), config.account.region.to_string()),
+        None => {
+            let ca_file = config.tls.ca_file.as_ref().map(std::path::absolute).transpose()?;
+            (config.endpoint(config.server.listen), config.account.region.to_string(), ca_file)
+        }
     };
-    Ok(vec![
+    let mut variables = vec![
         ("AWS_ENDPOINT_URL", endpoint),
         ("AWS_REGION", region.clone()),
         ("AWS_DEFAULT_REGION", region),
         ("AWS_ACCESS_KEY_ID", key.access_key_id),
         ("AWS_SECRET_ACCESS_KEY", key.secret.reveal().to_owned()),
-    ])
-}
-
-fn endpoint(listen: SocketAddr) -> String {
-    format!("http://{listen}")
+    ];
+    variables.extend(ca_file.map(|path| (CA_BUNDLE, path.display().to_string())));
+    Ok(variables)
 }
 
 /// Export lines. A session token left over from another account would spoil every call.

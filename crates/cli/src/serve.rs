@@ -22,6 +22,7 @@ Each key can be given in a TOML file (--config), as the variable named beside it
 Examples:
   tidegate serve
   tidegate serve --data-dir /var/lib/tidegate --listen 127.0.0.1:4566
+  tidegate serve --listen 0.0.0.0:4566 --tls-certificate-file cert.pem --tls-key-file key.pem
   TIDEGATE_LOGGING_LEVEL=debug tidegate serve
   tidegate config > tidegate.toml && tidegate serve --config tidegate.toml";
 
@@ -49,6 +50,7 @@ pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
         let failed = tokio::select! {
             () = signals.next() => false,
             () = server.failed() => true,
+            () = reload(&server)? => false,
         };
         tracing::info!("stopping: running calls may end; a second signal stops at once");
         tokio::select! {
@@ -60,6 +62,22 @@ pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
         }
         tracing::info!("stopped");
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    })
+}
+
+/// Reads the certificate again at every SIGHUP, for ever. Without TLS the signal keeps its meaning: a closed terminal
+/// ends what was started there.
+fn reload(server: &Server) -> anyhow::Result<impl Future<Output = ()>> {
+    let hangup = server.is_secured().then(|| signal(SignalKind::hangup())).transpose();
+    let mut hangup = hangup.context("cannot listen for signals")?;
+    Ok(async move {
+        let Some(hangup) = &mut hangup else { return std::future::pending().await };
+        while hangup.recv().await.is_some() {
+            match server.reload_certificate() {
+                Ok(()) => tracing::info!("the certificate was read again"),
+                Err(error) => tracing::error!(%error, "the certificate was not read again; the old one stays"),
+            }
+        }
     })
 }
 

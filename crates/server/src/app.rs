@@ -3,21 +3,21 @@
 //! Promises that nothing but a public route is answered before its caller is proven and permitted, that no body is kept
 //! of a caller whose head alone turns them away, and that every answer carries its request id and is counted.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::{Access, AccountId, Arn, Authorizer, Decision, Env, FunctionName, Region, Scope};
 use bytes::Bytes;
+use futures::StreamExt;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body_util::Full;
 use hyper::body::Incoming;
-use wire::{Call, ServiceId, Unidentified};
+use tokio_util::sync::CancellationToken;
+use wire::{Body, Call, ServiceId, Unidentified};
 
 use crate::auth::{Caller, Gate, RootKey, SessionStore};
 use crate::config::Config;
-use crate::edge::{Answer, BodyError, BodyLimits, Handler};
+use crate::edge::{Answer, AnswerBody, BodyError, BodyLimits, Handler};
 use crate::ingest;
 use crate::metrics::Answered;
 use crate::refusal::{NotReady, Refusal, Voice, json};
@@ -43,7 +43,7 @@ pub(crate) struct App {
     gate: Gate,
     authorizer: Arc<dyn Authorizer>,
     doors: OnceLock<Doors>,
-    stopping: AtomicBool,
+    stopping: CancellationToken,
 }
 
 /// What a request turned out to be, for the metrics.
@@ -69,15 +69,18 @@ impl Handler for App {
             status: response.status().as_u16(),
             took,
             bytes_in,
-            bytes_out: response.body().len(),
+            bytes_out: match response.body() {
+                Body::Whole(bytes) => bytes.len(),
+                Body::Events(_) => 0,
+            },
         });
-        response.map(Full::new)
+        response.map(|body| self.leaving(body, note.service))
     }
 }
 
 /// Our own failures are the operator's business; everything else is the caller's, and so is a server that starts or
 /// stops.
-fn tell(note: &Note, response: &Response<Bytes>, request_id: &str, took: Duration) {
+fn tell(note: &Note, response: &Response<Body>, request_id: &str, took: Duration) {
     let (Note { service, operation }, status) = (note, response.status().as_u16());
     let error = response.extensions().get::<wire::ServiceError>().map(ToString::to_string).unwrap_or_default();
     let not_ready = response.extensions().get::<NotReady>().is_some();
@@ -95,10 +98,10 @@ fn refused(
     service: Option<&str>,
     request_id: &str,
     note: &mut Note,
-) -> Response<Bytes> {
+) -> Response<Body> {
     let voice = Voice::of(head, service);
     note.service = voice.name();
-    refusal.answer(voice, request_id)
+    refusal.answer(voice, request_id).map(Into::into)
 }
 
 fn unread(error: &BodyError) -> Refusal {
@@ -133,7 +136,7 @@ impl App {
             gate: Gate::new(Arc::clone(&env.clock), root, sessions, skew),
             authorizer,
             doors: OnceLock::new(),
-            stopping: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
             env,
         }
     }
@@ -144,13 +147,25 @@ impl App {
         let _ = self.doors.set(rooms.doors());
     }
 
-    /// From now on the health check tells balancers to look elsewhere.
+    /// From now on the health check tells balancers to look elsewhere, and answers that go on and on end.
     pub fn stopping(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.stopping.cancel();
+    }
+
+    /// A body on its way out. A stream ends at a stop at the latest, and its bytes are counted as they leave.
+    fn leaving(&self, body: Body, service: &'static str) -> AnswerBody {
+        match body {
+            Body::Whole(bytes) => bytes.into(),
+            Body::Events(frames) => {
+                let until_stop = frames.take_until(self.stopping.clone().cancelled_owned());
+                let counted = until_stop.inspect(move |frame| crate::metrics::sent(service, frame.len()));
+                AnswerBody::stream(counted.boxed())
+            }
+        }
     }
 
     /// Reads the body of a request whose head is not turned away, and answers. Also says how many bytes it had.
-    async fn take(&self, request: Request<Incoming>, request_id: &str, note: &mut Note) -> (Response<Bytes>, usize) {
+    async fn take(&self, request: Request<Incoming>, request_id: &str, note: &mut Note) -> (Response<Body>, usize) {
         let (head, body) = request.into_parts();
         let route = route(&head);
         let head = Request::from_parts(head, ());
@@ -170,7 +185,7 @@ impl App {
         match self.bodies.read(body, limit).await {
             Ok(held) => {
                 let len = held.bytes.len();
-                // The body's share of the memory bound is held until the answer is there.
+                // The body's share of the memory bound is held until the answer's head is there.
                 (self.answer(route, Request::from_parts(head, held.bytes.clone()), request_id, note).await, len)
             }
             Err(error) => (refused(&unread(&error), &head, None, request_id, note), 0),
@@ -183,10 +198,10 @@ impl App {
         request: Request<Bytes>,
         request_id: &str,
         note: &mut Note,
-    ) -> Response<Bytes> {
+    ) -> Response<Body> {
         if route.destination == Destination::Health {
             note.operation = "Health";
-            return self.health();
+            return self.health().map(Into::into);
         }
         let caller = match self.gate.admit(route.requirement, &request) {
             Ok(caller) => caller,
@@ -203,7 +218,7 @@ impl App {
     }
 
     fn health(&self) -> Response<Bytes> {
-        let (status, word) = match (self.stopping.load(Ordering::Relaxed), self.doors.get()) {
+        let (status, word) = match (self.stopping.is_cancelled(), self.doors.get()) {
             (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             (false, None) => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
             (false, Some(_)) => (StatusCode::OK, "ready"),
@@ -223,7 +238,7 @@ impl App {
         request: &Request<Bytes>,
         request_id: &str,
         note: &mut Note,
-    ) -> Result<Response<Bytes>, Refusal> {
+    ) -> Result<Response<Body>, Refusal> {
         let region = caller.region.unwrap_or_else(|| self.default_region.clone());
         let scope = Scope { account: self.account.clone(), region };
         let call =
@@ -238,18 +253,18 @@ impl App {
             self.permit(&call, CONSOLE, operation)
         };
         match destination {
-            Destination::Health => Ok(self.health()),
+            Destination::Health => Ok(self.health().map(Into::into)),
             Destination::Metrics => {
                 console(note, "Metrics")?;
-                Ok(doors.rooms.metrics())
+                Ok(doors.rooms.metrics().map(Into::into))
             }
             Destination::IngestCloudTrail => {
                 console(note, "IngestCloudTrail")?;
-                Ok(ingest::cloudtrail(&doors.rooms.flow.buses, &call.scope, request.body()).await)
+                Ok(ingest::cloudtrail(&doors.rooms.flow.buses, &call.scope, request.body()).await.map(Into::into))
             }
             Destination::FunctionLog => {
                 console(note, "ReadFunctionLog")?;
-                function_log(doors, &call.scope, request.uri()).await
+                Ok(function_log(doors, &call.scope, request.uri()).await?.map(Into::into))
             }
             Destination::Unknown => {
                 console(note, "Unknown")?;
@@ -280,13 +295,15 @@ impl App {
         service: &str,
         request: &Request<Bytes>,
         note: &mut Note,
-    ) -> Result<Response<Bytes>, Refusal> {
+    ) -> Result<Response<Body>, Refusal> {
         let operation = match wire::identify(service, request) {
             Ok(operation) => operation,
             Err(Unidentified::Service) => return Err(Refusal::NoSuchService(service.to_owned())),
             Err(Unidentified::Operation { service, error }) => {
                 note.service = service.model().name;
-                return Ok(wire::protocol::refuse(service.model(), &error, &call.request_id));
+                let encoding = wire::Encoding::of(request.headers());
+                let refused = wire::protocol::refuse(service.model(), encoding, &error, &call.request_id);
+                return Ok(refused.map(Into::into));
             }
         };
         *note = Note { service: operation.service.model().name, operation: operation.name };
@@ -300,7 +317,7 @@ impl App {
         call: &Call,
         request: &Request<Bytes>,
         note: &mut Note,
-    ) -> Result<Response<Bytes>, Refusal> {
+    ) -> Result<Response<Body>, Refusal> {
         // The actions of a search domain are its HTTP methods ("Identity and Access Management in Amazon OpenSearch Service").
         let action = match request.method().as_str() {
             "GET" => "ESHttpGet",
@@ -313,7 +330,7 @@ impl App {
         };
         *note = Note { service: SEARCH, operation: action };
         self.permit(call, SEARCH, action)?;
-        Ok(doors.rooms.index.handle(&call.scope, request.clone()).await)
+        Ok(doors.rooms.index.handle(&call.scope, request.clone()).await.map(Into::into))
     }
 
     /// A link of a message to a topic's new subscriber: its token is its proof, its topic's ARN says where it belongs.
@@ -323,7 +340,7 @@ impl App {
         mut call: Call,
         request: &Request<Bytes>,
         note: &mut Note,
-    ) -> Result<Response<Bytes>, Refusal> {
+    ) -> Result<Response<Body>, Refusal> {
         let model = ServiceId::Sns.model();
         // Looked up by name: whatever else the query says, this route does nothing but confirm.
         let operation = model.operation("ConfirmSubscription").ok_or_else(Refusal::missing_token)?;

@@ -1,6 +1,6 @@
 //! The data folder: made private, locked by one process, and saying where that process answers.
 //!
-//! Layout: `lock`, `server.json` (where the last server answered), `credentials`, and a folder or file a room. Must not
+//! Layout: `lock`, `server.json` (where the last server answered), `credentials`, `master.key` and `master.id`, and a folder or file a room. Must not
 //! know what the rooms keep.
 
 use std::io;
@@ -21,6 +21,9 @@ pub struct Running {
     pub region: String,
     /// The process.
     pub pid: u32,
+    /// The authority that clients have to trust, when it is not a public one: an absolute path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Running {
@@ -80,6 +83,8 @@ impl DataDir {
         if !fs.exists(path).map_err(failed)? {
             fs.create_dir_all(path).map_err(failed)?;
             fs.set_mode(path, 0o700).map_err(failed)?;
+        } else if fs.mode(path).map_err(failed)? & 0o077 != 0 {
+            tracing::warn!(path = %path.display(), "other users may look into the data folder; close it: chmod go-rwx");
         }
         let lock = fs.lock(&path.join("lock")).map_err(|e| match e.kind() {
             io::ErrorKind::WouldBlock => DataDirError::InUse { path: path.to_owned(), holder: holder(&*fs, path) },
@@ -124,7 +129,12 @@ mod tests {
         let first = DataDir::open(fs.clone(), &path).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
         first
-            .announce(&Running { endpoint: "http://127.0.0.1:1".into(), region: "us-east-1".into(), pid: 42 })
+            .announce(&Running {
+                endpoint: "http://127.0.0.1:1".into(),
+                region: "us-east-1".into(),
+                pid: 42,
+                ca_file: None,
+            })
             .unwrap();
         let refused = DataDir::open(fs.clone(), &path).map(|_| ()).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Conflict);

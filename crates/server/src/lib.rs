@@ -11,6 +11,7 @@ pub mod data_dir;
 mod edge;
 mod ingest;
 mod logs;
+mod master_key;
 mod metrics;
 mod refusal;
 mod rooms;
@@ -18,5 +19,5 @@ mod route;
 mod services;
 mod start;
 
-pub use edge::PooledClient;
+pub use edge::{PooledClient, TlsError, Trust};
 pub use start::{Server, StartError, StopError};

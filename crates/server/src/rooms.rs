@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Env, ErrorKind, Kinded, StateStore, TaskGroup};
+use base::{Env, ErrorKind, Kinded, MasterKey, StateStore, TaskGroup};
 use bytes::Bytes;
 use flow::{Flow, FlowConfig, FlowPorts};
 use functions::Functions;
@@ -20,7 +20,7 @@ use state::Store;
 
 use crate::auth::SessionStore;
 use crate::config::Config;
-use crate::edge::PooledClient;
+use crate::edge::{PooledClient, Trust};
 use crate::logs::FunctionLogs;
 use crate::services::Services;
 use search::EmbeddedSearch;
@@ -31,8 +31,11 @@ pub(crate) struct Foundation {
     pub env: Env,
     /// The data folder.
     pub dir: PathBuf,
-    /// Where this server answers, for functions and subscription links.
+    /// Where clients find this server, for the links of subscriptions.
     pub endpoint: String,
+    /// Where functions find it.
+    pub inside_endpoint: String,
+    pub master_key: MasterKey,
     pub sessions: Arc<SessionStore>,
     /// In which functions' environments run.
     pub tasks: TaskGroup,
@@ -91,27 +94,28 @@ pub(crate) struct Doors {
 impl Rooms {
     /// Opens all rooms; each recovers what it left behind.
     pub async fn open(on: Foundation) -> Result<Self, RoomsError> {
-        let Foundation { config, env, dir, endpoint, sessions, tasks } = on;
+        let Foundation { config, env, dir, endpoint, inside_endpoint, master_key, sessions, tasks } = on;
         let state = Store::open(&env, &dir.join("state.redb")).await.map_err(RoomsError::opening("state"))?;
         let state = Arc::new(state);
         let store: Arc<dyn StateStore> = state.clone();
-        let log =
-            Log::open(&env, &dir.join("journal"), log_config(&config)).await.map_err(RoomsError::opening("log"))?;
+        let log = Log::open(&env, &dir.join("journal"), log_config(&config, master_key)).await;
+        let log = log.map_err(RoomsError::opening("log"))?;
         let index = Index::open(&env, &dir.join("index"), index_config(&config)).await;
         let index = index.map_err(RoomsError::opening("index"))?;
 
         let logs = FunctionLogs::start(&env, &log);
         let ports = functions::Ports { state: Arc::clone(&store), logs: Arc::new(logs.clone()), sessions };
-        let settings = functions_config(&config, &dir, &endpoint);
+        let settings = functions_config(&config, &dir, &inside_endpoint);
         let functions =
             Functions::open(&env, ports, settings, &tasks).await.map_err(RoomsError::opening("functions"))?;
 
+        let trust = Trust::of_this_machine().map_err(RoomsError::opening("flow"))?;
         let ports = FlowPorts {
             env: env.clone(),
             log: log.clone(),
             state: store,
             invoke: Arc::new(functions.clone()),
-            http: Arc::new(PooledClient::new()),
+            http: Arc::new(PooledClient::new(trust)),
             search: Arc::new(EmbeddedSearch::new(index.clone(), config.account.id.clone())),
         };
         let settings = FlowConfig {
@@ -161,13 +165,14 @@ impl Rooms {
     }
 }
 
-fn log_config(config: &Config) -> LogConfig {
+fn log_config(config: &Config, master_key: MasterKey) -> LogConfig {
     let log = &config.log;
     LogConfig {
         segment_bytes: log.segment_bytes,
         queue_bytes: log.queue_bytes,
         tail_cache_bytes: log.tail_cache_bytes,
         index_cache_bytes: log.index_cache_bytes,
+        master_key: Some(master_key),
         ..LogConfig::default()
     }
 }

@@ -59,7 +59,7 @@ impl Services {
         call: &Call,
         operation: &'static Operation,
         request: &http::Request<Bytes>,
-    ) -> http::Response<Bytes> {
+    ) -> http::Response<wire::Body> {
         match operation.service {
             ServiceId::Kinesis => wire::kinesis::dispatch(&*self.kinesis, call, operation, request).await,
             ServiceId::Events => wire::events::dispatch(&*self.events, call, operation, request).await,

@@ -3,7 +3,7 @@
 //! Promises the order: the folder is taken before it is read, the address before the rooms open (calls are told to
 //! wait until they have), and at a stop calls end before the rooms that serve them.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,14 @@ use crate::app::App;
 use crate::auth::{FixedPolicy, RootKey, RootKeyError, RootKeyOrigin, SessionStore};
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError, Running};
-use crate::edge::{ConnectionLimits, Listener};
+use crate::edge::{ConnectionLimits, Listener, Tls, TlsError, certificates};
+use crate::master_key::{self, MasterKeyError};
 use crate::rooms::{Foundation, Rooms, RoomsError};
 
 /// Of the time that a stop may take, what requests get to end in; the rooms get the rest.
 const REQUESTS_SHARE: u32 = 2;
 
+const CA_FILE: &str = "tls.ca_file";
 /// Between two sweeps of expired sessions.
 const SESSIONS_PERIOD: Duration = Duration::from_secs(60);
 /// Between two foldings of the histograms' samples, which bounds their memory.
@@ -38,6 +40,7 @@ pub struct Server {
     accepting: CancellationToken,
     requests: TaskGroup,
     drain: Duration,
+    tls: Option<Tls>,
 }
 
 /// Why the server did not start.
@@ -49,6 +52,12 @@ pub enum StartError {
     /// There is no root key.
     #[error(transparent)]
     RootKey(#[from] RootKeyError),
+    /// There is no master key, or another one than before.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// The certificate cannot be served.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address cannot be taken.
     #[error("cannot listen on {address}: {source}; stop what listens there, or give another --listen")]
     Listen {
@@ -67,6 +76,8 @@ impl Kinded for StartError {
         match self {
             Self::DataDir(e) => e.kind(),
             Self::RootKey(e) => e.kind(),
+            Self::MasterKey(e) => e.kind(),
+            Self::Tls(e) => e.kind(),
             Self::Listen { .. } => ErrorKind::Conflict,
             Self::Room(e) => e.kind(),
         }
@@ -90,12 +101,20 @@ impl Server {
         crate::metrics::install();
         let dir = DataDir::open(Arc::clone(&env.fs), &config.server.data_dir)?;
         let root_key = RootKey::find_or_make(&config.root, &env, dir.path())?;
-        let address = config.server.listen;
-        let listener = Listener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+        let master_key = master_key::find_or_make(&config.master, &env, dir.path())?;
+        let tls = certificate(&config, &env)?;
+        let listener = bind(config.server.listen, tls.clone()).await?;
+        let endpoint = config.endpoint(listener.address());
+        // Functions call from this machine, without having to trust the certificate or to know the name in it.
+        let inside = match tls {
+            None => None,
+            Some(_) => Some(bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None).await?),
+        };
         let running = Running {
-            endpoint: format!("http://{}", listener.address()),
+            endpoint: endpoint.clone(),
             region: config.account.region.to_string(),
             pid: std::process::id(),
+            ca_file: ca_file(&config, &env)?,
         };
         let sessions =
             Arc::new(SessionStore::new(Arc::clone(&env.clock), Arc::clone(&env.rng), config.auth.max_sessions));
@@ -107,17 +126,21 @@ impl Server {
         let limits = ConnectionLimits {
             connections: config.server.max_connections,
             head_time: Duration::from_secs(config.server.header_seconds),
+            stall_time: Duration::from_secs(config.server.stall_seconds),
         };
-        requests.spawn_infallible(
-            "listener",
-            listener.serve(Arc::clone(&app), limits, Arc::clone(&env.clock), accepting.clone()),
-        );
+        let inside_endpoint = inside.as_ref().map(|listener| format!("http://{}", listener.address()));
+        for listener in [Some(listener), inside].into_iter().flatten() {
+            let serving = listener.serve(Arc::clone(&app), limits, Arc::clone(&env.clock), accepting.clone());
+            requests.spawn_infallible("listener", serving);
+        }
 
         let foundation = Foundation {
             config: config.clone(),
             env: env.clone(),
             dir: dir.path().to_owned(),
-            endpoint: running.endpoint.clone(),
+            inside_endpoint: inside_endpoint.unwrap_or_else(|| endpoint.clone()),
+            endpoint,
+            master_key,
             sessions: Arc::clone(&sessions),
             tasks: task_group(&env),
         };
@@ -134,12 +157,22 @@ impl Server {
         dir.announce(&running)?;
         app.ready(&rooms);
         let drain = Duration::from_secs(config.server.drain_seconds);
-        Ok(Self { env, dir, running, root_key, rooms, app, tasks, accepting, requests, drain })
+        Ok(Self { env, dir, running, root_key, rooms, app, tasks, accepting, requests, drain, tls })
     }
 
     /// Where it answers.
     pub fn running(&self) -> &Running {
         &self.running
+    }
+
+    /// Reads the certificate again, for the connections to come. Without TLS there is nothing to read.
+    pub fn reload_certificate(&self) -> Result<(), TlsError> {
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.reload(&*self.env.fs))
+    }
+
+    /// Whether it speaks TLS.
+    pub fn is_secured(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Where its data is.
@@ -173,6 +206,25 @@ impl Server {
         }
         if unfinished.is_empty() { Ok(()) } else { Err(StopError(unfinished.join("; "))) }
     }
+}
+
+fn certificate(config: &Config, env: &Env) -> Result<Option<Tls>, TlsError> {
+    match (&config.tls.certificate_file, &config.tls.key_file) {
+        (Some(certificate), Some(key)) => Tls::load(&*env.fs, certificate, key).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The authority's file as clients in any folder find it; one that cannot be read would only be noticed there.
+fn ca_file(config: &Config, env: &Env) -> Result<Option<PathBuf>, TlsError> {
+    let Some(path) = &config.tls.ca_file else { return Ok(None) };
+    certificates(&*env.fs, CA_FILE, path)?;
+    let absolute = std::path::absolute(path);
+    absolute.map(Some).map_err(|source| TlsError::Unreadable { key: CA_FILE, path: path.clone(), source })
+}
+
+async fn bind(address: SocketAddr, tls: Option<Tls>) -> Result<Listener, StartError> {
+    Listener::bind(address, tls).await.map_err(|source| StartError::Listen { address, source })
 }
 
 fn task_group(env: &Env) -> TaskGroup {

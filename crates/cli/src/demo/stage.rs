@@ -39,7 +39,7 @@ impl Stage {
         let (account, region) = (config.account.id.to_string(), config.account.region.to_string());
         let env = Env { clock: Arc::new(SystemClock::new()), rng: Arc::new(SystemRng), fs: Arc::new(RealFs) };
         let server = Server::start(config, env).await.context("the demo's server does not start")?;
-        let client = Client::new(&server.running().endpoint, &region, keys)?;
+        let client = Client::new(&server.running().endpoint, &region, keys, None)?;
         screen.section("Setting the stage, through the public AWS APIs");
         screen.step("server", &format!("{}, data in {}", client.endpoint(), folder.display()));
         Ok(Self { server, folder: folder.to_owned(), client, account, region })

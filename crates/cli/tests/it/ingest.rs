@@ -183,7 +183,7 @@ fn what_cannot_begin_ends_with_status_two() {
     };
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     says(&ingest(&format!("http://127.0.0.1:{port}"), &[&file]), "cannot be reached");
-    says(&ingest("https://example.com", &[&file]), "not an http address");
+    says(&ingest("ftp://example.com", &[&file]), "not an http or https address");
     says(&tidegate(&["ingest", &file]).output().unwrap(), "tidegate env");
     let server = FakeServer::start(0);
     says(&server.ingest(&["/nowhere/at/all"]), "does not exist");

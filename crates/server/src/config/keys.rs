@@ -92,7 +92,7 @@ settings! {
     server: Server {
         /// Where everything is kept. Created with mode 0700 when absent.
         data_dir: PathBuf = "./tidegate-data";
-        /// The address and port of every service. Loopback only, until TLS exists.
+        /// The address and port of every service. Without TLS (section tls) a loopback address only.
         listen: SocketAddr = "127.0.0.1:4566";
         /// Seconds that a stop may take, from the first signal to the end.
         drain_seconds: u64 = "20";
@@ -102,10 +102,31 @@ settings! {
         max_body_bytes: usize = "16777216";
         /// Bytes of all bodies being read or handled at once; calls beyond it are told to slow down.
         max_inflight_bytes: usize = "268435456";
-        /// Seconds in which a request's head must have come; a connection idle for longer is closed.
+        /// Seconds in which a handshake and a request's head must have come; a connection idle for longer is closed.
         header_seconds: u64 = "30";
         /// Seconds in which a request's body must have come.
         body_seconds: u64 = "60";
+        /// Seconds for which a client may take nothing of its answer; then it is cut off.
+        stall_seconds: u64 = "60";
+        /// Where clients reach this server, such as https://tidegate.example.com:4566, when that is not the address
+        /// it listens on: `tidegate env` prints it, and the links of subscriptions begin with it.
+        public_url: String = "";
+    }
+    /// The server's certificate. With one, nothing but TLS (1.2 or later) is spoken; SIGHUP reads it again.
+    tls: Tls {
+        /// PEM: the server's certificate first, then those between it and its authority.
+        certificate_file: Option<PathBuf> = "";
+        /// PEM: the certificate's private key, not encrypted.
+        key_file: Option<PathBuf> = "";
+        /// PEM: the authority that clients have to trust for it; `tidegate env` passes it on as AWS_CA_BUNDLE. Not
+        /// needed when a public authority issued the certificate.
+        ca_file: Option<PathBuf> = "";
+    }
+    /// The master key, under which streams with encryption are sealed on disk.
+    master: Master {
+        /// A file with 32 random bytes as 64 hexadecimal digits (openssl rand -hex 32) that other users cannot read.
+        /// By default master.key in the data folder, made at first start. Losing it is losing what was encrypted.
+        key_file: Option<PathBuf> = "";
     }
     /// Whose resources these are.
     account: Account {
@@ -138,6 +159,20 @@ settings! {
         tail_cache_bytes: usize = "67108864";
         /// Bytes of sealed segments' indexes kept in memory.
         index_cache_bytes: usize = "67108864";
+    }
+    /// Data streams.
+    streams: Streams {
+        /// Shards that may be open in an account's region.
+        max_shards: usize = "10000";
+        /// Whether the quotas of AWS hold, for those who rehearse for it: per shard 1 MiB/s and 1,000 records/s in,
+        /// 2 MiB/s and 5 reads/s out, and the rates of the control plane.
+        aws_limits: bool = "false";
+        /// Bytes a second, mean of a minute, from which on an on-demand stream's shard is split.
+        split_bytes_per_second: u64 = "1000000";
+        /// Bytes a second, mean of a minute, below which two neighbouring shards together are merged again.
+        merge_bytes_per_second: u64 = "250000";
+        /// Seconds for which they must have stayed below it.
+        merge_after_seconds: u64 = "900";
     }
     /// The event buses.
     bus: Bus {

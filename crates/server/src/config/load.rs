@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use base::Fs;
@@ -38,17 +39,60 @@ impl Config {
         Ok(config)
     }
 
+    /// Where clients find a server that listens on `address`.
+    pub fn endpoint(&self, address: SocketAddr) -> String {
+        if !self.server.public_url.is_empty() {
+            return self.server.public_url.trim_end_matches('/').to_owned();
+        }
+        let scheme = if self.tls.certificate_file.is_some() { "https" } else { "http" };
+        // "Every address" is none that can be called; this machine can.
+        let host = match address.ip() {
+            IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            host => host,
+        };
+        format!("{scheme}://{}", SocketAddr::new(host, address.port()))
+    }
+
     fn check(&self, layers: &Layers) -> Result<(), ConfigError> {
         let refuse = |section: &str, name: &str, reason: &str| {
             let place = layers.place(section, name).unwrap_or("not given").to_owned();
             Err(ConfigError::Value { key: format!("{section}.{name}"), place, reason: reason.to_owned() })
         };
-        if !self.server.listen.ip().is_loopback() {
+        let tls = &self.tls;
+        match (&tls.certificate_file, &tls.key_file) {
+            (Some(_), None) => {
+                return refuse(
+                    "tls",
+                    "key_file",
+                    "a certificate came without its key; set tls.key_file too, or neither",
+                );
+            }
+            (None, Some(_)) => {
+                return refuse(
+                    "tls",
+                    "certificate_file",
+                    "a key came without its certificate; set tls.certificate_file too, or neither",
+                );
+            }
+            (None, None) if tls.ca_file.is_some() => {
+                return refuse("tls", "ca_file", "there is no certificate to trust; set tls.certificate_file too");
+            }
+            (None, None) if !self.server.listen.ip().is_loopback() => {
+                return refuse(
+                    "server",
+                    "listen",
+                    "not a loopback address: without TLS, requests and their data would cross the network in clear \
+                     text. Set tls.certificate_file and tls.key_file, or listen on 127.0.0.1",
+                );
+            }
+            _ => {}
+        }
+        if !is_origin(&self.server.public_url) {
             return refuse(
                 "server",
-                "listen",
-                "not a loopback address: without TLS, requests and their data would cross the network in clear text. \
-                 Listen on 127.0.0.1 and put a TLS-terminating proxy or an SSH tunnel in front",
+                "public_url",
+                "expected http:// or https://, a host and perhaps a port, such as https://tidegate.example.com:4566",
             );
         }
         let (id, secret) = (&self.root.access_key_id, &self.root.secret_access_key);
@@ -104,6 +148,19 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether `url` is nothing, or a scheme, a host and a port at most.
+fn is_origin(url: &str) -> bool {
+    let parts = url.parse::<http::Uri>().map(http::Uri::into_parts);
+    url.is_empty()
+        || parts.is_ok_and(|parts| {
+            let scheme = parts.scheme.as_ref().map(http::uri::Scheme::as_str);
+            let host = parts.authority.is_some_and(|authority| !authority.as_str().contains('@'));
+            matches!(scheme, Some("http" | "https"))
+                && host
+                && parts.path_and_query.is_none_or(|path| path.as_str() == "/")
+        })
 }
 
 /// A configuration file with every key at its default, each explained: the reference of the docs.

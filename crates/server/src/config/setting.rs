@@ -55,6 +55,14 @@ impl Setting for PathBuf {
     }
 }
 
+impl Setting for Option<PathBuf> {
+    const SHAPE: &'static str = "a path, or nothing";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok((!text.is_empty()).then(|| text.into()))
+    }
+}
+
 impl Setting for SocketAddr {
     const SHAPE: &'static str = "an address and port";
 

@@ -68,12 +68,33 @@ fn bad_values_name_their_place() {
 }
 
 #[test]
-fn an_open_address_is_refused_until_there_is_tls() {
+fn an_open_address_needs_tls() {
+    let certificate = "[tls]\ncertificate_file = \"c.pem\"\nkey_file = \"k.pem\"\n";
     for open in ["0.0.0.0:4566", "[::]:4566", "192.0.2.1:4566"] {
         let error = layered("", &[], &[("listen", open)]).unwrap_err().to_string();
-        assert!(error.contains("TLS") && error.contains("--listen"), "{error}");
+        assert!(error.contains("tls.certificate_file") && error.contains("--listen"), "{error}");
+        assert!(layered(certificate, &[], &[("listen", open)]).is_ok());
     }
     assert!(layered("", &[], &[("listen", "[::1]:4566")]).is_ok());
+}
+
+#[test]
+fn a_certificate_comes_with_its_key_or_not_at_all() {
+    let refused = |toml: &str| layered(toml, &[], &[]).unwrap_err().to_string();
+    assert!(refused("[tls]\ncertificate_file = \"c.pem\"\n").contains("tls.key_file"));
+    assert!(refused("[tls]\nkey_file = \"k.pem\"\n").contains("tls.certificate_file"));
+    assert!(refused("[tls]\nca_file = \"ca.pem\"\n").contains("tls.certificate_file"));
+}
+
+#[test]
+fn a_public_url_is_where_a_server_is_and_nothing_more() {
+    let public = |url: &str| layered("", &[], &[("public-url", url)]);
+    for good in ["", "https://t.example.com", "http://[::1]:4566", "https://t.example.com:4566/"] {
+        assert!(public(good).is_ok(), "{good}");
+    }
+    for bad in ["t.example.com:4566", "ftp://t", "https://t/path", "https://t?x", "https://u:p@t", "/"] {
+        assert!(public(bad).is_err(), "{bad}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Reading a request's body within its bounds: size, time, and the memory that all bodies share.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use base::Clock;
@@ -59,8 +60,14 @@ impl BodyLimits {
     where
         B: Body<Data = Bytes> + Send + Unpin,
     {
+        let mut reading = std::pin::pin!(self.read_in_time(body, limit));
+        // Most bodies come with their heads: no timer for them.
+        if let Poll::Ready(held) = futures::poll!(reading.as_mut()) {
+            return held;
+        }
         tokio::select! {
-            held = self.read_in_time(body, limit) => held,
+            biased;
+            held = reading => held,
             () = self.clock.sleep(self.time) => Err(BodyError::TooSlow),
         }
     }

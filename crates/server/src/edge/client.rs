@@ -1,4 +1,4 @@
-//! HTTP out, for deliverers: pooled, bounded in time and size, no redirects.
+//! HTTP and HTTPS out, for deliverers: pooled, bounded in time and size, no redirects.
 //!
 //! Promises that no link-local or EC2 metadata address is called, by whatever name: there clouds hand a machine its credentials, and a
 //! subscriber's address is chosen by whoever subscribes.
@@ -14,11 +14,14 @@ use async_trait::async_trait;
 use base::{HttpClient, HttpError};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower_service::Service;
+
+use super::trust::Trust;
 
 /// Bytes of an answer that are read; receivers have nothing longer to say.
 const ANSWER_BYTES: usize = 1 << 20;
@@ -28,15 +31,21 @@ const IDLE_PER_HOST: usize = 32;
 
 /// The [`HttpClient`] of the server.
 pub struct PooledClient {
-    client: Client<HttpConnector<Checked>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector<Checked>>, Full<Bytes>>,
 }
 
 impl PooledClient {
-    /// A client without connections yet.
-    pub fn new() -> Self {
+    /// A client without connections yet, which calls https addresses whose certificates `trust` vouches for.
+    pub fn new(trust: Trust) -> Self {
         let mut connector = HttpConnector::new_with_resolver(Checked(GaiResolver::new()));
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIME));
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(trust.into_config())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
@@ -46,9 +55,6 @@ impl PooledClient {
     }
 
     async fn exchange(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, String> {
-        if request.uri().scheme_str() == Some("https") {
-            return Err("https is not supported yet; use an http address".to_owned());
-        }
         // Names are checked when they are resolved; an address is not resolved.
         let host = request.uri().host().unwrap_or_default().trim_matches(['[', ']']);
         if host.parse().is_ok_and(is_forbidden) {
@@ -58,12 +64,6 @@ impl PooledClient {
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, ANSWER_BYTES).collect().await.map_err(|e| e.to_string())?;
         Ok(http::Response::from_parts(head, body.to_bytes()))
-    }
-}
-
-impl Default for PooledClient {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -134,6 +134,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
+    fn client() -> PooledClient {
+        PooledClient::new(Trust::of_this_machine().unwrap())
+    }
+
     fn get(url: &str) -> http::Request<Bytes> {
         http::Request::get(url).body(Bytes::new()).unwrap()
     }
@@ -144,27 +148,26 @@ mod tests {
         let address = socket.local_addr().unwrap();
         drop(socket);
         let url = format!("http://user:hunter2@{address}/hook?token=hunter2");
-        let error = PooledClient::new().send(get(&url), Duration::from_secs(5)).await.unwrap_err().to_string();
+        let error = client().send(get(&url), Duration::from_secs(5)).await.unwrap_err().to_string();
         assert!(error.contains(&format!("http://{address}/hook")) && !error.contains("hunter2"), "{error}");
         assert!(error.contains("refused"), "{error}");
     }
 
     #[tokio::test]
-    async fn silence_is_given_up_and_https_is_refused() {
+    async fn silence_is_given_up_and_metadata_is_not_called() {
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", socket.local_addr().unwrap());
-        let error = PooledClient::new().send(get(&url), Duration::from_millis(50)).await.unwrap_err();
+        let error = client().send(get(&url), Duration::from_millis(50)).await.unwrap_err();
         assert!(error.message.contains("no answer within"));
         for link_local in [
             "http://169.254.169.254/",
             "http://[fe80::1]/",
             "http://[::ffff:169.254.1.1]:80/",
             "http://[fd00:ec2::254]/",
+            "https://169.254.169.254/",
         ] {
-            let error = PooledClient::new().send(get(link_local), Duration::from_secs(1)).await.unwrap_err();
+            let error = client().send(get(link_local), Duration::from_secs(1)).await.unwrap_err();
             assert_eq!(error.message, FORBIDDEN, "{link_local}");
         }
-        let error = PooledClient::new().send(get("https://127.0.0.1/"), Duration::from_secs(1)).await.unwrap_err();
-        assert!(error.message.contains("https"));
     }
 }

@@ -1,32 +1,22 @@
 //! Connections in: accept, bound, serve, and let end.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::Clock;
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What every request gets.
-pub type Answer = http::Response<Full<Bytes>>;
+use super::answer::Answer;
+use super::connection::{self, Shared};
+use super::finishing::Finisher;
+use super::tls::Tls;
 
-/// Bytes of a request's head.
-const HEAD_BYTES: usize = 64 << 10;
-/// Bytes that one connection reads ahead of its handler.
-const READ_AHEAD_BYTES: usize = 256 << 10;
-/// Header fields of a request.
-const HEADERS: usize = 100;
 /// Before accepting is tried again after it failed (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -41,21 +31,25 @@ pub trait Handler: Send + Sync + 'static {
 pub struct ConnectionLimits {
     /// At once; further ones wait in the system's queue.
     pub connections: usize,
-    /// For a request's head, and for an idle connection.
+    /// For what precedes the first request, for a request's head, and for an idle connection.
     pub head_time: Duration,
+    /// For which a client may take nothing of its answer.
+    pub stall_time: Duration,
 }
 
 /// An address that is listened on.
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    tls: Option<Tls>,
 }
 
 impl Listener {
-    /// Takes the address. Port 0 takes a free one, which [`address`](Self::address) tells.
-    pub async fn bind(address: SocketAddr) -> std::io::Result<Self> {
+    /// Takes the address. Port 0 takes a free one, which [`address`](Self::address) tells. With a certificate, nothing
+    /// but TLS is spoken there.
+    pub async fn bind(address: SocketAddr, tls: Option<Tls>) -> std::io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
-        Ok(Self { address: socket.local_addr()?, socket })
+        Ok(Self { address: socket.local_addr()?, socket, tls })
     }
 
     /// The address in use.
@@ -71,7 +65,15 @@ impl Listener {
         clock: Arc<dyn Clock>,
         stopping: CancellationToken,
     ) {
-        let (places, connections) = (Arc::new(Semaphore::new(limits.connections)), TaskTracker::new());
+        let (places, tasks) = (Arc::new(Semaphore::new(limits.connections)), TaskTracker::new());
+        let shared = Arc::new(Shared {
+            handler,
+            limits,
+            clock: Arc::clone(&clock),
+            finisher: Finisher::new(tasks.clone()),
+            tasks: tasks.clone(),
+            tls: self.tls.as_ref().map(Tls::acceptor),
+        });
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -87,10 +89,14 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, place)) => {
-                    let (handler, requests, stopping) = (Arc::clone(&handler), connections.clone(), stopping.clone());
-                    connections.spawn(async move {
+                    // A token of its own: waiting on one that all share would cost each poll a contended lock.
+                    let (shared, stopping) = (Arc::clone(&shared), stopping.child_token());
+                    tasks.spawn(async move {
                         crate::metrics::connections(1.0);
-                        connection(stream, handler, limits.head_time, requests, stopping).await;
+                        match stream.set_nodelay(true) {
+                            Ok(()) => connection::serve(stream, shared, stopping).await,
+                            Err(error) => tracing::debug!(%error, "a connection closed at once"),
+                        }
                         crate::metrics::connections(-1.0);
                         drop(place);
                     });
@@ -102,60 +108,17 @@ impl Listener {
             }
         }
         drop(self.socket);
-        connections.close();
-        connections.wait().await;
+        tasks.close();
+        tasks.wait().await;
     }
-}
-
-async fn connection<H: Handler>(
-    stream: TcpStream,
-    handler: Arc<H>,
-    head_time: Duration,
-    requests: TaskTracker,
-    stopping: CancellationToken,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        return tracing::debug!(%error, "a connection closed at once");
-    }
-    let service = service_fn(move |request| {
-        let handler = Arc::clone(&handler);
-        // A task of its own: a client that goes away must not leave a change half made.
-        let answered = requests.spawn(async move { handler.handle(request).await });
-        async move { Ok::<_, Infallible>(answered.await.unwrap_or_else(|error| broken(&error))) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head_time)
-        .max_buf_size(READ_AHEAD_BYTES)
-        .max_header_size(HEAD_BYTES)
-        .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopping.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        // Clients go away at any time: that is their right, not an event.
-        tracing::debug!(%error, "a connection ended early");
-    }
-}
-
-/// A defect in one request is that request's end, not the server's.
-fn broken(error: &tokio::task::JoinError) -> Answer {
-    tracing::error!(%error, "a request ended in a defect");
-    let mut answer = Answer::new(Full::new(Bytes::from_static(b"{\"message\":\"internal failure\"}")));
-    *answer.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
-    answer
 }
 
 #[cfg(test)]
 mod tests {
     use base::SystemClock;
+    use bytes::Bytes;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -164,15 +127,16 @@ mod tests {
     impl Handler for Fails {
         async fn handle(&self, request: http::Request<Incoming>) -> Answer {
             assert_ne!(request.uri().path(), "/defect");
-            Answer::default()
+            Answer::new(Bytes::new().into())
         }
     }
 
     #[tokio::test]
     async fn a_defect_costs_its_request_only() {
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
         let (address, stopping) = (listener.address(), CancellationToken::new());
-        let limits = ConnectionLimits { connections: 1, head_time: Duration::from_secs(5) };
+        let time = Duration::from_secs(5);
+        let limits = ConnectionLimits { connections: 1, head_time: time, stall_time: time };
         let serving =
             tokio::spawn(listener.serve(Arc::new(Fails), limits, Arc::new(SystemClock::new()), stopping.clone()));
         let mut client = TcpStream::connect(address).await.unwrap();

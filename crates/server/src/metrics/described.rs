@@ -23,6 +23,7 @@ const MEASURES: &[(Kind, &str, &str)] = &[
     (Counter, "tidegate_response_body_bytes_total", "Bytes of response bodies, by service."),
     (Counter, "tidegate_refused_requests_total", "Requests refused before they reached a service, by error code."),
     (Gauge, "tidegate_connections", "Open client connections."),
+    (Counter, "tidegate_tls_handshake_failures_total", "Connections whose TLS handshake failed or took too long."),
     (Gauge, "tidegate_sessions", "Function sessions held."),
     (Gauge, "tidegate_build_info", "Always 1; the label is the version."),
     (Gauge, "tidegate_uptime_seconds", "Time since the process started."),

@@ -26,7 +26,7 @@ pub enum Call {
     CreateDir,
     /// `Fs::read_dir`.
     ReadDir,
-    /// `Fs::exists` and `File::len`.
+    /// `Fs::exists`, `Fs::mode` and `File::len`.
     Stat,
     /// `Fs::set_mode`.
     SetMode,

@@ -139,6 +139,13 @@ impl Fs for SimFs {
         })
     }
 
+    fn mode(&self, path: &Path) -> io::Result<u32> {
+        self.run(Call::Stat, |disk| {
+            let id = disk.find(path)?;
+            Ok(disk.file(id)?.mode)
+        })
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let (node, boot, free) = self.run(Call::Lock, |disk| {
             let node = disk.open(path, OpenMode::Create)?;
