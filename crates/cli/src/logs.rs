@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use crate::client::{Client, Target};
+use crate::figures::age;
 
 const ABOUT: &str = "\
 Print the log of a function, the oldest line first
@@ -66,21 +67,6 @@ pub fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Print lines of JSON with time, stream and line"),
         )
-}
-
-/// A number with a unit.
-fn age(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("'{text}' is not an age such as 90s, 10m, 2h or 7d");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let factor: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    number.checked_mul(factor).map(Duration::from_secs).ok_or_else(wrong)
 }
 
 /// Prints the log.
@@ -157,19 +143,5 @@ impl Reader {
             }
         }
         Ok(out.flush()?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_have_a_number_and_a_unit() {
-        assert_eq!(age("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(age("2h"), Ok(Duration::from_secs(7_200)));
-        for wrong in ["", "h", "2", "-1s", "1w", "99999999999999999999d", "1é"] {
-            assert!(age(wrong).is_err(), "{wrong}");
-        }
     }
 }

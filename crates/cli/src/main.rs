@@ -11,6 +11,7 @@ mod ingest;
 mod logging;
 mod logs;
 mod serve;
+mod stream;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: serve::command, run: serve::run },
     Subcommand { command: env::command, run: env::run },
+    Subcommand { command: stream::command, run: stream::run },
     Subcommand { command: ingest::command, run: ingest::run },
     Subcommand { command: logs::command, run: logs::run },
     Subcommand { command: demo::command, run: demo::run },
@@ -41,7 +43,7 @@ Examples:
   tidegate serve                          start on 127.0.0.1:4566, data in ./tidegate-data
   eval \"$(tidegate env)\"                  point the AWS CLI and every SDK of this shell at it
   aws kinesis create-stream --stream-name events --shard-count 1
-  aws kinesis list-streams";
+  tidegate stream put events 'hello'      and see it arrive with: tidegate stream tail events";
 
 fn main() -> ExitCode {
     let mut program = Command::new("tidegate")
