@@ -105,10 +105,11 @@ def test_bad_input(server, unique):
 
 
 def test_what_is_not_done_yet_is_refused_by_name(server, unique):
-    create_stream(server, unique)
-    with pytest.raises(ClientError) as error:
-        server.client("kinesis").split_shard(StreamName=unique, ShardToSplit="shardId-000000000000", NewStartingHashKey="1")
-    assert "SplitShard" in error.value.response["Error"]["Message"]
+    arn = create_stream(server, unique)
+    kinesis = server.client("kinesis")
+    code, message = refused(kinesis.get_resource_policy, ResourceARN=arn)
+    assert code == "NotImplemented" and "GetResourcePolicy" in message
+    assert refused(kinesis.list_queues)[0] == "NotImplemented"
 
 
 def test_list_streams_pages(server, unique):

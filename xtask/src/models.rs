@@ -54,6 +54,9 @@ const MEMBER_FACTS: &[&str] = &[
 struct Listed {
     /// The operations that Tidegate does.
     operations: BTreeSet<String>,
+    /// Members, as `Shape.Member`, that the model calls required and the service leaves out.
+    #[serde(default)]
+    optional: BTreeSet<String>,
 }
 
 /// Rewrites `models/SERVICE.json` for every service that `models/operations.toml` lists.
@@ -64,7 +67,10 @@ pub fn refresh(botocore: &Path, models: &Path) -> anyhow::Result<()> {
         toml::from_str(&text).with_context(|| format!("{} is not valid", list.display()))?;
     for (service, listed) in services {
         let source = read(botocore, &service)?;
-        let model = compact(&service, &source, &listed.operations).with_context(|| format!("model of {service}"))?;
+        let mut model = compact(&service, &source, &listed.operations).with_context(|| format!("model of {service}"))?;
+        for member in &listed.optional {
+            loosen(&mut model, member).with_context(|| format!("{member} of {service}"))?;
+        }
         let path = models.join(format!("{service}.json"));
         fs::write(&path, render(&model)).with_context(|| format!("cannot write {}", path.display()))?;
         println!("{}: {} operations done", path.display(), listed.operations.len());
@@ -126,6 +132,18 @@ fn compact(service: &str, source: &Value, done: &BTreeSet<String>) -> anyhow::Re
     model.insert("shapes".into(), shapes.into());
     model.insert("errors".into(), errors.into());
     Ok(model.into())
+}
+
+/// Takes a member off its shape's required ones.
+fn loosen(model: &mut Value, member: &str) -> anyhow::Result<()> {
+    let (shape, name) = member.split_once('.').context("it is not written as Shape.Member")?;
+    let required = model["shapes"][shape]["required"].as_array_mut().context("the shape requires nothing")?;
+    let before = required.len();
+    required.retain(|required| required != name);
+    if required.len() == before {
+        bail!("it is not required");
+    }
+    Ok(())
 }
 
 fn compact_operation(operation: &Value, done: bool) -> Value {

@@ -12,6 +12,7 @@ use futures::StreamExt;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use log::{StreamKey, StreamKind};
 use tokio_util::sync::CancellationToken;
 use wire::{Body, Call, ServiceId, Unidentified};
 
@@ -22,7 +23,8 @@ use crate::ingest;
 use crate::metrics::Answered;
 use crate::refusal::{NotReady, Refusal, Voice, json};
 use crate::rooms::{Doors, Rooms};
-use crate::route::{Destination, LOGS, Requirement, Route, route};
+use crate::route::{Destination, LOGS, Requirement, Route, route, traffic_of};
+use crate::streams::traffic_report;
 
 /// A function's package of 50 MB in base64, and its settings ("Lambda quotas").
 const LARGE_BODY_BYTES: usize = 70 << 20;
@@ -195,7 +197,7 @@ impl App {
     async fn answer(
         &self,
         route: &'static Route,
-        request: Request<Bytes>,
+        mut request: Request<Bytes>,
         request_id: &str,
         note: &mut Note,
     ) -> Response<Body> {
@@ -210,6 +212,9 @@ impl App {
                 return refused(&away.refusal, &request.into_parts().0, service, request_id, note);
             }
         };
+        if let Some(plain) = wire::sigv4::without_signature(request.uri()) {
+            *request.uri_mut() = plain;
+        }
         let service = caller.service.clone();
         match self.serve(route.destination, caller, &request, request_id, note).await {
             Ok(response) => response,
@@ -266,6 +271,10 @@ impl App {
                 console(note, "ReadFunctionLog")?;
                 Ok(function_log(doors, &call.scope, request.uri()).await?.map(Into::into))
             }
+            Destination::StreamTraffic => {
+                console(note, "DescribeStreamTraffic")?;
+                stream_traffic(&doors.rooms, &call.scope, request.uri().path()).map(|answer| answer.map(Into::into))
+            }
             Destination::Unknown => {
                 console(note, "Unknown")?;
                 Err(Refusal::NotFound(format!("there is nothing at {}", request.uri().path())))
@@ -301,9 +310,13 @@ impl App {
             Err(Unidentified::Service) => return Err(Refusal::NoSuchService(service.to_owned())),
             Err(Unidentified::Operation { service, error }) => {
                 note.service = service.model().name;
-                let encoding = wire::Encoding::of(request.headers());
-                let refused = wire::protocol::refuse(service.model(), encoding, &error, &call.request_id);
-                return Ok(refused.map(Into::into));
+                return Ok(wire::protocol::refuse(
+                    service.model(),
+                    wire::Encoding::of(request.headers()),
+                    &error,
+                    &call.request_id,
+                )
+                .map(Into::into));
             }
         };
         *note = Note { service: operation.service.model().name, operation: operation.name };
@@ -360,6 +373,14 @@ async fn function_log(doors: &Doors, scope: &Scope, uri: &http::Uri) -> Result<R
     };
     let exists = doors.rooms.functions.get(scope, &function).is_ok();
     doors.rooms.logs.answer(scope, name, uri.query().unwrap_or_default(), exists).await
+}
+
+/// The last minute of a stream's shards.
+fn stream_traffic(rooms: &Rooms, scope: &Scope, path: &str) -> Result<Response<Bytes>, Refusal> {
+    let name = traffic_of(path).unwrap_or_default().to_owned();
+    let key = StreamKey { kind: StreamKind::Kinesis, scope: scope.clone(), name };
+    let stream = rooms.log.stream(&key).map_err(|_| Refusal::NotFound(format!("there is nothing at {path}")))?;
+    Ok(json(StatusCode::OK, &traffic_report(&rooms.streams, &stream)))
 }
 
 /// Where the topic of a confirmation link lives.

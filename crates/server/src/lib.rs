@@ -18,6 +18,7 @@ mod rooms;
 mod route;
 mod services;
 mod start;
+mod streams;
 
 pub use edge::{PooledClient, TlsError, Trust};
 pub use start::{Server, StartError, StopError};

@@ -125,6 +125,17 @@ pub(crate) fn reconciled(name: &'static str, at: base::Timestamp) {
     gauge!("tidegate_reconciler_last_run_timestamp_seconds", "reconciler" => name).set(at.secs_f64());
 }
 
+/// An on-demand stream's shards were split or merged.
+pub(crate) fn scaled(splits: usize, merges: usize) {
+    counter!("tidegate_on_demand_reshards_total", "kind" => "split").increment(splits as u64);
+    counter!("tidegate_on_demand_reshards_total", "kind" => "merge").increment(merges as u64);
+}
+
+/// An on-demand stream could not be scaled.
+pub(crate) fn scaling_failed() {
+    counter!("tidegate_on_demand_failures_total").increment(1);
+}
+
 /// Folds the samples of histograms into their buckets.
 pub(crate) fn upkeep() {
     if let Some(recorder) = install() {

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::edge::{PooledClient, Trust};
 use crate::logs::FunctionLogs;
 use crate::services::Services;
+use crate::streams::{Scaler, Streams, prometheus};
 use search::EmbeddedSearch;
 
 /// What the rooms stand on.
@@ -37,7 +38,7 @@ pub(crate) struct Foundation {
     pub inside_endpoint: String,
     pub master_key: MasterKey,
     pub sessions: Arc<SessionStore>,
-    /// In which functions' environments run.
+    /// In which functions' environments run, and what scales streams.
     pub tasks: TaskGroup,
 }
 
@@ -47,6 +48,7 @@ pub(crate) struct Rooms {
     pub env: Env,
     pub state: Arc<Store>,
     pub log: Log,
+    pub streams: Streams,
     pub index: Index,
     pub functions: Functions,
     pub logs: FunctionLogs,
@@ -98,11 +100,15 @@ impl Rooms {
         let state = Store::open(&env, &dir.join("state.redb")).await.map_err(RoomsError::opening("state"))?;
         let state = Arc::new(state);
         let store: Arc<dyn StateStore> = state.clone();
-        let log = Log::open(&env, &dir.join("journal"), log_config(&config, master_key)).await;
-        let log = log.map_err(RoomsError::opening("log"))?;
+        let log = Log::open(&env, &dir.join("journal"), log_config(&config, master_key))
+            .await
+            .map_err(RoomsError::opening("log"))?;
         let index = Index::open(&env, &dir.join("index"), index_config(&config)).await;
         let index = index.map_err(RoomsError::opening("index"))?;
 
+        let streams = Streams::open(&env, &store, &log, &config.streams).await;
+        let streams = streams.map_err(RoomsError::opening("streams"))?;
+        Scaler::new(env.clone(), log.clone(), streams.clone()).start(&tasks);
         let logs = FunctionLogs::start(&env, &log);
         let ports = functions::Ports { state: Arc::clone(&store), logs: Arc::new(logs.clone()), sessions };
         let settings = functions_config(&config, &dir, &inside_endpoint);
@@ -124,7 +130,7 @@ impl Rooms {
             base_url: endpoint,
         };
         let flow = Flow::start(ports, settings).await.map_err(RoomsError::opening("flow"))?;
-        Ok(Self { env, state, log, index, functions, logs, flow, tasks })
+        Ok(Self { env, state, log, streams, index, functions, logs, flow, tasks })
     }
 
     /// What requests reach.
@@ -157,7 +163,8 @@ impl Rooms {
     pub fn metrics(&self) -> http::Response<Bytes> {
         crate::metrics::process(&self.env);
         self.flow.lag.publish(self.env.clock.now());
-        let text = crate::metrics::install().map(|recorder| recorder.render()).unwrap_or_default();
+        let mut text = crate::metrics::install().map(|recorder| recorder.render()).unwrap_or_default();
+        text.push_str(&prometheus(&self.streams, &self.log));
         let mut response = http::Response::new(Bytes::from(text));
         let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, kind);

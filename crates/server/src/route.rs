@@ -29,6 +29,8 @@ pub(crate) enum Destination {
     IngestCloudTrail,
     /// A function's log.
     FunctionLog,
+    /// What goes through a stream's shards.
+    StreamTraffic,
     /// Nothing, under the prefix that is reserved for Tidegate's own routes.
     Unknown,
     /// A subscription's confirmation.
@@ -76,6 +78,8 @@ routes! {
     Metrics, SignedOrBasic, false, |r| is(r, &Method::GET, "/_tidegate/metrics"), ("GET", "/_tidegate/metrics", &[]);
     IngestCloudTrail, Signed, false, |r| is(r, &Method::POST, "/_tidegate/ingest/cloudtrail"),
         ("POST", "/_tidegate/ingest/cloudtrail", &[]);
+    StreamTraffic, Signed, false, |r| r.method == Method::GET && traffic_of(r.uri.path()).is_some(),
+        ("GET", "/_tidegate/streams/events/traffic", &[]);
     FunctionLog, Signed, false, |r| r.method == Method::GET && r.uri.path().starts_with(LOGS),
         ("GET", "/_tidegate/logs/alert", &[]);
     Unknown, Signed, false, |r| r.uri.path().starts_with(CONSOLE), ("DELETE", "/_tidegate/anything", &[]);
@@ -83,6 +87,11 @@ routes! {
     Search, SignedOrBasic, false, |r| is_basic(&r.headers), ("POST", "/events/_search", &[("authorization", "Basic eDp5")]);
     Aws, Signed, true, |r| r.uri.path().starts_with("/2015-03-31/"), ("POST", "/2015-03-31/functions", &[]);
     Aws, Signed, false, |_| true, ("POST", "/", &[("x-amz-target", "Kinesis_20131202.ListStreams")]);
+}
+
+/// The stream whose traffic a path asks for.
+pub(crate) fn traffic_of(path: &str) -> Option<&str> {
+    path.strip_prefix("/_tidegate/streams/")?.strip_suffix("/traffic")
 }
 
 /// The route of a request.

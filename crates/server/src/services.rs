@@ -40,7 +40,7 @@ impl Services {
     /// The services over their rooms.
     pub fn new(rooms: &Rooms) -> Self {
         Self {
-            kinesis: DataStreams::new(rooms.log.clone(), rooms.state.clone(), rooms.env.clone()),
+            kinesis: DataStreams::new(rooms.log.clone(), rooms.streams.clone(), rooms.state.clone(), rooms.env.clone()),
             events: EventBridge::new(rooms.flow.buses.clone(), rooms.env.clone()),
             lambda: LambdaService::new(
                 rooms.functions.clone(),

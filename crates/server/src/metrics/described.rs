@@ -31,6 +31,9 @@ const MEASURES: &[(Kind, &str, &str)] = &[
     (Counter, "tidegate_task_errors_total", "Errors of background tasks, by task."),
     (Gauge, "tidegate_reconciler_last_run_timestamp_seconds", "When a reconciler last ran."),
     (Counter, "tidegate_ingest_records_total", "Log records brought by ingest calls, by result."),
+    // Data streams.
+    (Counter, "tidegate_on_demand_reshards_total", "Splits and merges of on-demand streams' shards, by kind."),
+    (Counter, "tidegate_on_demand_failures_total", "Times an on-demand stream could not be scaled."),
     // The log.
     (Counter, "tidegate_stream_records_in_total", "Records put, by stream."),
     (Counter, "tidegate_stream_bytes_in_total", "Bytes of records put, by stream."),

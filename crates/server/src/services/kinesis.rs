@@ -1,45 +1,70 @@
 //! Kinesis Data Streams.
 //!
-//! Owns the translation between the wire and the log: addressing by name or ARN, the service's limits, shard iterators.
-//! Must not know how records are stored.
+//! Owns the translation between the wire and the log: addressing by name or ARN, the service's limits, shard iterators,
+//! subscriptions. What a call changes is changed when it is answered, so a stream and a consumer are ACTIVE as long as
+//! they are. Must not know how records or settings are stored.
 //!
 //! Limits are those of "Quotas and limits" (Kinesis Data Streams Developer Guide).
 
+mod account;
+mod address;
+mod consumers;
+mod create;
 mod describe;
+mod encryption;
+mod mode;
+mod monitoring;
+mod position;
 mod put;
 mod read;
+mod reshard;
+mod retention;
+mod shards;
+mod subscribe;
+mod subscriptions;
+mod tags;
 mod token;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::{Arn, Env, ErrorKind, Kinded, Scope, ShardId, StateStore, StreamName};
-use log::{Log, LogError, Shard, Stream, StreamKey, StreamKind, StreamSpec};
+use base::{Env, ErrorKind, Kinded, Scope, StateError, StateStore};
+use log::{Log, LogError, Stream, StreamKey};
 use wire::kinesis::*;
-use wire::{Call, ServiceError, ServiceId, only};
+use wire::{Call, ServiceError, ServiceId};
 
+use crate::streams::{Exceeded, Settings, Streams};
+use address::{ConsumerAddress, key, no_stream, stream_name};
+use subscriptions::Subscriptions;
 use token::Seal;
 
 const SERVICE: ServiceId = ServiceId::Kinesis;
-/// A new stream's retention.
-const RETENTION: Duration = Duration::from_secs(24 * 3_600);
-/// Open shards of an account in one region, at most.
-const MAX_SHARDS: usize = log::MAX_SHARDS as usize;
+/// A next token is of no use afterwards.
+const TOKEN_LIFE: Duration = Duration::from_secs(300);
+
+/// What SubscribeToShard answers with.
+type Events = wire::EventStream<SubscribeToShardOutput, SubscribeToShardEventStream>;
 
 /// The service.
 pub(crate) struct DataStreams {
     log: Log,
     env: Env,
     seal: Seal,
+    streams: Streams,
+    /// Streams that are being created.
+    creating: Mutex<HashSet<StreamKey>>,
+    subscriptions: Subscriptions,
 }
 
 impl DataStreams {
-    pub fn new(log: Log, state: Arc<dyn StateStore>, env: Env) -> Arc<Self> {
-        Arc::new(Self { log, seal: Seal::new(state, Arc::clone(&env.rng)), env })
+    pub fn new(log: Log, streams: Streams, state: Arc<dyn StateStore>, env: Env) -> Arc<Self> {
+        let seal = Seal::new(state, Arc::clone(&env.rng));
+        Arc::new(Self { log, env, seal, streams, creating: Mutex::default(), subscriptions: Subscriptions::default() })
     }
 
     /// The stream that a call names by name, ARN or both.
@@ -47,151 +72,158 @@ impl DataStreams {
         let name = stream_name(&call.scope, name, arn)?;
         self.log.stream(&key(&call.scope, name.as_str())).map_err(|error| failed(&call.scope, name.as_str(), &error))
     }
+
+    /// The stream of a consumer that is registered.
+    fn stream_of(&self, call: &Call, consumer: &ConsumerAddress) -> Result<Arc<Stream>, ServiceError> {
+        let stream = self.stream(call, Some(&consumer.stream), None)?;
+        let settings = self.streams.settings.of(stream.id);
+        match settings.consumers.get(&consumer.name) {
+            Some(found) if found.epoch == consumer.epoch => Ok(stream),
+            _ => Err(consumer.not_found(&call.scope)),
+        }
+    }
+
+    /// Counts a call whose quota is the account's.
+    fn admit(&self, call: &Call, method: &'static str) -> Result<(), ServiceError> {
+        if self.streams.calls.account(&call.scope, method) {
+            return Ok(());
+        }
+        Err(limited(format!("Rate exceeded for account {}.", call.scope.account)))
+    }
+
+    /// Counts a call whose quota is its stream's.
+    fn admit_on(&self, stream: &Stream, method: &'static str) -> Result<(), ServiceError> {
+        if self.streams.calls.stream(stream, method) {
+            return Ok(());
+        }
+        let (name, account) = (&stream.key.name, &stream.key.scope.account);
+        Err(limited(format!("Rate exceeded for stream {name} under account {account}.")))
+    }
+
+    /// Changes the settings of a stream by looking at them.
+    async fn set<R>(
+        &self,
+        stream: &Stream,
+        mut change: impl FnMut(&mut Settings) -> Result<R, ServiceError>,
+    ) -> Result<R, ServiceError> {
+        let changed = self.streams.settings.update(stream, |settings| change(settings).map_err(Refused)).await;
+        changed.map_err(|Refused(error)| error)
+    }
+}
+
+/// Why a change of settings was not made.
+struct Refused(ServiceError);
+
+impl From<StateError> for Refused {
+    fn from(error: StateError) -> Self {
+        Self(failed_state(&error))
+    }
 }
 
 fn invalid(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidArgumentException", message)
 }
 
-fn not_found(scope: &Scope, name: &str) -> ServiceError {
-    let message = format!("Stream {name} under account {} not found.", scope.account);
+fn no_resource(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceNotFoundException", message)
 }
 
+fn in_use(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("ResourceInUseException", message)
+}
+
+fn limited(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("LimitExceededException", message)
+}
+
 fn failed(scope: &Scope, name: &str, error: &LogError) -> ServiceError {
-    match error.kind() {
-        ErrorKind::NotFound => not_found(scope, name),
+    match error {
+        LogError::TooManyShards { .. } => limited(error.to_string()),
+        LogError::NoMasterKey(_) | LogError::WrongMasterKey(_) => {
+            ServiceError::new("KMSInvalidStateException", error.to_string())
+        }
+        _ if error.kind() == ErrorKind::NotFound => no_stream(scope, name),
         _ => ServiceError::from_kinded(SERVICE, error),
     }
 }
 
-fn key(scope: &Scope, name: &str) -> StreamKey {
-    StreamKey { kind: StreamKind::Kinesis, scope: scope.clone(), name: name.to_owned() }
+/// Ends a call that only asked whether it would succeed.
+fn dry_run(asked: Option<bool>) -> Result<(), ServiceError> {
+    if asked != Some(true) {
+        return Ok(());
+    }
+    let message = "The request would have succeeded, but the DryRun parameter was specified.";
+    Err(ServiceError::new("DryRunOperationException", message))
 }
 
-fn stream_arn(scope: &Scope, name: &str) -> String {
-    Arn::new("kinesis", scope, format!("stream/{name}")).to_string()
+fn failed_state(error: &StateError) -> ServiceError {
+    ServiceError::from_kinded(SERVICE, error)
 }
 
-fn stream_name(scope: &Scope, name: Option<&str>, arn: Option<&str>) -> Result<StreamName, ServiceError> {
-    let from_arn = match arn {
-        None => None,
-        Some(text) => {
-            let arn: Arn = text.parse().map_err(|e: base::ArnError| invalid(e.to_string()))?;
-            let in_arn = arn.resource_of("stream").filter(|_| arn.service() == "kinesis").map(str::to_owned);
-            let in_arn = in_arn.ok_or_else(|| invalid(format!("{arn} is not the ARN of a stream")))?;
-            if arn.scope().as_ref() != Some(scope) {
-                return Err(not_found(scope, &in_arn));
-            }
-            Some(in_arn)
+fn too_many_shards(scope: &Scope, exceeded: Exceeded) -> ServiceError {
+    let Exceeded { in_use, limit, additional } = exceeded;
+    let (account, region) = (&scope.account, &scope.region);
+    limited(format!(
+        "This request would exceed the shard limit for the account {account} in {region}. Current shard count for the \
+         account: {in_use}. Limit: {limit}. Number of additional shards that would have resulted from this request: \
+         {additional}. The limit is streams.max_shards in Tidegate's configuration."
+    ))
+}
+
+/// One method an operation, named alike: `create_stream` is done by `create::stream(self, call, input)`.
+macro_rules! operations {
+    ($($method:ident: $Input:ident -> $Output:ident = $module:ident::$function:ident $(. $await:ident)?;)+) => {
+        #[async_trait]
+        impl Kinesis for DataStreams {
+            $(async fn $method(&self, call: &Call, input: $Input) -> Result<$Output, ServiceError> {
+                self.admit(call, stringify!($method))?;
+                $module::$function(self, call, input)$(.$await)?
+            })+
         }
     };
-    let text = match (name, from_arn) {
-        (Some(name), Some(other)) if name != other => {
-            return Err(invalid(format!("StreamARN and StreamName do not match: {other} and {name}")));
-        }
-        (Some(name), _) => name.to_owned(),
-        (None, Some(name)) => name,
-        (None, None) => return Err(invalid("StreamName or StreamARN must be provided")),
-    };
-    text.parse().map_err(|e: base::InvalidId| invalid(e.to_string()))
 }
 
-/// The shard of this name.
-fn shard<'a>(call: &Call, stream: &'a Stream, text: &str) -> Result<&'a Shard, ServiceError> {
-    let found = text.parse::<ShardId>().ok().and_then(|id| stream.shards.iter().find(|shard| shard.id == id));
-    found.ok_or_else(|| {
-        let (name, account) = (&stream.key.name, &call.scope.account);
-        let message = format!("Shard {text} in stream {name} under account {account} does not exist");
-        ServiceError::new("ResourceNotFoundException", message)
-    })
-}
-
-#[async_trait]
-impl Kinesis for DataStreams {
-    async fn create_stream(&self, call: &Call, input: CreateStreamInput) -> Result<CreateStreamOutput, ServiceError> {
-        only(SERVICE, &input, &["StreamName", "ShardCount", "StreamModeDetails"])?;
-        if input.stream_mode_details.as_ref().is_some_and(|mode| mode.stream_mode != "PROVISIONED") {
-            let message = "the stream mode ON_DEMAND is not available in this version of Tidegate; create the stream \
-                           PROVISIONED, with a ShardCount";
-            return Err(invalid(message));
-        }
-        let shards = input.shard_count.and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
-        let shards = shards.ok_or_else(|| invalid("ShardCount must be at least 1 for a PROVISIONED stream"))?;
-        let name: StreamName = input.stream_name.parse().map_err(|e: base::InvalidId| invalid(e.to_string()))?;
-        let streams = self.log.streams(StreamKind::Kinesis, &call.scope);
-        let open = |stream: &Arc<Stream>| stream.shards.iter().filter(|shard| shard.closed_at.is_none()).count();
-        let in_use: usize = streams.iter().map(open).sum();
-        if in_use + shards as usize > MAX_SHARDS {
-            let message = format!(
-                "This request would exceed the shard limit for the account {} in {}. Current shard count for the \
-                 account: {in_use}. Limit: {MAX_SHARDS}. Number of additional shards that would have resulted from \
-                 this request: {shards}.",
-                call.scope.account, call.scope.region
-            );
-            return Err(ServiceError::new("LimitExceededException", message));
-        }
-        let spec = StreamSpec { shards, retention: RETENTION };
-        match self.log.create_stream(&key(&call.scope, name.as_str()), spec).await {
-            Ok(_) => Ok(CreateStreamOutput::default()),
-            Err(LogError::StreamExists(_)) => {
-                let message = format!("Stream {name} under account {} already exists.", call.scope.account);
-                Err(ServiceError::new("ResourceInUseException", message))
-            }
-            Err(error) => Err(failed(&call.scope, name.as_str(), &error)),
-        }
-    }
-
-    async fn delete_stream(&self, call: &Call, input: DeleteStreamInput) -> Result<DeleteStreamOutput, ServiceError> {
-        // `EnforceConsumerDeletion` is about registered consumers; none can be registered, so both values do the same.
-        only(SERVICE, &input, &["StreamName", "StreamARN", "EnforceConsumerDeletion"])?;
-        let name = stream_name(&call.scope, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
-        let deleted = self.log.delete_stream(&key(&call.scope, name.as_str())).await;
-        deleted.map_err(|error| failed(&call.scope, name.as_str(), &error))?;
-        Ok(DeleteStreamOutput::default())
-    }
-
-    async fn describe_stream(
-        &self,
-        call: &Call,
-        input: DescribeStreamInput,
-    ) -> Result<DescribeStreamOutput, ServiceError> {
-        describe::stream(self, call, &input)
-    }
-
-    async fn describe_stream_summary(
-        &self,
-        call: &Call,
-        input: DescribeStreamSummaryInput,
-    ) -> Result<DescribeStreamSummaryOutput, ServiceError> {
-        describe::summary(self, call, &input)
-    }
-
-    async fn list_streams(&self, call: &Call, input: ListStreamsInput) -> Result<ListStreamsOutput, ServiceError> {
-        describe::list(self, call, input)
-    }
-
-    async fn list_shards(&self, call: &Call, input: ListShardsInput) -> Result<ListShardsOutput, ServiceError> {
-        describe::shards(self, call, input).await
-    }
-
-    async fn put_record(&self, call: &Call, input: PutRecordInput) -> Result<PutRecordOutput, ServiceError> {
-        put::one(self, call, input).await
-    }
-
-    async fn put_records(&self, call: &Call, input: PutRecordsInput) -> Result<PutRecordsOutput, ServiceError> {
-        put::many(self, call, input).await
-    }
-
-    async fn get_shard_iterator(
-        &self,
-        call: &Call,
-        input: GetShardIteratorInput,
-    ) -> Result<GetShardIteratorOutput, ServiceError> {
-        read::iterator(self, call, input).await
-    }
-
-    async fn get_records(&self, call: &Call, input: GetRecordsInput) -> Result<GetRecordsOutput, ServiceError> {
-        read::records(self, call, input).await
-    }
+operations! {
+    add_tags_to_stream: AddTagsToStreamInput -> AddTagsToStreamOutput = tags::add_to_stream.await;
+    create_stream: CreateStreamInput -> CreateStreamOutput = create::stream.await;
+    decrease_stream_retention_period: DecreaseStreamRetentionPeriodInput -> DecreaseStreamRetentionPeriodOutput
+        = retention::decrease.await;
+    delete_stream: DeleteStreamInput -> DeleteStreamOutput = create::delete.await;
+    deregister_stream_consumer: DeregisterStreamConsumerInput -> DeregisterStreamConsumerOutput
+        = consumers::deregister.await;
+    describe_account_settings: DescribeAccountSettingsInput -> DescribeAccountSettingsOutput = account::describe;
+    describe_limits: DescribeLimitsInput -> DescribeLimitsOutput = account::limits;
+    describe_stream: DescribeStreamInput -> DescribeStreamOutput = describe::stream;
+    describe_stream_consumer: DescribeStreamConsumerInput -> DescribeStreamConsumerOutput = consumers::describe;
+    describe_stream_summary: DescribeStreamSummaryInput -> DescribeStreamSummaryOutput = describe::summary;
+    disable_enhanced_monitoring: DisableEnhancedMonitoringInput -> DisableEnhancedMonitoringOutput
+        = monitoring::disable.await;
+    enable_enhanced_monitoring: EnableEnhancedMonitoringInput -> EnableEnhancedMonitoringOutput
+        = monitoring::enable.await;
+    get_records: GetRecordsInput -> GetRecordsOutput = read::records.await;
+    get_shard_iterator: GetShardIteratorInput -> GetShardIteratorOutput = read::iterator.await;
+    increase_stream_retention_period: IncreaseStreamRetentionPeriodInput -> IncreaseStreamRetentionPeriodOutput
+        = retention::increase.await;
+    list_shards: ListShardsInput -> ListShardsOutput = shards::list.await;
+    list_stream_consumers: ListStreamConsumersInput -> ListStreamConsumersOutput = consumers::list.await;
+    list_streams: ListStreamsInput -> ListStreamsOutput = describe::list;
+    list_tags_for_resource: ListTagsForResourceInput -> ListTagsForResourceOutput = tags::of_resource;
+    list_tags_for_stream: ListTagsForStreamInput -> ListTagsForStreamOutput = tags::of_stream;
+    merge_shards: MergeShardsInput -> MergeShardsOutput = reshard::merge.await;
+    put_record: PutRecordInput -> PutRecordOutput = put::one.await;
+    put_records: PutRecordsInput -> PutRecordsOutput = put::many.await;
+    register_stream_consumer: RegisterStreamConsumerInput -> RegisterStreamConsumerOutput = consumers::register.await;
+    remove_tags_from_stream: RemoveTagsFromStreamInput -> RemoveTagsFromStreamOutput = tags::remove_from_stream.await;
+    split_shard: SplitShardInput -> SplitShardOutput = reshard::split.await;
+    start_stream_encryption: StartStreamEncryptionInput -> StartStreamEncryptionOutput = encryption::start.await;
+    stop_stream_encryption: StopStreamEncryptionInput -> StopStreamEncryptionOutput = encryption::stop.await;
+    subscribe_to_shard: SubscribeToShardInput -> Events = subscribe::shard_of.await;
+    tag_resource: TagResourceInput -> TagResourceOutput = tags::tag_resource.await;
+    untag_resource: UntagResourceInput -> UntagResourceOutput = tags::untag_resource.await;
+    update_account_settings: UpdateAccountSettingsInput -> UpdateAccountSettingsOutput = account::update.await;
+    update_max_record_size: UpdateMaxRecordSizeInput -> UpdateMaxRecordSizeOutput = mode::max_record_size.await;
+    update_shard_count: UpdateShardCountInput -> UpdateShardCountOutput = reshard::count.await;
+    update_stream_mode: UpdateStreamModeInput -> UpdateStreamModeOutput = mode::stream_mode.await;
+    update_stream_warm_throughput: UpdateStreamWarmThroughputInput -> UpdateStreamWarmThroughputOutput
+        = mode::warm_throughput.await;
 }

@@ -1,52 +1,59 @@
 //! PutRecord and PutRecords.
 
+use std::sync::Arc;
+
 use base::{HashKey, PartitionKey, SequenceNumber, ShardId};
 use log::{Append, LogError, NewRecord, Placed, Stream};
 use wire::kinesis::*;
 use wire::{Call, ServiceError, only};
 
-use super::{DataStreams, SERVICE, failed, invalid};
+use super::address::no_stream;
+use super::describe::encryption_type;
+use super::{DataStreams, SERVICE, dry_run, failed, invalid};
+use crate::streams::{Meter, Throttled};
 
-/// Bytes of a record's data and partition key, at most: a stream's default.
-const MAX_RECORD: usize = 1 << 20;
 /// Bytes of all data and partition keys of one call, at most.
 const MAX_CALL: usize = 10 << 20;
-const NOT_ENCRYPTED: &str = "NONE";
+/// How often records are routed again because a shard was split or merged on their way.
+const MAX_ROUTES: usize = 8;
+const THROTTLED: &str = "ProvisionedThroughputExceededException";
 
 pub(super) async fn one(
     service: &DataStreams,
     call: &Call,
     input: PutRecordInput,
 ) -> Result<PutRecordOutput, ServiceError> {
-    let known = ["StreamName", "StreamARN", "Data", "PartitionKey", "ExplicitHashKey", "SequenceNumberForOrdering"];
+    let known =
+        ["StreamName", "StreamARN", "Data", "PartitionKey", "ExplicitHashKey", "SequenceNumberForOrdering", "DryRun"];
     only(SERVICE, &input, &known)?;
     let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
     let record = Entry { data: input.data, key: input.partition_key, hash: input.explicit_hash_key, number: None };
-    let (record, shard) = record.read(&stream)?;
+    let (record, (shard, hash)) = record.read(&stream, max_record(service, &stream))?;
     if let Some(text) = input.sequence_number_for_ordering {
         // Records of a shard are always in the order of their calls, so there is nothing to do for a number that was
         // given out; any other is refused, as the service does.
-        let given: SequenceNumber = text.parse().map_err(|e: base::InvalidId| invalid(e.to_string()))?;
+        let given = text.parse().ok().map(SequenceNumber::position);
         let tail = service.log.tail(record.shard).map_err(|e| failed(&call.scope, &stream.key.name, &e))?;
-        if given.position() >= tail.next {
-            return Err(invalid(format!("SequenceNumberForOrdering {text} was not given out on {shard}")));
+        if given.is_none_or(|given| given >= tail.next) {
+            return Err(invalid(format!(
+                "ExclusiveMinimumSequenceNumber {text} used in PutRecord on stream {} under account {} is invalid.",
+                stream.key.name, call.scope.account
+            )));
         }
     }
-    let appended = service.log.append(Append { producer: None, records: vec![record] }).await;
-    let placed = appended.map_err(|error| match error {
-        LogError::Overloaded { .. } => ServiceError::new(
-            "ProvisionedThroughputExceededException",
-            rate_exceeded(call, &stream, &shard.to_string()),
-        ),
-        error => failed(&call.scope, &stream.key.name, &error),
-    })?;
+    dry_run(input.dry_run)?;
+    let meter = service.streams.traffic.meter(&stream);
+    admit(&meter, &record, shard, hash).map_err(|Throttled| rate_exceeded(call, &stream, shard))?;
+    let mut place = (shard, hash);
+    let (stream, placed) = append(service, call, stream, vec![record], &mut [&mut place]).await?;
+    let shard = place.0;
     let Some(Placed { position, arrival }) = placed.first().copied() else {
-        return Err(ServiceError::new("InternalFailureException", "the log placed no record").with_status(500));
+        return Err(rate_exceeded(call, &stream, shard));
     };
     Ok(PutRecordOutput {
         shard_id: shard.to_string(),
         sequence_number: SequenceNumber::new(position, shard, arrival).to_string(),
-        encryption_type: Some(NOT_ENCRYPTED.to_owned()),
+        encryption_type: Some(encryption_type(&stream)),
         ..Default::default()
     })
 }
@@ -56,55 +63,109 @@ pub(super) async fn many(
     call: &Call,
     input: PutRecordsInput,
 ) -> Result<PutRecordsOutput, ServiceError> {
-    only(SERVICE, &input, &["StreamName", "StreamARN", "Records"])?;
+    only(SERVICE, &input, &["StreamName", "StreamARN", "Records", "DryRun"])?;
     let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
-    let (mut records, mut ids, mut bytes) = (Vec::with_capacity(input.records.len()), Vec::new(), 0);
+    let max_record = max_record(service, &stream);
+    let count = input.records.len();
+    let (mut records, mut places, mut bytes) = (Vec::with_capacity(count), Vec::with_capacity(count), 0);
     for (n, entry) in input.records.into_iter().enumerate() {
         let (data, key, hash) = (entry.data, entry.partition_key, entry.explicit_hash_key);
-        let (record, shard) = Entry { data, key, hash, number: Some(n + 1) }.read(&stream)?;
+        let (record, place) = Entry { data, key, hash, number: Some(n + 1) }.read(&stream, max_record)?;
         bytes += record.data.len() + record.partition_key.as_str().len();
         records.push(record);
-        ids.push(shard);
+        places.push(place);
     }
     if bytes > MAX_CALL {
         return Err(invalid(format!(
             "Records size exceeds 10 MB limit: the records of a call have {bytes} bytes, at most {MAX_CALL} are allowed"
         )));
     }
-    match service.log.append(Append { producer: None, records }).await {
-        Ok(placed) => {
-            let answers =
-                placed.into_iter().zip(ids).map(|(Placed { position, arrival }, shard)| PutRecordsResultEntry {
-                    shard_id: Some(shard.to_string()),
-                    sequence_number: Some(SequenceNumber::new(position, shard, arrival).to_string()),
-                    ..Default::default()
-                });
-            Ok(answer(0, answers.collect()))
-        }
-        Err(LogError::Overloaded { .. }) => {
-            let refused = ids.into_iter().map(|shard| PutRecordsResultEntry {
-                error_code: Some("ProvisionedThroughputExceededException".to_owned()),
-                error_message: Some(rate_exceeded(call, &stream, &shard.to_string())),
+    dry_run(input.dry_run)?;
+    let meter = service.streams.traffic.meter(&stream);
+    let routed = records.iter().zip(&places);
+    let admitted: Vec<bool> =
+        routed.map(|(record, (shard, hash))| admit(&meter, record, *shard, *hash).is_ok()).collect();
+    let mut each = admitted.iter();
+    records.retain(|_| each.next().is_some_and(|admitted| *admitted));
+    let mut to = places.iter_mut().zip(&admitted).filter(|(_, admitted)| **admitted).map(|(place, _)| place);
+    let (stream, placed) = append(service, call, stream, records, &mut to.by_ref().collect::<Vec<_>>()).await?;
+    let mut placed = placed.into_iter();
+    let answers: Vec<_> = places
+        .into_iter()
+        .zip(admitted)
+        .map(|((shard, _), admitted)| match if admitted { placed.next() } else { None } {
+            Some(Placed { position, arrival }) => PutRecordsResultEntry {
+                shard_id: Some(shard.to_string()),
+                sequence_number: Some(SequenceNumber::new(position, shard, arrival).to_string()),
                 ..Default::default()
-            });
-            let refused: Vec<_> = refused.collect();
-            Ok(answer(refused.len(), refused))
-        }
-        Err(error) => Err(failed(&call.scope, &stream.key.name, &error)),
-    }
-}
-
-fn answer(failures: usize, records: Vec<PutRecordsResultEntry>) -> PutRecordsOutput {
-    PutRecordsOutput {
+            },
+            None => PutRecordsResultEntry {
+                error_code: Some(THROTTLED.to_owned()),
+                error_message: Some(rate_exceeded(call, &stream, shard).message),
+                ..Default::default()
+            },
+        })
+        .collect();
+    let failures = answers.iter().filter(|answer| answer.error_code.is_some()).count();
+    Ok(PutRecordsOutput {
         failed_record_count: i32::try_from(failures).ok(),
-        records,
-        encryption_type: Some(NOT_ENCRYPTED.to_owned()),
+        records: answers,
+        encryption_type: Some(encryption_type(&stream)),
         ..Default::default()
-    }
+    })
 }
 
-fn rate_exceeded(call: &Call, stream: &Stream, shard: &str) -> String {
-    format!("Rate exceeded for shard {shard} in stream {} under account {}.", stream.key.name, call.scope.account)
+/// Bytes of a record's data and partition key, at most.
+fn max_record(service: &DataStreams, stream: &Stream) -> usize {
+    service.streams.settings.of(stream.id).max_record_kib as usize * 1_024
+}
+
+/// Where a record goes: the shard, and the hash key that leads there.
+type Place = (ShardId, HashKey);
+
+/// Appends records in one batch; nowhere when the log is overloaded. When a shard was closed meanwhile, nothing was
+/// written, and they go to the shards that took over. The stream as it was then.
+async fn append(
+    service: &DataStreams,
+    call: &Call,
+    mut stream: Arc<Stream>,
+    records: Vec<NewRecord>,
+    places: &mut [&mut Place],
+) -> Result<(Arc<Stream>, Vec<Placed>), ServiceError> {
+    let name = stream.key.name.clone();
+    let mut batch = Append { producer: None, records };
+    for _ in 0..MAX_ROUTES {
+        match service.log.try_append(&batch).await {
+            Ok(placed) => return Ok((stream, placed)),
+            Err(LogError::Overloaded { .. }) => return Ok((stream, Vec::new())),
+            Err(LogError::ShardClosed(_)) => {}
+            Err(error) => return Err(failed(&call.scope, &name, &error)),
+        }
+        let now = service.stream(call, Some(&name), None)?;
+        if now.id != stream.id {
+            return Err(no_stream(&call.scope, &name));
+        }
+        stream = now;
+        for (record, place) in batch.records.iter_mut().zip(places.iter_mut()) {
+            let (shard, hash) = stream.route(&record.partition_key, Some(place.1));
+            record.shard = shard.slot;
+            **place = (shard.id, hash);
+        }
+    }
+    let message = format!("the shards of stream {name} change too fast; send the records again");
+    Err(ServiceError::new("ServiceUnavailable", message).with_status(503))
+}
+
+/// Counts a record, unless a quota refuses it.
+fn admit(meter: &Meter, record: &NewRecord, shard: ShardId, hash: HashKey) -> Result<(), Throttled> {
+    let key = record.partition_key.as_str();
+    meter.put(shard, key, hash.0, record.data.len() + key.len())
+}
+
+/// What a shard answers that is written to or read from too fast.
+pub(super) fn rate_exceeded(call: &Call, stream: &Stream, shard: ShardId) -> ServiceError {
+    let (name, account) = (&stream.key.name, &call.scope.account);
+    ServiceError::new(THROTTLED, format!("Rate exceeded for shard {shard} in stream {name} under account {account}."))
 }
 
 /// A record as it came.
@@ -117,26 +178,25 @@ struct Entry {
 }
 
 impl Entry {
-    /// The record, and the shard that it goes to.
-    fn read(self, stream: &Stream) -> Result<(NewRecord, ShardId), ServiceError> {
+    /// The record, the shard that it goes to and the hash key that leads there.
+    fn read(self, stream: &Stream, max: usize) -> Result<(NewRecord, Place), ServiceError> {
         let Some(key) = &self.key else { return Err(self.violated("partitionKey", "null", "Member must not be null")) };
-        if self.data.len() + key.len() > MAX_RECORD {
-            let rule =
-                format!("Member must have length less than or equal to {MAX_RECORD}, the partition key included");
+        if self.data.len() + key.len() > max {
+            let rule = format!("Member must have length less than or equal to {max}, the partition key included");
             return Err(self.violated("data", "", &rule));
         }
         let partition_key: PartitionKey = key.parse().map_err(|e: base::InvalidId| invalid(e.to_string()))?;
         let explicit_hash_key = self.hash.map(|text| {
             text.parse::<HashKey>().map_err(|_| {
-                let range = format!("[0, {}]", u128::MAX);
                 invalid(format!(
-                    "Invalid ExplicitHashKey. ExplicitHashKey must be in the range: {range}. Specified value was {text}"
+                    "Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]. Specified value was \
+                     {text}"
                 ))
             })
         });
         let explicit_hash_key = explicit_hash_key.transpose()?;
-        let shard = stream.shard_for(&partition_key, explicit_hash_key);
-        Ok((NewRecord { shard: shard.slot, partition_key, explicit_hash_key, data: self.data }, shard.id))
+        let (shard, hash) = stream.route(&partition_key, explicit_hash_key);
+        Ok((NewRecord { shard: shard.slot, partition_key, explicit_hash_key, data: self.data }, (shard.id, hash)))
     }
 
     fn violated(&self, member: &str, value: &str, rule: &str) -> ServiceError {

@@ -4,6 +4,14 @@ use bytes::Bytes;
 use log::LogConfig;
 
 use super::*;
+use crate::config;
+
+mod consumers;
+mod quotas;
+mod settings;
+mod shards;
+mod subscribe;
+mod tags;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -19,12 +27,31 @@ impl World {
     }
 
     async fn with(config: LogConfig) -> Self {
+        Self::of(config, |_| {}).await
+    }
+
+    /// With the service's quotas.
+    async fn limited() -> Self {
+        Self::of(LogConfig::default(), |config| config.aws_limits = true).await
+    }
+
+    async fn of(config: LogConfig, change: impl FnOnce(&mut config::Streams)) -> Self {
         let clock = Arc::new(TestClock::at(NOW));
         let fs = SimFs::new(1);
         let env = Env { clock: clock.clone(), rng: Arc::new(SeededRng::new(1)), fs: Arc::new(fs) };
         let state = state::Store::open(&env, "/state.redb".as_ref()).await.unwrap();
         let log = Log::open(&env, "/journal".as_ref(), config).await.unwrap();
-        Self { service: DataStreams::new(log, Arc::new(state), env.clone()), clock, env }
+        let state: Arc<dyn StateStore> = Arc::new(state);
+        let mut settings = config::Streams {
+            max_shards: 10_000,
+            aws_limits: false,
+            split_bytes_per_second: 1_000_000,
+            merge_bytes_per_second: 250_000,
+            merge_after_seconds: 900,
+        };
+        change(&mut settings);
+        let streams = Streams::open(&env, &state, &log, &settings).await.unwrap();
+        Self { service: DataStreams::new(log, streams, state, env.clone()), clock, env }
     }
 
     fn call(&self) -> Call {
@@ -113,23 +140,24 @@ async fn a_stream_is_created_shown_and_deleted() {
 async fn what_cannot_be_done_is_refused() {
     let world = World::new().await;
     let new = |shards| CreateStreamInput { stream_name: "s".into(), shard_count: shards, ..Default::default() };
+    let mode = |mode: &str| Some(StreamModeDetails { stream_mode: mode.into(), ..Default::default() });
+    let on_demand = || CreateStreamInput { stream_mode_details: mode("ON_DEMAND"), ..new(None) };
     for (input, code) in [
-        (new(None), "InvalidArgumentException"),
+        (CreateStreamInput { stream_mode_details: mode("PROVISIONED"), ..new(None) }, "InvalidArgumentException"),
         (new(Some(10_001)), "LimitExceededException"),
-        (CreateStreamInput { tags: Some([("k".to_owned(), "v".to_owned())].into()), ..new(Some(1)) }, "NotImplemented"),
-        (CreateStreamInput { max_record_size_in_kib: Some(2_048), ..new(Some(1)) }, "NotImplemented"),
+        (CreateStreamInput { shard_count: Some(1), ..on_demand() }, "ValidationException"),
+        (CreateStreamInput { warm_throughput_mibps: Some(5), ..on_demand() }, "ValidationException"),
+        (CreateStreamInput { warm_throughput_mibps: Some(5), ..new(Some(1)) }, "ValidationException"),
+        (CreateStreamInput { record_distribution_strategy: Some("AUTO".into()), ..on_demand() }, "NotImplemented"),
         (
-            CreateStreamInput {
-                stream_mode_details: Some(StreamModeDetails { stream_mode: "ON_DEMAND".into(), ..Default::default() }),
-                ..new(None)
-            },
+            CreateStreamInput { tags: Some([("aws:k".to_owned(), "v".to_owned())].into()), ..new(Some(1)) },
             "InvalidArgumentException",
         ),
     ] {
         let error = world.service.create_stream(&world.call(), input).await.unwrap_err();
         assert_eq!(error.code, code, "{}", error.message);
     }
-    assert!(world.service.log.streams(StreamKind::Kinesis, &world.call().scope).is_empty());
+    assert!(world.service.log.streams(log::StreamKind::Kinesis, &world.call().scope).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
