@@ -15,6 +15,9 @@ use super::presigned::{self, SIGNATURE};
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 
+/// What HTTP/2 calls the host, and clients that only speak HTTP/2 sign.
+pub(super) const AUTHORITY: &str = ":authority";
+
 /// What a request's query looks like to its signer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Query {
@@ -139,8 +142,8 @@ fn header_value(request: &Request<Bytes>, name: &str, out: &mut Vec<u8>) {
         }
         squeeze(value.as_bytes(), out);
     }
-    if first && name == HOST.as_str() {
-        // HTTP/2 carries the host in `:authority` instead.
+    if first && (name == HOST.as_str() || name == AUTHORITY) {
+        // HTTP/2 carries the host in `:authority` instead. Some clients sign it under its own name.
         out.extend_from_slice(request.uri().authority().map_or("", |a| a.as_str()).as_bytes());
     }
 }
@@ -158,7 +161,8 @@ fn squeeze(value: &[u8], out: &mut Vec<u8>) {
 
 /// Whether a request has a header; a host may be in the URI's authority.
 pub(super) fn has_header<B>(request: &Request<B>, name: &str) -> bool {
-    request.headers().contains_key(name) || (name == HOST.as_str() && request.uri().authority().is_some())
+    let is_host = name == HOST.as_str() || name == AUTHORITY;
+    request.headers().contains_key(name) || (is_host && request.uri().authority().is_some())
 }
 
 pub(super) fn sha256_hex(bytes: &[u8]) -> String {

@@ -13,33 +13,40 @@ const CACHED_KEYS: usize = 1_024;
 /// HMAC's block for SHA-256 (RFC 2104).
 const BLOCK_BYTES: usize = 64;
 
-/// A key that signs for one date, region and service.
-#[derive(Clone, Copy)]
-pub(super) struct SigningKey([u8; 32]);
+/// A key that signs for one date, region and service, with what of it can be hashed beforehand.
+#[derive(Clone)]
+pub(super) struct SigningKey(Hmac<Sha256>);
 
 impl SigningKey {
     pub(super) fn derive(secret: &str, scope: &CredentialScope) -> Self {
         let first = hmac(format!("AWS4{secret}").as_bytes(), scope.date.as_bytes());
         let parts = [scope.region.as_str(), scope.service.as_str(), TERMINATOR];
-        Self(parts.iter().fold(first, |key, part| hmac(&key, part.as_bytes())))
+        Self(keyed(&parts.iter().fold(first, |key, part| hmac(&key, part.as_bytes()))))
     }
 
     pub(super) fn sign(&self, text: &str) -> [u8; 32] {
-        hmac(&self.0, text.as_bytes())
+        finish(self.0.clone(), text.as_bytes())
     }
 }
 
-/// HMAC-SHA-256. Keys are brought to the block's length here, as RFC 2104 says, so that no length can be refused.
 fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
+    finish(keyed(key), text)
+}
+
+fn finish(mut mac: Hmac<Sha256>, text: &[u8]) -> [u8; 32] {
+    mac.update(text);
+    mac.finalize().into_bytes().into()
+}
+
+/// HMAC-SHA-256. Keys are brought to the block's length here, as RFC 2104 says, so that no length can be refused.
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
     let mut block = [0; BLOCK_BYTES];
     if key.len() > BLOCK_BYTES {
         block[..32].copy_from_slice(&Sha256::digest(key));
     } else {
         block[..key.len()].copy_from_slice(key);
     }
-    let mut mac = Hmac::<Sha256>::new(&block.into());
-    mac.update(text);
-    mac.finalize().into_bytes().into()
+    Hmac::new(&block.into())
 }
 
 /// Keys of callers that were verified, by scope and a digest of the secret: a changed secret finds no old key.
@@ -52,7 +59,7 @@ impl KeyCache {
     /// The key from the cache, or derived; whether it was there.
     pub(super) fn get(&self, secret: &str, scope: &CredentialScope) -> (SigningKey, bool) {
         let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = keys.get(&entry(secret, scope)).copied();
+        let found = keys.get(&entry(secret, scope)).cloned();
         drop(keys);
         found.map_or_else(|| (SigningKey::derive(secret, scope), false), |key| (key, true))
     }

@@ -213,6 +213,38 @@ fn what_must_be_signed_is() {
     assert!(verify(&untold, VECTOR_DATE).is_ok());
 }
 
+/// As the AWS SDK for JavaScript (3.1143) sends it over HTTP/2.
+#[test]
+fn the_authority_may_be_signed_in_the_place_of_the_host() {
+    let request = |uri: &str| {
+        Request::post(uri)
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("x-amz-target", "Kinesis_20131202.ListStreams")
+            .header("content-length", "2")
+            .header("x-amz-user-agent", "aws-sdk-js/3.1142.0")
+            .header("amz-sdk-invocation-id", "bce6f153-24f1-4416-9fb0-e3fc453f1105")
+            .header("amz-sdk-request", "attempt=1; max=1")
+            .header("x-amz-date", "20261123T070417Z")
+            .header("x-amz-content-sha256", "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a")
+            .header(
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=AKIDX/20261123/eu-central-1/kinesis/aws4_request, \
+                 SignedHeaders=:authority;amz-sdk-invocation-id;amz-sdk-request;content-length;content-type;\
+                 x-amz-content-sha256;x-amz-date;x-amz-target;x-amz-user-agent, \
+                 Signature=886f3c8037e0090c82f1a408f1a698c5e156c6e17f4a4ac6fc220148e2c22dd8",
+            )
+            .body(Bytes::from_static(b"{}"))
+            .unwrap()
+    };
+    let verify = |request: &Request<Bytes>| {
+        let credential = Credential { secret: "s".into(), ..credential(None, None) };
+        verifier().verify(request, time("20261123T070420Z"), |_| Some(credential)).map_err(|r| r.reason)
+    };
+    assert!(verify(&request("http://127.0.0.1:7801/")).is_ok());
+    assert_eq!(verify(&request("http://127.0.0.1:7802/")).unwrap_err(), Reason::Mismatch);
+    assert_eq!(verify(&request("/")).unwrap_err(), Reason::Mismatch, "HTTP/1.1 has no authority");
+}
+
 #[test]
 fn an_announced_hash_must_be_the_body_s() {
     for (hash, ok) in [

@@ -9,7 +9,7 @@ use http::{HeaderName, Request};
 use subtle::ConstantTimeEq;
 
 use super::authorization::{Authorization, Place, incomplete};
-use super::canonical::{Facts, Query, canonical_query, has_header, sha256_hex, string_to_sign};
+use super::canonical::{AUTHORITY, Facts, Query, canonical_query, has_header, sha256_hex, string_to_sign};
 use super::key::KeyCache;
 use super::rejection::{Reason, Rejection};
 
@@ -219,7 +219,7 @@ fn single<'r, B>(request: &'r Request<B>, name: &str) -> Result<Option<&'r str>,
 fn check_signed_headers<B>(request: &Request<B>, authorization: &Authorization) -> Result<(), Rejection> {
     let signed = &authorization.signed_headers;
     let is_signed = |name: &str| signed.binary_search_by(|s| s.as_str().cmp(name)).is_ok();
-    if !is_signed("host") {
+    if !is_signed("host") && !is_signed(AUTHORITY) {
         return Err(mismatch("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."));
     }
     let date = if request.headers().contains_key("x-amz-date") { "x-amz-date" } else { "date" };
