@@ -11,7 +11,7 @@
 //!
 //! Must not know what consumers do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -125,6 +125,33 @@ impl Checkpoints {
                 return Ok(writes);
             }
         }
+    }
+
+    /// Forgets a consumer's places on all shards but the `listed` ones of this stream: their streams are deleted or their
+    /// records are past retention, so nothing is left to read there.
+    pub async fn sweep(&self, consumer: &str, stream: StreamId, listed: &BTreeSet<ShardId>) -> Result<(), StateError> {
+        let keep: BTreeSet<Vec<u8>> = listed.iter().map(|shard| key(consumer, stream, *shard)).collect();
+        let prefix = prefix(consumer);
+        let _turn = self.inner.turn.acquire().await;
+        let (mut batch, mut after) = (Batch::new(), None::<Vec<u8>>);
+        loop {
+            let rows = self.inner.state.scan(TABLE, &prefix, after.as_deref(), PAGE)?;
+            let full = rows.len() == PAGE;
+            after = rows.last().map(|(key, _)| key.clone());
+            for (key, _) in rows {
+                if !keep.contains(&key) {
+                    batch = batch.delete(TABLE, key);
+                }
+            }
+            if !full {
+                break;
+            }
+        }
+        if batch.writes.is_empty() {
+            return Ok(());
+        }
+        self.pending().dirty.retain(|key, _| !key.starts_with(&prefix) || keep.contains(key));
+        self.inner.state.commit(batch).await
     }
 
     /// Makes durable all that was set.

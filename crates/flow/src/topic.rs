@@ -114,6 +114,7 @@ impl Topics {
                 id: stable_uuid(producer, delivery.position),
                 subject: None,
                 text: String::from_utf8_lossy(&delivery.payload).into_owned(),
+                https_text: None,
                 attributes: Default::default(),
             };
             encoded.insert(delivery.position, message.encode().map_err(internal)?);

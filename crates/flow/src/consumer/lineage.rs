@@ -1,14 +1,14 @@
 //! Which shards may be read now: a child only after its parents are read to their end.
 //!
 //! Owns that one rule, for any chain of splits and merges. A parent that is no longer listed (its records expired and
-//! it was removed) counts as read. Must not know how a shard is read.
+//! it was removed) counts as read, once nobody holds records of it any more. Must not know how a shard is read.
 
 use std::collections::BTreeSet;
 
 use base::ShardId;
 
-/// Of `shards` (each with its parents), those that are neither in `taken` nor wait for a parent that is not in
-/// `ended`, in the order given.
+/// Of `shards` (each with its parents), those that are neither in `taken` nor wait for a parent that is in `taken`, or
+/// listed and not in `ended`, in the order given.
 pub fn readable<'a>(
     shards: impl Iterator<Item = (ShardId, &'a [ShardId])> + Clone,
     taken: &BTreeSet<ShardId>,
@@ -19,7 +19,7 @@ pub fn readable<'a>(
         .filter(|(id, parents)| {
             !taken.contains(id)
                 && !ended.contains(id)
-                && parents.iter().all(|p| ended.contains(p) || !listed.contains(p))
+                && parents.iter().all(|p| !taken.contains(p) && (ended.contains(p) || !listed.contains(p)))
         })
         .map(|(id, _)| id)
         .collect()
@@ -61,5 +61,7 @@ mod tests {
         let parents = ids(&[0]);
         let shards = [(ShardId::new(2), parents.as_slice())];
         assert_eq!(readable(shards.into_iter(), &set(&[]), &set(&[])), ids(&[2]));
+        let held = readable([(ShardId::new(2), parents.as_slice())].into_iter(), &set(&[0]), &set(&[]));
+        assert_eq!(held, [], "but while its last records are being handled");
     }
 }

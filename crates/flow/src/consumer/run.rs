@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Position, ShardId, StateError};
 use futures::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
@@ -23,8 +24,14 @@ pub(super) enum RunError {
     State(#[from] StateError),
 }
 
+/// How often a consumer looks whether shards were forgotten. New ones need no looking: they come only where another
+/// ends, which its reader tells.
+const SWEEP: Duration = Duration::from_secs(600);
+
 /// Reads all shards of the source, each after its parents, until stopped. When one fails, the others finish what their
 /// handlers hold before the error is told: an append whose caller has gone could meet its own repetition.
+///
+/// A shard that is forgotten while it is read, its last records being past retention, counts as read.
 pub(super) async fn run(
     context: Loop,
     consumer: Arc<Consumer>,
@@ -35,6 +42,7 @@ pub(super) async fn run(
     let mut shards = FuturesUnordered::new();
     let mut stream: Option<StreamId> = None;
     let (stopping, mut failure) = (stopping.child_token(), None);
+    let mut swept = None;
     loop {
         if stopping.is_cancelled() && shards.is_empty() {
             return failure.map_or(Ok(()), Err);
@@ -52,6 +60,16 @@ pub(super) async fn run(
                 // Deleted and created again under its name: another stream, read from its own start.
                 ended.clear();
             }
+            let listed: BTreeSet<ShardId> = snapshot.shards.iter().map(|shard| shard.id).collect();
+            ended.retain(|shard| listed.contains(shard));
+            let listed = (snapshot.id, listed);
+            if swept.as_ref() != Some(&listed) {
+                match context.checkpoints.sweep(&consumer.id, listed.0, &listed.1).await {
+                    Ok(()) => swept = Some(listed),
+                    // Rows that stay are swept at the next look.
+                    Err(error) => tracing::warn!(consumer = consumer.id, %error, "old checkpoints cannot be removed"),
+                }
+            }
             for shard in next_shards(&snapshot, &running, &ended) {
                 match Reader::new(&context, &consumer, &handler, &snapshot, shard) {
                     Ok(reader) => shards.push(reader.run(stopping.clone())),
@@ -65,20 +83,31 @@ pub(super) async fn run(
             }
         }
         tokio::select! {
-            Some(result) = shards.next(), if !shards.is_empty() => match result {
-                Ok(shard) => {
+            Some((shard, result)) = shards.next(), if !shards.is_empty() => match result {
+                Ok(()) => {
                     running.remove(&shard);
                     ended.insert(shard);
+                }
+                Err(RunError::Log(LogError::ShardNotFound(_))) if is_forgotten(&context, &consumer, stream, shard) => {
+                    running.remove(&shard);
+                    tracing::warn!(consumer = consumer.id, %shard, "a shard was forgotten before it was read to its end");
                 }
                 Err(error) => {
                     failure.get_or_insert(error);
                     stopping.cancel();
                 }
             },
+            () = context.env.clock.sleep(SWEEP), if !stopping.is_cancelled() => {}
             // With shards under way, they end by themselves.
             () = stopping.cancelled(), if shards.is_empty() => {}
         }
     }
+}
+
+/// Whether the stream is still there and does not list the shard any more.
+fn is_forgotten(context: &Loop, consumer: &Consumer, stream: Option<StreamId>, shard: ShardId) -> bool {
+    let now = context.log.stream(&consumer.source);
+    now.is_ok_and(|now| Some(now.id) == stream && now.shards.iter().all(|listed| listed.id != shard))
 }
 
 fn next_shards<'a>(stream: &'a Stream, running: &BTreeSet<ShardId>, ended: &BTreeSet<ShardId>) -> Vec<&'a Shard> {
@@ -125,8 +154,8 @@ impl Reader {
     }
 
     /// Until the shard is read to its end or the consumer stops.
-    async fn run(mut self, stopping: CancellationToken) -> Result<ShardId, RunError> {
-        self.drive(stopping).await.map(|()| self.shard)
+    async fn run(mut self, stopping: CancellationToken) -> (ShardId, Result<(), RunError>) {
+        (self.shard, self.drive(stopping).await)
     }
 
     async fn drive(&mut self, stopping: CancellationToken) -> Result<(), RunError> {

@@ -8,17 +8,45 @@ use crate::producer::into_stream;
 
 /// Bytes of payload in one append: the log refuses batches over 64 MiB.
 const CHUNK_BYTES: usize = 16 << 20;
+/// How often shards may close under one batch before it is left to the consumer's back-off.
+const ROUTES: u32 = 8;
 
 /// Appends what `producer` has not appended yet. `record` makes a delivery's partition key and data.
 ///
 /// The batch is cut into appends that each name the position of their last source record, so that a replay goes on
 /// where the last durable one ended, wherever its own cuts fall.
+///
+/// An append that meets a closed shard (its stream is being divided) was refused whole. What is not durable yet is
+/// routed again, to the shards that took over, under the same producer id and positions. The journal keeps a
+/// producer's position by the producer alone, so a replay is recognised whichever shards its records went to, and
+/// nothing is there twice or missing across a reshard, with or without a crash in between.
 pub(crate) async fn append_once(
     log: &Log,
     stream: &Stream,
     producer: ProducerId,
     batch: &[Delivery],
     record: impl Fn(&Delivery) -> (PartitionKey, Bytes),
+) -> Result<(), LogError> {
+    let mut divided = None;
+    for _ in 1..ROUTES {
+        match append_routed(log, divided.as_deref().unwrap_or(stream), producer, batch, &record).await {
+            // Deleted and created again under its name it is another stream, which is not what was meant.
+            Err(LogError::ShardClosed(_)) => match log.stream(&stream.key)? {
+                same if same.id == stream.id => divided = Some(same),
+                _ => return Err(LogError::StreamNotFound(stream.key.clone())),
+            },
+            other => return other,
+        }
+    }
+    append_routed(log, divided.as_deref().unwrap_or(stream), producer, batch, &record).await
+}
+
+async fn append_routed(
+    log: &Log,
+    stream: &Stream,
+    producer: ProducerId,
+    batch: &[Delivery],
+    record: &impl Fn(&Delivery) -> (PartitionKey, Bytes),
 ) -> Result<(), LogError> {
     let producer = into_stream(producer, stream.id);
     let appends = cut(stream, producer, log.producer_position(producer), batch, record);
@@ -33,7 +61,7 @@ fn cut(
     producer: ProducerId,
     done: Option<Position>,
     batch: &[Delivery],
-    record: impl Fn(&Delivery) -> (PartitionKey, Bytes),
+    record: &impl Fn(&Delivery) -> (PartitionKey, Bytes),
 ) -> Vec<Append> {
     let (mut appends, mut records, mut bytes) = (Vec::new(), Vec::new(), 0);
     let mut rest = batch.iter().filter(|d| done.is_none_or(|done| d.position > done)).peekable();
@@ -54,8 +82,8 @@ fn cut(
     appends
 }
 
-/// The error of a target that is a stream of the log. A shard that closes under the append (its stream is being
-/// divided) is no final error: the next attempt finds its children.
+/// The error of a target that is a stream of the log. A shard that closed under the append again and again is no final
+/// error: the next attempt finds its children.
 pub(crate) fn target_error(to: &Arn, error: &LogError) -> TargetError {
     let kind = if matches!(error, LogError::ShardClosed(_)) { ErrorKind::Unavailable } else { error.kind() };
     TargetError { kind, message: format!("{to}: {error}") }

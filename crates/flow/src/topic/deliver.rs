@@ -95,11 +95,11 @@ fn judge(status: StatusCode) -> Attempted {
 #[async_trait]
 impl Attempt for Webhook {
     async fn attempt(&self, record: &Record) -> Attempted {
+        let current = self.live.current();
         let message = match Message::decode(&record.data) {
-            Ok(message) => message,
+            Ok(message) => message.over(current.subscription.is_https()),
             Err(reason) => return Attempted::Refused(format!("the message cannot be read: {reason}")),
         };
-        let current = self.live.current();
         if !current.filter.wants(&message) {
             metrics::notified(self.name.as_str(), "filtered");
             return Attempted::Done;

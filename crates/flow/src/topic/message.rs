@@ -39,6 +39,9 @@ pub struct Message {
     pub subject: Option<String>,
     /// The text.
     pub text: String,
+    /// The text for `https` subscribers, when it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https_text: Option<String>,
     /// What filter policies and receivers look at.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Attribute>,
@@ -57,10 +60,11 @@ impl Message {
         let invalid = |what: &str| Err(FlowError::Invalid(format!("Invalid parameter: {what}")));
         let attributes: usize =
             self.attributes.iter().map(|(name, a)| name.len() + a.data_type.len() + a.value.len()).sum();
-        if self.text.is_empty() {
+        let https_text = self.https_text.as_ref();
+        if self.text.is_empty() || https_text.is_some_and(String::is_empty) {
             return invalid("Empty message");
         }
-        if self.text.len() + attributes > MAX_BYTES {
+        if self.text.len() + https_text.map_or(0, String::len) + attributes > MAX_BYTES {
             return invalid("Message too long");
         }
         let subject_ok = |s: &String| (1..=100).contains(&s.chars().count()) && !s.chars().any(char::is_control);
@@ -91,6 +95,14 @@ impl Message {
     pub(super) fn decode(data: &[u8]) -> Result<Self, String> {
         let document: Document = serde_json::from_slice(data).map_err(|e| e.to_string())?;
         if document.v != 1 { Err(format!("format version {} is not 1", document.v)) } else { Ok(document.message) }
+    }
+
+    /// As a subscriber of one protocol gets it.
+    pub(super) fn over(mut self, https: bool) -> Self {
+        if let Some(text) = self.https_text.take().filter(|_| https) {
+            self.text = text;
+        }
+        self
     }
 
     /// The attributes as a filter policy sees them: strings as texts, numbers as numbers, arrays as arrays.
@@ -181,14 +193,16 @@ mod tests {
         let attributes = attributes.iter().map(|(name, kind, value)| {
             ((*name).to_owned(), Attribute { data_type: (*kind).to_owned(), value: (*value).to_owned() })
         });
-        Message { id: "m".into(), subject: None, text: "t".into(), attributes: attributes.collect() }
+        Message { id: "m".into(), subject: None, text: "t".into(), https_text: None, attributes: attributes.collect() }
     }
 
     #[test]
     fn reads_back_as_written() {
         let mut message = message(&[("a", "String", "x")]);
         message.subject = Some("s".into());
-        assert_eq!(Message::decode(&message.encode().unwrap()), Ok(message));
+        message.https_text = Some("h".into());
+        assert_eq!(Message::decode(&message.encode().unwrap()), Ok(message.clone()));
+        assert_eq!((message.clone().over(false).text, message.over(true).text), ("t".to_owned(), "h".to_owned()));
     }
 
     #[test]

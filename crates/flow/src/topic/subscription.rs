@@ -27,7 +27,7 @@ pub enum FilterScope {
 pub struct Subscription {
     /// A UUID: the last part of its ARN.
     pub id: String,
-    /// Where notifications go: an `http://` URL.
+    /// Where notifications go: an `http://` or `https://` URL.
     pub endpoint: String,
     /// When it was asked for.
     pub created: Timestamp,
@@ -72,6 +72,11 @@ impl Subscription {
         }
     }
 
+    /// Whether it is told over TLS.
+    pub fn is_https(&self) -> bool {
+        self.endpoint.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+    }
+
     /// Applies a change, refusing values that are not valid.
     pub(super) fn change(&mut self, change: &SubscriptionChange) -> Result<(), FlowError> {
         if let Some(raw) = change.raw {
@@ -98,9 +103,8 @@ pub(super) fn parse_endpoint(endpoint: &str) -> Result<Uri, FlowError> {
     let invalid = |why: &str| FlowError::Invalid(format!("Invalid parameter: Endpoint: {why}"));
     let uri: Uri = endpoint.parse().map_err(|_| invalid("it is not a URL"))?;
     match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(invalid("https cannot be called yet; use http")),
-        _ => return Err(invalid("it must start with http://")),
+        Some("http" | "https") => {}
+        _ => return Err(invalid("it must start with http:// or https://")),
     }
     let authority = uri.authority().ok_or_else(|| invalid("it names no host"))?;
     if authority.as_str().contains('@') {

@@ -8,5 +8,6 @@ mod delivery;
 mod intake;
 mod invocations;
 mod mapping;
+mod reshard;
 mod topic;
 mod world;

@@ -13,7 +13,13 @@ fn topic() -> TopicName {
 }
 
 fn message(text: &str) -> Message {
-    Message { id: format!("id-{text}"), subject: None, text: text.into(), attributes: BTreeMap::new() }
+    Message {
+        id: format!("id-{text}"),
+        subject: None,
+        text: text.into(),
+        https_text: None,
+        attributes: BTreeMap::new(),
+    }
 }
 
 async fn publish(house: &House, texts: &[&str]) {
