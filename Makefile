@@ -1,7 +1,8 @@
 # make demo      the pipeline on a generated day of CloudTrail, to watch
 # make test      everything CI runs: format, lints, unit, property, crash and end-to-end tests
 # make soak      the long form of the crash gates
-# make bench     speed, with its conditions printed
+# make bench     speed, with its conditions printed: Tidegate alone, within three minutes
+# make bench-peers   the same beside its peers, which it installs into .peers; takes about an hour
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -9,7 +10,7 @@ PYTHON := $(CURDIR)/.venv/bin/python
 TIDEGATE_BIN ?= $(CURDIR)/target/debug/tidegate
 export TIDEGATE_RUNTIMES_PYTHON_INTERPRETER ?= $(PYTHON)
 
-.PHONY: help demo build test fmt lint unit e2e soak bench deny venv
+.PHONY: help demo build test fmt lint unit e2e soak bench bench-peers deny venv
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -48,7 +49,15 @@ soak: build venv
 bench: venv
 	@scripts/toolchain
 	cargo build --locked --release --package tidegate --package bench
-	@target/release/bench $(BENCH_ARGS)
+	@target/release/bench $(if $(BENCH_ARGS),$(BENCH_ARGS),start put single read restart cold subscribe shards overload alert)
+
+# Every figure of everyone, then Tidegate's own with a log of 20 GB and 10,000 segments. BENCH_ARGS adds options.
+bench-peers: venv
+	@scripts/toolchain
+	@scripts/peers
+	cargo build --locked --release --package tidegate --package bench
+	@target/release/bench --seconds 10 --all --bytes 200,1000 $(BENCH_ARGS) start put single read restart
+	@target/release/bench --seconds 10 $(BENCH_ARGS) cold subscribe shards volume segments overload alert
 
 # Licences and sources of every dependency. Needs cargo-deny (cargo install cargo-deny).
 deny:

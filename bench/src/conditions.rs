@@ -1,54 +1,103 @@
 //! What a reader must know to judge a figure: the machine, its disk, who else uses it, the versions.
 
-use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Context;
-use base::{Clock, Fs, OpenMode, RealFs, SystemClock};
+use serde_json::{Value, json};
 
-use crate::quantiles::Quantiles;
+use crate::disk::{SyncTime, free_bytes};
+use crate::options::Options;
+use crate::process::proc_file;
 
-/// The conditions, a line each.
-pub fn describe(folder: &Path, server: &Path) -> anyhow::Result<String> {
-    let mut out = String::new();
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let read = |path: &str| {
-        RealFs.open(Path::new(path), OpenMode::Read).and_then(|file| {
-            // Files of /proc have no length to ask for.
-            let mut text = vec![0; 64 * 1024];
-            let n = file.read_at(&mut text, 0)?;
-            text.truncate(n);
-            Ok(String::from_utf8_lossy(&text).into_owned())
-        })
-    };
-    let cpu = read("/proc/cpuinfo")?;
-    let model =
-        cpu.lines().find_map(|l| l.strip_prefix("model name").and_then(|l| l.split(": ").nth(1))).unwrap_or("unknown");
-    writeln!(out, "conditions")?;
-    writeln!(out, "  cores {cores} ({model}); the load generator runs beside the server on them")?;
-    writeln!(out, "  load average before the run {}", read("/proc/loadavg")?.trim())?;
-    writeln!(out, "  kernel {}", read("/proc/sys/kernel/osrelease")?.trim())?;
-    for bytes in [4 * 1024, 100 * 1024] {
-        writeln!(out, "  fdatasync of {bytes} B appended: {}", sync_latency(folder, bytes)?)?;
-    }
-    let version = Command::new(server).arg("--version").output().with_context(|| {
-        format!("{} does not start; build it with cargo build --release -p tidegate", server.display())
-    })?;
-    write!(out, "  {}", String::from_utf8_lossy(&version.stdout).trim())?;
-    Ok(out)
+/// The conditions of a run.
+pub struct Conditions {
+    cores: usize,
+    cpu: String,
+    kernel: String,
+    file_system: String,
+    free_gb: u64,
+    load_average: String,
+    sync: SyncTime,
+    versions: Vec<(String, String)>,
 }
 
-fn sync_latency(folder: &Path, bytes: usize) -> anyhow::Result<Quantiles> {
-    let (path, clock) = (folder.join("bench-fdatasync"), SystemClock::new());
-    let file = RealFs.open(&path, OpenMode::Create).with_context(|| format!("cannot write in {}", folder.display()))?;
-    let (data, mut samples) = (vec![7; bytes], Quantiles::default());
-    for n in 0..500 {
-        file.write_all_at(&data, n * bytes as u64)?;
-        let start = clock.instant();
-        file.sync_data()?;
-        samples.add(clock.instant().saturating_sub(start));
+impl Conditions {
+    /// As they are now.
+    pub fn now(options: &Options) -> anyhow::Result<Self> {
+        let cpu = proc_file("/proc/cpuinfo");
+        let model = cpu.lines().find_map(|l| l.strip_prefix("model name").and_then(|l| l.split(": ").nth(1)));
+        let folder = std::path::absolute(&options.folder)?;
+        Ok(Self {
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            cpu: model.unwrap_or("unknown").to_owned(),
+            kernel: proc_file("/proc/sys/kernel/osrelease").trim().to_owned(),
+            file_system: file_system(&folder),
+            free_gb: free_bytes(&folder)? / 1_000_000_000,
+            load_average: proc_file("/proc/loadavg").trim().to_owned(),
+            sync: SyncTime::measure(&folder)?,
+            versions: versions(options),
+        })
     }
-    RealFs.remove_file(&path)?;
-    Ok(samples)
+
+    /// As lines to read.
+    pub fn lines(&self) -> String {
+        let SyncTime { append, within } = self.sync;
+        let versions: Vec<_> = self.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+        format!(
+            "conditions\n  \
+             {} cores, {}; the load generator runs on them beside the server\n  \
+             load average {}; kernel {}; file system {}, {} GB free\n  \
+             fdatasync of 4 KiB: appended p50 {:.3} ms, p99 {:.3} ms; within the file p50 {:.3} ms, p99 {:.3} ms\n  \
+             {}",
+            self.cores,
+            self.cpu,
+            self.load_average,
+            self.kernel,
+            self.file_system,
+            self.free_gb,
+            append[0],
+            append[1],
+            within[0],
+            within[1],
+            versions.join("; ")
+        )
+    }
+
+    /// As one JSON line.
+    pub fn json(&self) -> Value {
+        json!({
+            "conditions": {
+                "cores": self.cores, "cpu": self.cpu, "kernel": self.kernel, "file_system": self.file_system,
+                "free_gb": self.free_gb, "load_average": self.load_average, "fdatasync_append_ms": self.sync.append,
+                "fdatasync_within_ms": self.sync.within,
+                "versions": self.versions.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+            }
+        })
+    }
+}
+
+/// The type of the file system with the longest mount point above `folder`.
+fn file_system(folder: &Path) -> String {
+    let mounts = proc_file("/proc/self/mounts");
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let holding = fields.filter(|f| f.len() > 3 && folder.starts_with(f[1]));
+    holding.max_by_key(|f| f[1].len()).map_or_else(|| "unknown".to_owned(), |f| f[2].to_owned())
+}
+
+fn versions(options: &Options) -> Vec<(String, String)> {
+    let mut versions = Vec::new();
+    for contender in options.contenders() {
+        let version = match contender.peer {
+            None => Command::new(&options.server).arg("--version").output().ok().map(|out| out.stdout),
+            Some(peer) => Some(proc_file(&options.peers.join(peer).join(".version").to_string_lossy()).into_bytes()),
+        };
+        let text = version.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()).unwrap_or_default();
+        let name = contender.peer.unwrap_or(contender.name);
+        let version = text.strip_prefix("tidegate ").unwrap_or(&text);
+        let shown = if version.is_empty() { "absent" } else { version };
+        if versions.iter().all(|(known, _)| known != name) {
+            versions.push((name.to_owned(), shown.to_owned()));
+        }
+    }
+    versions
 }

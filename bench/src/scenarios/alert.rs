@@ -12,10 +12,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use crate::connection::Connection;
+use crate::contenders::{Contender, Server};
+use crate::load::{Connection, REGION, Request, render};
+use crate::options::Options;
 use crate::quantiles::Quantiles;
-use crate::server::{ACCOUNT, REGION, Server};
-use crate::signing::{Request, render};
+use crate::report::{Better, Row};
+
+const ACCOUNT: &str = "000000000000";
 
 /// The handler as a user would write it for AWS.
 const HANDLER: &str = r#"
@@ -27,8 +30,9 @@ def handler(event, context):
         sns.publish(TopicArn=os.environ["TOPIC"], Message=str(detail["n"]))
 "#;
 
-/// One event at a time for `duration`, then the report.
-pub async fn measure(server: &Server, duration: Duration) -> anyhow::Result<String> {
+/// One event at a time: milliseconds from the intake to the webhook.
+pub async fn measure(contender: &'static Contender, options: &Options) -> anyhow::Result<Row> {
+    let (server, duration) = (&Server::fresh(contender, options).await?, options.duration());
     let clock = Arc::new(SystemClock::new());
     let (arrived, mut arrivals) = mpsc::channel(1_024);
     let hook = TcpListener::bind("127.0.0.1:0").await?;
@@ -37,7 +41,7 @@ pub async fn measure(server: &Server, duration: Duration) -> anyhow::Result<Stri
     tokio::spawn(webhook(hook, Arc::clone(&clock), arrived, confirm));
     pipeline(server, &hook_url, &mut confirmations).await?;
 
-    let mut connection = Connection::open(&server.address).await?;
+    let mut connection = Connection::open(&server.address()).await?;
     let (mut samples, mut sent) = (Quantiles::default(), HashMap::new());
     let warm_up = 50;
     let end = clock.instant() + duration + duration / 5;
@@ -48,7 +52,7 @@ pub async fn measure(server: &Server, duration: Duration) -> anyhow::Result<Stri
         let detail = json!({"n": n}).to_string();
         let body = json!({"Entries": [{"Source": "bench", "DetailType": "event", "Detail": detail}]}).to_string();
         let request =
-            render(&Request::json("events", "AWSEvents.PutEvents", body.as_bytes()), &server.address, &server.keys)?;
+            render(&Request::json("events", "AWSEvents.PutEvents", body.as_bytes()), &server.address(), server.keys())?;
         sent.insert(n, clock.instant());
         let (status, answer) = connection.call(&request).await?;
         ensure!(status == 200, "{status}: {}", String::from_utf8_lossy(answer));
@@ -67,28 +71,29 @@ pub async fn measure(server: &Server, duration: Duration) -> anyhow::Result<Stri
             }
         }
     }
-    Ok(format!(
-        "intake to webhook: PutEvents -> rule -> stream -> warm Python function with boto3 -> topic -> HTTP, one event at a time\n  \
-         {} events, {samples}",
-        samples.count()
-    ))
+    let name =
+        "intake to webhook: PutEvents, rule, stream, warm Python function with boto3, topic, HTTP; one at a time";
+    let mut row =
+        Row::new(name, samples.millis([500])[0], "ms", Better::Less).note(format!("{} events", samples.count()));
+    (row.latency, row.memory) = (Some(samples), Some(server.usage()));
+    Ok(row)
 }
 
 async fn pipeline(server: &Server, hook_url: &str, confirmations: &mut mpsc::Receiver<String>) -> anyhow::Result<()> {
     let stream = format!("arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/bench");
     let topic = format!("arn:aws:sns:{REGION}:{ACCOUNT}:bench");
     let json_call = async |service: &str, target: &str, body: Value| {
-        server.call(&Request::json(service, target, body.to_string().as_bytes())).await
+        call(server, &Request::json(service, target, body.to_string().as_bytes())).await
     };
     json_call("kinesis", "Kinesis_20131202.CreateStream", json!({"StreamName": "bench", "ShardCount": 1})).await?;
-    server.call(&Request::query("sns", "Action=CreateTopic&Version=2010-03-31&Name=bench")).await?;
+    call(server, &Request::query("sns", "Action=CreateTopic&Version=2010-03-31&Name=bench")).await?;
     let subscribe = format!("Action=Subscribe&Version=2010-03-31&TopicArn={topic}&Protocol=http&Endpoint={hook_url}");
-    server.call(&Request::query("sns", &subscribe.replace("://", "%3A%2F%2F"))).await?;
+    call(server, &Request::query("sns", &subscribe.replace("://", "%3A%2F%2F"))).await?;
     let url = confirmations.recv().await.context("no confirmation came")?;
     let path = url.splitn(4, '/').nth(3).context("the confirmation's URL has no path")?;
-    let (status, _) = Connection::open(&server.address)
+    let (status, _) = Connection::open(&server.address())
         .await?
-        .call(format!("GET /{path} HTTP/1.1\r\nHost: {}\r\n\r\n", server.address).as_bytes())
+        .call(format!("GET /{path} HTTP/1.1\r\nHost: {}\r\n\r\n", server.address()).as_bytes())
         .await
         .map(|(status, body)| (status, body.len()))?;
     ensure!(status == 200, "the subscription was not confirmed: {status}");
@@ -97,13 +102,22 @@ async fn pipeline(server: &Server, hook_url: &str, confirmations: &mut mpsc::Rec
         "Role": format!("arn:aws:iam::{ACCOUNT}:role/bench"), "Environment": {"Variables": {"TOPIC": topic}},
         "Code": {"ZipFile": base64::engine::general_purpose::STANDARD.encode(package()?)},
     });
-    server.call(&Request::rest("lambda", "/2015-03-31/functions", function.to_string().as_bytes())).await?;
+    call(server, &Request::rest("lambda", "/2015-03-31/functions", function.to_string().as_bytes())).await?;
     let mapping = json!({"EventSourceArn": stream, "FunctionName": "bench", "StartingPosition": "TRIM_HORIZON"});
-    server.call(&Request::rest("lambda", "/2015-03-31/event-source-mappings", mapping.to_string().as_bytes())).await?;
+    call(server, &Request::rest("lambda", "/2015-03-31/event-source-mappings", mapping.to_string().as_bytes())).await?;
     json_call("events", "AWSEvents.PutRule", json!({"Name": "bench", "EventPattern": r#"{"source":["bench"]}"#}))
         .await?;
     json_call("events", "AWSEvents.PutTargets", json!({"Rule": "bench", "Targets": [{"Id": "1", "Arn": stream}]}))
         .await?;
+    Ok(())
+}
+
+/// Makes one signed call; any error status is an error.
+async fn call(server: &Server, request: &Request<'_>) -> anyhow::Result<()> {
+    let bytes = render(request, &server.address(), server.keys())?;
+    let mut connection = Connection::open(&server.address()).await?;
+    let (status, body) = connection.call(&bytes).await?;
+    ensure!(status < 300, "{} answered {status}: {}", request.label(), String::from_utf8_lossy(body));
     Ok(())
 }
 
