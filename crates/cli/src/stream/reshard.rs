@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::api::{Kinesis, Shard, StreamAddress};
-use super::shards::{are_adjacent, listed, middle, open_shard, shard_arg};
+use super::shards::{are_adjacent, divides, listed, middle, open_shard, shard_arg};
 use super::{Calls, Outcome, as_json, json_arg, print, stream_arg, stream_of};
 
 const SPLIT: &str = "\
@@ -91,11 +91,11 @@ fn split_at(shard: &Shard, at: Option<HashKey>) -> anyhow::Result<HashKey> {
     let (id, range) = (shard.shard_id, shard.hash_key_range);
     let (start, end) = (range.starting_hash_key, range.ending_hash_key);
     match at {
-        Some(at) if at <= start || at > end => {
-            bail!("{at} does not split {id}: its hash keys go from {start} to {end}, and both halves need some")
+        Some(at) if !divides(&range, at) => {
+            bail!("{at} does not split {id}: --at must be more than {start} + 1 and less than {end}")
         }
         Some(at) => Ok(at),
-        None => middle(shard).ok_or_else(|| anyhow!("{id} has a single hash key and cannot be split")),
+        None => middle(shard).ok_or_else(|| anyhow!("{id} has too few hash keys to be split: {start} to {end}")),
     }
 }
 
@@ -148,12 +148,11 @@ mod tests {
     fn both_halves_of_a_split_have_hash_keys() {
         let whole = shard(0, 10, 19, &[], true);
         assert_eq!(split_at(&whole, None).unwrap(), HashKey(15));
-        assert_eq!(split_at(&whole, Some(HashKey(19))).unwrap(), HashKey(19));
-        let error = split_at(&whole, Some(HashKey(10))).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "10 does not split shardId-000000000000: its hash keys go from 10 to 19, and both halves need some"
-        );
+        assert_eq!(split_at(&whole, Some(HashKey(12))).unwrap(), HashKey(12));
+        assert_eq!(split_at(&whole, Some(HashKey(18))).unwrap(), HashKey(18));
+        assert!(split_at(&whole, Some(HashKey(19))).is_err());
+        let error = split_at(&whole, Some(HashKey(11))).unwrap_err().to_string();
+        assert_eq!(error, "11 does not split shardId-000000000000: --at must be more than 10 + 1 and less than 19");
         assert!(split_at(&shard(0, 4, 4, &[], true), None).is_err());
     }
 

@@ -4,7 +4,7 @@ use anyhow::{anyhow, bail};
 use base::{HashKey, ShardId};
 use clap::Arg;
 
-use super::api::{Shard, StreamAddress};
+use super::api::{HashKeyRange, Shard, StreamAddress};
 
 /// An argument that names a shard.
 pub fn shard_arg(id: &'static str) -> Arg {
@@ -61,11 +61,18 @@ pub fn share(shard: &Shard) -> f64 {
     width / u128::MAX as f64 * 100.0
 }
 
-/// The hash key that halves a shard: the first of its second half. None halves a single hash key.
+/// The hash key that halves a shard: the first of its second half. A shard of very few cannot be halved.
 pub fn middle(shard: &Shard) -> Option<HashKey> {
-    let (start, end) = (shard.hash_key_range.starting_hash_key.0, shard.hash_key_range.ending_hash_key.0);
-    let width = end.checked_sub(start)?;
-    (width > 0).then(|| HashKey(start + width / 2 + 1))
+    let range = &shard.hash_key_range;
+    let half = range.ending_hash_key.0.checked_sub(range.starting_hash_key.0)? / 2;
+    let middle = HashKey(range.starting_hash_key.0.checked_add(half)?.checked_add(1)?);
+    divides(range, middle).then_some(middle)
+}
+
+/// Whether the service splits this range there: "greater than one plus the shard's StartingHashKey and less than the shard's
+/// EndingHashKey", as its error says.
+pub fn divides(range: &HashKeyRange, at: HashKey) -> bool {
+    range.starting_hash_key.0.checked_add(1).is_some_and(|first| at.0 > first) && at < range.ending_hash_key
 }
 
 /// Whether two shards lie side by side.
@@ -104,10 +111,10 @@ pub mod tests {
     }
 
     #[test]
-    fn the_middle_leaves_something_on_both_sides() {
+    fn the_middle_is_where_the_service_splits() {
         let middle = |start, end| middle(&shard(0, start, end, &[], true)).map(|key| key.0);
         assert_eq!(middle(0, u128::MAX), Some(1 << 127));
-        assert_eq!([middle(4, 5), middle(4, 6), middle(4, 4)], [Some(5), Some(6), None]);
+        assert_eq!([middle(4, 4), middle(4, 6), middle(4, 7), middle(4, 8)], [None, None, Some(6), Some(7)]);
     }
 
     #[test]

@@ -1,0 +1,86 @@
+"""The AWS SDKs for Python, JavaScript, Java and Go, each as it comes: put, read across a split, subscribe, be refused."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ACCOUNT, REGION, ROOT
+
+SDKS = ROOT / "tests/e2e/sdks"
+MAX_SECONDS = 120
+
+# Each with the tool it runs on.
+PROGRAMS = {
+    "python": [sys.executable, str(SDKS / "python/script.py")],
+    "javascript": ["node", str(SDKS / "javascript/script.mjs")],
+    "java": ["java", "-cp", f"{SDKS}/java/target/classes:{SDKS}/java/target/lib/*", "tidegate.Script"],
+    "go": [str(SDKS / "go/target/script")],
+}
+
+
+def run_script(sdk, server, stream, env=None):
+    """What the SDK's program saw: a list of lines."""
+    program = PROGRAMS[sdk]
+    assert shutil.which(program[0]), f"{program[0]} is not there: run scripts/sdks"
+    done = subprocess.run([*program, stream], env=server.client_env() | (env or {}), capture_output=True, text=True,
+                          encoding="utf-8", stdin=subprocess.DEVNULL, timeout=MAX_SECONDS)
+    assert done.returncode == 0, f"{done.stdout[-1000:]}\n{done.stderr[-6000:]}"
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def of(lines, step):
+    return [line for line in lines if line["step"] == step]
+
+
+def records(lines, step):
+    """The records of a step by shard, in the order in which they were seen."""
+    shards = {}
+    for line in of(lines, step):
+        shards.setdefault(line["shard"], []).append((line["sequence"], line["key"], line["data"]))
+    return shards
+
+
+def check(lines, stream):
+    [created] = of(lines, "created")
+    first, second = created["shards"]
+    assert created["arn"] == f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{stream}"
+    assert [first, second] == ["shardId-000000000000", "shardId-000000000001"]
+
+    # every record is read once, in the order it was put, bytes and all
+    put, read = records(lines, "put"), records(lines, "read")
+    assert sum(map(len, put.values())) == 201 and read == put
+    bytes_put = [base64.b64decode(data) for shard in read.values() for _, key, data in shard if key == "bytes"]
+    assert bytes_put == [bytes(range(256))]
+
+    # after the split the parent got nothing and its children took over
+    children = sorted(line["shard"] for line in of(lines, "child"))
+    assert children == ["shardId-000000000002", "shardId-000000000003"]
+    assert {line["parent"] for line in of(lines, "child")} == {first}
+    assert set(put) == {first, second, *children}
+    phases = {shard: {base64.b64decode(d).split(b":")[0] for _, k, d in found if k != "bytes"} for shard, found in put.items()}
+    assert phases == {first: {b"1"}, second: {b"1", b"2"}, children[0]: {b"2"}, children[1]: {b"2"}}
+    assert [(line["shard"], sorted(line["children"])) for line in of(lines, "closed")] == [(first, children)]
+    parents_last = max(int(sequence) for sequence, _, _ in put[first])
+    assert all(int(sequence) > parents_last for child in children for sequence, _, _ in put[child])
+
+    # what was pushed is what was put, up to the shard's end
+    assert records(lines, "pushed") == {first: put[first]}
+    assert [(line["shard"], sorted(line["children"])) for line in of(lines, "pushed-end")] == [(first, children)]
+
+    refused = {line["call"]: (line["type"], line["message"]) for line in of(lines, "refused")}
+    assert {call: kind for call, (kind, _) in refused.items()} == {
+        "describe-absent": "ResourceNotFoundException",
+        "create-again": "ResourceInUseException",
+        "read-nonsense": "InvalidArgumentException",
+    }
+    assert refused["describe-absent"][1] == f"Stream {stream}-absent under account {ACCOUNT} not found."
+    assert lines[-1] == {"step": "done"}
+
+
+@pytest.mark.parametrize("sdk", PROGRAMS)
+def test_put_split_read_subscribe(server, unique, sdk):
+    check(run_script(sdk, server, unique), unique)
