@@ -10,13 +10,16 @@ PYTHON := $(CURDIR)/.venv/bin/python
 TIDEGATE_BIN ?= $(CURDIR)/target/debug/tidegate
 export TIDEGATE_RUNTIMES_PYTHON_INTERPRETER ?= $(PYTHON)
 
-.PHONY: help demo build test fmt lint unit e2e soak bench bench-peers deny venv
+.PHONY: help demo build test fmt lint unit e2e soak bench bench-peers deny venv sdks
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
 venv:
 	@scripts/venv
+
+sdks:
+	@scripts/sdks
 
 demo: venv
 	@scripts/toolchain
@@ -38,7 +41,7 @@ lint:
 unit: build
 	cargo test --locked --workspace
 
-e2e: build venv
+e2e: build venv sdks
 	TIDEGATE_BIN=$(TIDEGATE_BIN) $(PYTHON) -m pytest tests/e2e -q -ra $(PYTEST_ARGS)
 
 test: fmt lint unit e2e
