@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -51,12 +52,27 @@ def free_port():
 class Server:
     """A `tidegate serve` process on one data folder; it can be killed and started again."""
 
-    def __init__(self, folder, env=None, args=()):
+    def __init__(self, folder, env=None, args=(), authority=None):
+        """With an authority (of trustme) it speaks TLS with a certificate of it."""
         self.folder, self.port = Path(folder), free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.extra_env, self.args = env or {}, list(args)
+        self.url = f"{'https' if authority else 'http'}://127.0.0.1:{self.port}"
+        self.extra_env, self.args, self.ca_file, self.trust = env or {}, list(args), None, None
+        if authority:
+            self.use_tls(authority)
         self.log_path = self.folder.parent / f"{self.folder.name}.log"
         self.process = None
+
+    def use_tls(self, authority):
+        certificate = authority.issue_cert("127.0.0.1", "localhost")
+        files = {name: self.folder.parent / f"{self.folder.name}-{name}.pem" for name in ("ca", "certificate", "key")}
+        authority.cert_pem.write_to_path(files["ca"])
+        for part in certificate.cert_chain_pems:
+            part.write_to_path(files["certificate"], append=True)
+        certificate.private_key_pem.write_to_path(files["key"])
+        self.ca_file = str(files["ca"])
+        self.trust = ssl.create_default_context(cafile=self.ca_file)
+        self.extra_env = {"TIDEGATE_TLS_CERTIFICATE_FILE": str(files["certificate"]), "TIDEGATE_TLS_CA_FILE": self.ca_file,
+                          "TIDEGATE_TLS_KEY_FILE": str(files["key"])} | self.extra_env
 
     def env(self):
         """The server's environment: nothing of the caller's AWS settings."""
@@ -76,7 +92,7 @@ class Server:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-        }
+        } | ({"AWS_CA_BUNDLE": self.ca_file} if self.ca_file else {})
 
     def start(self, wait=True):
         with open(self.log_path, "ab") as log:
@@ -93,7 +109,7 @@ class Server:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log()[-4000:]}")
             try:
-                with urllib.request.urlopen(f"{self.url}/_tidegate/health", timeout=2) as answer:
+                with urllib.request.urlopen(f"{self.url}/_tidegate/health", timeout=2, context=self.trust) as answer:
                     return answer.status == 200
             except OSError:
                 return False

@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ACCOUNT, REGION, ROOT
+import trustme
+from conftest import ACCOUNT, BIN, REGION, ROOT, Server
 
 SDKS = ROOT / "tests/e2e/sdks"
 MAX_SECONDS = 120
@@ -84,3 +85,42 @@ def check(lines, stream):
 @pytest.mark.parametrize("sdk", PROGRAMS)
 def test_put_split_read_subscribe(server, unique, sdk):
     check(run_script(sdk, server, unique), unique)
+
+
+@pytest.fixture(scope="module")
+def tls_server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tls")
+    server = Server(folder / "data", authority=trustme.CA()).start()
+    yield server
+    assert server.stop() == 0 and "panicked" not in server.log(), server.log()[-4000:]
+
+
+@pytest.fixture(scope="module")
+def trust(tls_server):
+    """What makes each SDK trust the server's authority, beside AWS_CA_BUNDLE, which two of them heed."""
+    store = f"{tls_server.ca_file}.p12"
+    subprocess.run(["keytool", "-importcert", "-noprompt", "-alias", "ca", "-file", tls_server.ca_file, "-keystore", store,
+                    "-storetype", "PKCS12", "-storepass", "changeit"], check=True, capture_output=True, timeout=60)
+    options = f"-Djavax.net.ssl.trustStore={store} -Djavax.net.ssl.trustStorePassword=changeit"
+    return {"python": {}, "go": {}, "javascript": {"NODE_EXTRA_CA_CERTS": tls_server.ca_file},
+            "java": {"JAVA_TOOL_OPTIONS": options}}
+
+
+@pytest.mark.parametrize("sdk", PROGRAMS)
+def test_the_same_over_tls(tls_server, trust, unique, sdk):
+    check(run_script(sdk, tls_server, unique, trust[sdk]), unique)
+
+
+def test_the_command_line_over_tls(tls_server, unique):
+    env = tls_server.client_env()
+
+    def tidegate(*args, **more):
+        return subprocess.run([BIN, *args], capture_output=True, text=True, timeout=60, **{"env": env} | more)
+
+    aws = subprocess.run([f"{os.path.dirname(sys.executable)}/aws", "kinesis", "create-stream", "--stream-name", unique,
+                          "--shard-count", "1"], env=env, capture_output=True, text=True, timeout=60)
+    assert aws.returncode == 0, aws.stderr
+    assert tidegate("stream", "put", unique, "sealed").returncode == 0
+    assert json.loads(tidegate("stream", "tail", unique).stdout)["data"] == "sealed"
+    stranger = tidegate("stream", "ls", env={k: v for k, v in env.items() if k != "AWS_CA_BUNDLE"})
+    assert stranger.returncode == 2 and "certificate" in stranger.stderr
