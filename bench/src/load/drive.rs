@@ -47,6 +47,18 @@ pub struct Driven {
 }
 
 impl Driven {
+    /// Takes what came of another load.
+    pub fn merge(&mut self, other: Self) {
+        self.records += other.records;
+        self.acknowledged += other.acknowledged;
+        self.throttled += other.throttled;
+        self.cut += other.cut;
+        self.elapsed += other.elapsed;
+        self.latency.merge(other.latency);
+        self.server_cpu += other.server_cpu;
+        self.loader_cpu += other.loader_cpu;
+    }
+
     /// Records a second.
     pub fn rate(&self) -> f64 {
         self.records as f64 / self.elapsed.as_secs_f64()
@@ -76,12 +88,7 @@ pub async fn drive(client: &Client, load: &Load, usage: impl Fn() -> Usage) -> a
     let (until, after, own_after) = (clock.instant(), usage(), Usage::own());
     let mut all = Driven { elapsed: until.saturating_sub(from), ..Driven::default() };
     for task in tasks {
-        let one = task.await??;
-        all.records += one.records;
-        all.acknowledged += one.acknowledged;
-        all.throttled += one.throttled;
-        all.cut += one.cut;
-        all.latency.merge(one.latency);
+        all.merge(task.await??);
     }
     all.server_cpu = after.cpu.saturating_sub(before.cpu);
     all.loader_cpu = own_after.cpu.saturating_sub(own_before.cpu);

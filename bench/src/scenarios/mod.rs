@@ -2,6 +2,7 @@
 
 mod alert;
 mod cold;
+mod compare;
 mod overload;
 mod part;
 mod put;

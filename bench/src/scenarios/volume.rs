@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
+use super::compare::{ROUNDS, change};
 use super::{BATCH, CONNECTIONS, STREAM, put};
 use crate::contenders::{Contender, Server};
 use crate::disk::free_bytes;
-use crate::load::{Load, Until, drive, fill, read};
+use crate::load::{Driven, Until, drive, fill, read};
 use crate::options::Options;
 use crate::report::{Better, Row};
 
@@ -17,7 +18,7 @@ const SPARE_BYTES: u64 = 5_000_000_000;
 const STORED_BYTES: u64 = 235;
 const MOST: Duration = Duration::from_secs(1_800);
 
-/// A row at the start, a row at full size, and the restart in between.
+/// Cost with a small and with a large log, then a kill, the restart, and a read from the log's start.
 pub async fn measure(contender: &'static Contender, options: &Options) -> anyhow::Result<Vec<Row>> {
     let size = options.volume_mb * 1_000_000;
     let free = free_bytes(&options.folder)?;
@@ -25,18 +26,28 @@ pub async fn measure(contender: &'static Contender, options: &Options) -> anyhow
     let mut server = Server::fresh(contender, options).await?;
     server.client.create(STREAM, options.shards).await?;
     let load = put::batches(&server, STREAM, options.shards, 200, options)?;
-    fill(&server.client, &load, 1_000_000 / STORED_BYTES, MOST).await?;
-    let (small, small_cost) = put_row(&server, &load, "1 MB").await?;
     let (written, took) = fill(&server.client, &load, size / STORED_BYTES, MOST).await?;
+    let (mut small, mut large) = (Driven::default(), Driven::default());
+    let mut small_usage = server.usage();
+    for _ in 0..ROUNDS {
+        let fresh = Server::fresh(contender, options).await?;
+        fresh.client.create(STREAM, options.shards).await?;
+        let load_of_fresh = put::batches(&fresh, STREAM, options.shards, 200, options)?;
+        fill(&fresh.client, &load_of_fresh, 1_000_000 / STORED_BYTES, MOST).await?;
+        small.merge(drive(&fresh.client, &load_of_fresh, || fresh.usage()).await?);
+        small_usage = fresh.usage();
+        large.merge(drive(&server.client, &load, || server.usage()).await?);
+    }
     let size = format!("{:.1} GB", (written * STORED_BYTES) as f64 / 1e9);
-    let (large, large_cost) = put_row(&server, &load, &size).await?;
-    let change = |small: f64, large: f64| (large / small - 1.0) * 100.0;
-    let large = large.note(format!(
-        "against 1 MB: processor time a record {:+.0} %, time a record {:+.0} %; filled at {:.0} records/s",
-        change(small_cost.0, large_cost.0),
-        change(small_cost.1, large_cost.1),
+    let note = format!(
+        "against 1 MB: {}; filled at {:.0} records/s",
+        change(&small, &large),
         written as f64 / took.as_secs_f64()
-    ));
+    );
+    let name =
+        |size: &str| format!("put batches of {BATCH} x 200 B, {CONNECTIONS} connections, log of {size} at first");
+    let small = Row::driven(name("1 MB"), small, small_usage);
+    let large = Row::driven(name(&size), large, server.usage()).note(note);
     server.kill()?;
     let ready = server.start().await?;
     let restart = Row::new(format!("kill -9 and restart with a log of {size}"), ready.as_secs_f64(), "s", Better::Less);
@@ -45,12 +56,4 @@ pub async fn measure(contender: &'static Contender, options: &Options) -> anyhow
     let name =
         format!("read 200 B records from the start of a log of {size}, {} shards, a reader each", options.shards);
     Ok(vec![small, large, restart, super::read::row(name, reading, &server)])
-}
-
-/// The row, and the processor time and the time of a record.
-async fn put_row(server: &Server, load: &Load, size: &str) -> anyhow::Result<(Row, (f64, f64))> {
-    let driven = drive(&server.client, load, || server.usage()).await?;
-    let cost = (driven.server_us(), 1e6 / driven.rate());
-    let name = format!("put batches of {BATCH} x 200 B, {CONNECTIONS} connections, log of {size}");
-    Ok((Row::driven(name, driven, server.usage()), cost))
 }
