@@ -78,6 +78,8 @@ pub struct SequenceNumber {
 const RULE: &str = "56 digits as returned for a record of this stream";
 /// 10^19, the greatest power of ten in 64 bits.
 const TEN19: u128 = 10_000_000_000_000_000_000;
+/// Characters of a number: `49`, then 54 digits.
+const DIGITS: usize = 56;
 const TIME_BITS: u64 = (1 << 48) - 1;
 
 impl SequenceNumber {
@@ -110,21 +112,35 @@ impl SequenceNumber {
 
 impl fmt::Display for SequenceNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // position · 2^112 + low, divided by 10^19 three times by schoolbook division over 64-bit limbs.
+        // position · 2^112 + low in limbs of 64 bits, divided by 10^19 twice, limb by limb. Every record that is read
+        // has one, so the divisions are counted: the topmost limb is below 2^48 and its quotient zero, and after the
+        // first round the next one is below 2^49, and its quotient zero, too.
         let low = (u128::from(self.shard.number()) << 80) | (u128::from(self.time_ms) << 32);
-        let value = (u128::from(self.position.get()) << 48) + (low >> 64);
-        let mut limbs = [(value >> 64) as u64, value as u64, low as u64];
-        let mut parts = [0u64; 3];
-        for part in &mut parts {
-            let mut rest: u128 = 0;
-            for limb in &mut limbs {
-                let current = (rest << 64) | u128::from(*limb);
-                *limb = (current / TEN19) as u64;
-                rest = current % TEN19;
-            }
-            *part = rest as u64;
+        let high = (u128::from(self.position.get()) << 48) + (low >> 64);
+        let (middle, rest) = (high / TEN19, high % TEN19);
+        let bottom = (rest << 64) | u128::from(low as u64);
+        let (quotient, last) = (bottom / TEN19, bottom % TEN19);
+        let above = (middle << 64) | quotient;
+        let (first, second) = (above / TEN19, above % TEN19);
+        let mut text = [0; DIGITS];
+        text[..2].copy_from_slice(b"49");
+        for (place, part) in [(2..18, first), (18..37, second), (37..56, last)] {
+            write_digits(&mut text[place], part as u64);
         }
-        write!(f, "49{:016}{:019}{:019}", parts[2], parts[1], parts[0])
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Fills the place with a number, with zeroes before it.
+fn write_digits(place: &mut [u8], mut number: u64) {
+    const PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
+                                5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+    for pair in place.rchunks_mut(2) {
+        let two = (number % 100) as usize * 2;
+        number /= 100;
+        // A place of odd length begins with one digit of its own.
+        let length = pair.len();
+        pair.copy_from_slice(&PAIRS[two + 2 - length..two + 2]);
     }
 }
 

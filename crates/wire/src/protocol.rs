@@ -8,6 +8,7 @@ mod event_stream;
 mod json;
 mod query;
 mod rest;
+mod size;
 mod xml;
 
 use bytes::Bytes;
@@ -94,7 +95,7 @@ pub fn write(operation: &Operation, encoding: Encoding, call: &Call, output: &dy
     match service.protocol {
         Protocol::AwsJson => {
             set_content_type(&mut response, service, encoding);
-            let mut body = Vec::with_capacity(256);
+            let mut body = Vec::new();
             write_document(output, encoding, &mut body);
             *response.body_mut() = body.into();
         }

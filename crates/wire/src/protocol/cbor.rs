@@ -4,7 +4,7 @@
 
 use base::Timestamp;
 
-use super::members;
+use super::{members, size};
 use crate::data::{Structure, View};
 use crate::model::{Kind, Location, Shape, TimeFormat};
 
@@ -20,6 +20,11 @@ const BREAK: u8 = 0xff;
 
 /// The document of a structure's body members, after what `out` holds already.
 pub(super) fn write_to(structure: &dyn Structure, out: &mut Vec<u8>) {
+    out.reserve(size::of(structure));
+    write_structure(structure, out);
+}
+
+fn write_structure(structure: &dyn Structure, out: &mut Vec<u8>) {
     // How many members are there is known afterwards.
     out.push(MAP_TO_BREAK);
     for (member, view) in members(structure).filter(|(member, _)| member.location == Location::Body) {
@@ -54,7 +59,7 @@ fn write_value(view: View<'_>, shape: &Shape, time: Option<TimeFormat>, out: &mu
             out.extend_from_slice(v);
         }
         View::Time(v) => write_time(v, shape, time, out),
-        View::Structure(v) => write_to(v, out),
+        View::Structure(v) => write_structure(v, out),
         View::List(items) => {
             let Kind::List { member, .. } = &shape.kind else { return };
             head(LIST, items.count(), out);

@@ -4,25 +4,32 @@ use base::Timestamp;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::members;
+use super::{members, size};
 use crate::data::{Structure, View};
 use crate::model::{Kind, Location, Shape, TimeFormat};
 
 /// The JSON document of a structure's body members.
 pub(super) fn write(structure: &dyn Structure) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
+    let mut out = Vec::new();
     write_to(structure, &mut out);
     out
 }
 
 /// The same after what `out` holds already.
 pub(super) fn write_to(structure: &dyn Structure, out: &mut Vec<u8>) {
+    out.reserve(size::of(structure));
+    write_structure(structure, out);
+}
+
+fn write_structure(structure: &dyn Structure, out: &mut Vec<u8>) {
     out.push(b'{');
     let mut first = true;
     for (member, view) in members(structure).filter(|(member, _)| member.location == Location::Body) {
         separate(&mut first, out);
-        string(member.wire, out);
-        out.push(b':');
+        // A model's names are plain.
+        out.push(b'"');
+        out.extend_from_slice(member.wire.as_bytes());
+        out.extend_from_slice(b"\":");
         write_value(view, member.shape, member.time, out);
     }
     out.push(b'}');
@@ -39,12 +46,12 @@ fn write_value(view: View<'_>, shape: &Shape, time: Option<TimeFormat>, out: &mu
     match view {
         View::Absent => out.extend_from_slice(b"null"),
         View::Str(v) => string(v, out),
-        View::Int(v) => out.extend_from_slice(v.to_string().as_bytes()),
+        View::Int(v) => int(v, out),
         View::Float(v) => float(v, out),
         View::Bool(v) => out.extend_from_slice(if v { b"true" } else { b"false" }),
         View::Blob(v) => base64(v, out),
         View::Time(v) => write_time(v, shape, time, out),
-        View::Structure(v) => write_to(v, out),
+        View::Structure(v) => write_structure(v, out),
         View::List(items) => {
             let Kind::List { member, .. } = &shape.kind else { return };
             out.push(b'[');
@@ -74,19 +81,47 @@ fn write_value(view: View<'_>, shape: &Shape, time: Option<TimeFormat>, out: &mu
 fn write_time(time: Timestamp, shape: &Shape, format: Option<TimeFormat>, out: &mut Vec<u8>) {
     let own = if let Kind::Timestamp(own) = shape.kind { own } else { None };
     match format.or(own).unwrap_or(TimeFormat::Epoch) {
-        TimeFormat::Epoch => out.extend_from_slice(epoch(time).as_bytes()),
+        TimeFormat::Epoch => write_epoch(time, out),
         TimeFormat::Iso8601 => string(&time.to_iso_millis(), out),
         TimeFormat::Http => string(&time.format("%a, %d %b %Y %H:%M:%S GMT"), out),
     }
 }
 
 /// Seconds with milliseconds as fraction, exactly: `1518456789.123`.
-pub(super) fn epoch(time: Timestamp) -> String {
-    let (sign, ms) = (if time.millis() < 0 { "-" } else { "" }, time.millis().unsigned_abs());
-    match ms % 1_000 {
-        0 => format!("{sign}{}", ms / 1_000),
-        fraction => format!("{sign}{}.{fraction:03}", ms / 1_000),
+fn write_epoch(time: Timestamp, out: &mut Vec<u8>) {
+    if time.millis() < 0 {
+        out.push(b'-');
     }
+    let (seconds, fraction) = (time.millis().unsigned_abs() / 1_000, time.millis().unsigned_abs() % 1_000);
+    decimal(seconds, out);
+    if fraction > 0 {
+        let digit = |n: u64| b'0' + (n % 10) as u8;
+        out.extend_from_slice(&[b'.', digit(fraction / 100), digit(fraction / 10), digit(fraction)]);
+    }
+}
+
+pub(super) fn epoch(time: Timestamp) -> String {
+    let mut out = Vec::new();
+    write_epoch(time, &mut out);
+    out.into_iter().map(char::from).collect()
+}
+
+fn int(value: i64, out: &mut Vec<u8>) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    decimal(value.unsigned_abs(), out);
+}
+
+fn decimal(mut value: u64, out: &mut Vec<u8>) {
+    // 2^64 has 20 digits.
+    let (mut digits, mut at) = ([0; 20], 20);
+    while at == 20 || value > 0 {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 fn float(value: f64, out: &mut Vec<u8>) {
@@ -109,11 +144,21 @@ fn base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// A JSON string. Most have nothing to escape and are copied whole.
+fn must_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// A JSON string. Most have nothing to escape and are copied whole: a look at all their bytes without a branch is
+/// quicker than a search for the first.
 fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\') {
+    if !rest.iter().fold(false, |found, byte| found | must_escape(*byte)) {
+        out.extend_from_slice(rest);
+        out.push(b'"');
+        return;
+    }
+    while let Some(at) = rest.iter().position(|byte| must_escape(*byte)) {
         out.extend_from_slice(&rest[..at]);
         match rest[at] {
             b'"' => out.extend_from_slice(b"\\\""),
