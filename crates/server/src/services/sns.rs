@@ -82,9 +82,9 @@ fn shown(scope: &Scope, topic: &TopicName, subscription: flow::topic::Subscripti
     let arn = subscription.arn(&topic).to_string();
     Subscription {
         subscription_arn: Some(if subscription.confirmed { arn } else { PENDING_LISTED.to_owned() }),
+        protocol: Some(attributes::protocol(&subscription).to_owned()),
         endpoint: Some(subscription.endpoint),
         owner: Some(scope.account.to_string()),
-        protocol: Some("http".to_owned()),
         topic_arn: Some(topic.to_string()),
     }
 }
@@ -138,19 +138,17 @@ impl Sns for Notifications {
 
     async fn subscribe(&self, call: &Call, input: SubscribeInput) -> Result<SubscribeOutput, ServiceError> {
         let topic = topic_of(&call.scope, &input.topic_arn)?;
-        match input.protocol.as_str() {
-            "http" => {}
-            "https" => {
-                let reason = "https endpoints cannot be called in this version of Tidegate; subscribe an http endpoint";
-                return Err(invalid("Protocol", reason));
-            }
-            other => {
-                let reason = format!("the protocol {other} is not available in this version of Tidegate; http is");
-                return Err(invalid("Protocol", &reason));
-            }
+        let protocol = input.protocol.as_str();
+        if !matches!(protocol, "http" | "https") {
+            let reason =
+                format!("the protocol {protocol} is not available in this version of Tidegate; http and https are");
+            return Err(invalid("Protocol", &reason));
         }
-        let endpoint =
-            input.endpoint.ok_or_else(|| invalid("Endpoint", "an endpoint is needed for the protocol http"))?;
+        let endpoint = input.endpoint.ok_or_else(|| invalid("Endpoint", "an endpoint is needed for this protocol"))?;
+        let scheme = endpoint.split(':').next().unwrap_or_default();
+        if !scheme.eq_ignore_ascii_case(protocol) {
+            return Err(invalid("Endpoint", "must match the specified protocol"));
+        }
         let change = attributes::of_new_subscription(input.attributes.unwrap_or_default())?;
         let subscription = self.topics.subscribe(&call.scope, &topic, &endpoint, &change).await.map_err(failed)?;
         let arn = subscription.arn(&topic_arn(&call.scope, &topic)).to_string();

@@ -70,6 +70,11 @@ pub(super) fn of_new_subscription(
     Ok(change)
 }
 
+/// By which protocol a subscriber is told.
+pub(super) fn protocol(subscription: &Subscription) -> &'static str {
+    if subscription.is_https() { "https" } else { "http" }
+}
+
 /// What GetSubscriptionAttributes shows.
 pub(super) fn of_subscription(
     scope: &Scope,
@@ -81,7 +86,7 @@ pub(super) fn of_subscription(
         ("SubscriptionArn", subscription.arn(&topic).to_string()),
         ("TopicArn", topic.to_string()),
         ("Owner", scope.account.to_string()),
-        ("Protocol", "http".to_owned()),
+        ("Protocol", protocol(subscription).to_owned()),
         ("Endpoint", subscription.endpoint.clone()),
         ("RawMessageDelivery", subscription.raw.to_string()),
         ("PendingConfirmation", (!subscription.confirmed).to_string()),

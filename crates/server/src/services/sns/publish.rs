@@ -28,8 +28,8 @@ pub(super) async fn one(
         &call.scope,
         &arn.ok_or_else(|| invalid("TopicArn or TargetArn", "no value for required parameter"))?,
     )?;
-    let text = text(input.message, input.message_structure.as_deref())?;
-    let message = message(service, text, input.subject, input.message_attributes)?;
+    let texts = texts(input.message, input.message_structure.as_deref())?;
+    let message = message(service, texts, input.subject, input.message_attributes)?;
     let id = message.id.clone();
     publish(service, call, &topic, vec![message]).await?;
     Ok(PublishOutput { message_id: Some(id), ..Default::default() })
@@ -73,8 +73,8 @@ pub(super) async fn batch(
         let id = entry.id.clone();
         let published = async {
             only(SERVICE, &entry, &["Id", "Message", "Subject", "MessageAttributes", "MessageStructure"])?;
-            let text = text(entry.message, entry.message_structure.as_deref())?;
-            let message = message(service, text, entry.subject, entry.message_attributes)?;
+            let texts = texts(entry.message, entry.message_structure.as_deref())?;
+            let message = message(service, texts, entry.subject, entry.message_attributes)?;
             let message_id = message.id.clone();
             publish(service, call, &topic, vec![message]).await?;
             Ok::<_, ServiceError>(message_id)
@@ -115,10 +115,13 @@ async fn publish(
     service.topics.publish(&call.scope, topic, &messages).await.map_err(failed)
 }
 
-/// The text for HTTP subscribers: with the structure `json`, that of `http`, else that of `default`.
-fn text(message: String, structure: Option<&str>) -> Result<String, ServiceError> {
+/// The text for subscribers, and that for those over https when it is another.
+type Texts = (String, Option<String>);
+
+/// With the structure `json`, each protocol's own text, else that of `default`.
+fn texts(message: String, structure: Option<&str>) -> Result<Texts, ServiceError> {
     match structure {
-        None => Ok(message),
+        None => Ok((message, None)),
         Some("json") => {
             let reason = "Message Structure - JSON message body failed to parse";
             let mut texts: BTreeMap<String, serde_json::Value> =
@@ -126,7 +129,11 @@ fn text(message: String, structure: Option<&str>) -> Result<String, ServiceError
             let default = texts.remove("default");
             let no_default = || invalid("Message Structure", "No default entry in JSON message body");
             let default = default.and_then(|text| text.as_str().map(str::to_owned)).ok_or_else(no_default)?;
-            Ok(texts.remove("http").and_then(|text| text.as_str().map(str::to_owned)).unwrap_or(default))
+            let mut own = |protocol| texts.remove(protocol).and_then(|text| text.as_str().map(str::to_owned));
+            let (http, https) = (own("http"), own("https"));
+            let http = http.unwrap_or_else(|| default.clone());
+            let https = Some(https.unwrap_or(default)).filter(|https| *https != http);
+            Ok((http, https))
         }
         Some(other) => Err(invalid("MessageStructure", &format!("'{other}' is not valid; json is"))),
     }
@@ -134,7 +141,7 @@ fn text(message: String, structure: Option<&str>) -> Result<String, ServiceError
 
 fn message(
     service: &Notifications,
-    text: String,
+    (text, https_text): Texts,
     subject: Option<String>,
     attributes: Option<BTreeMap<String, MessageAttributeValue>>,
 ) -> Result<Message, ServiceError> {
@@ -159,5 +166,5 @@ fn message(
         };
         read.insert(name, Attribute { data_type: value.data_type, value: text });
     }
-    Ok(Message { id: service.env.rng.uuid(), subject, text, attributes: read })
+    Ok(Message { id: service.env.rng.uuid(), subject, text, https_text, attributes: read })
 }

@@ -97,6 +97,7 @@ async fn a_message_names_one_topic_and_has_one_text_for_http() {
     assert!(publish(by_target).await.is_ok());
     let json = |text: &str| PublishInput { message_structure: Some("json".into()), ..to(text) };
     assert!(publish(json(r#"{"default":"d","http":"h"}"#)).await.is_ok());
+    assert!(publish(json(r#"{"default":"d","https":"s"}"#)).await.is_ok());
     let both = PublishInput { target_arn: Some(arn.clone()), ..to("x") };
     let neither = PublishInput { topic_arn: None, ..to("x") };
     let phone = PublishInput { topic_arn: None, phone_number: Some("+1".into()), ..to("x") };
@@ -115,7 +116,9 @@ async fn a_subscription_is_pending_until_its_own_token_confirms_it() {
         let input = SubscribeInput { topic_arn: topic_arn.clone(), protocol, endpoint, ..Default::default() };
         world.service.subscribe(&world.call(), input).await
     };
-    for (protocol, endpoint) in [("https", "https://h/"), ("email", "a@b"), ("http", "ftp://h/"), ("http", "")] {
+    for (protocol, endpoint) in
+        [("https", "http://h/"), ("http", "https://h/"), ("email", "a@b"), ("http", "ftp://h/"), ("http", "")]
+    {
         assert_eq!(subscribe(protocol, endpoint).await.unwrap_err().code, "InvalidParameter");
     }
     let made = subscribe("http", "http://h:1/").await.unwrap();
