@@ -160,8 +160,8 @@ async fn send_until_the_end(world: &World, life: u32, acknowledged: &mut BTreeSe
         if house.log.append(log::Append { producer: None, records: vec![record] }).await.is_ok() {
             acknowledged.insert(text("record"));
         }
-        let (id, text) = (text("id"), text("message"));
-        let message = Message { id, subject: None, text, https_text: None, attributes: Default::default() };
+        let (id, body) = (text("id"), text("message"));
+        let message = Message { id, subject: None, text: body, https_text: None, attributes: Default::default() };
         if house.flow.topics.publish(&scope(), &"t".parse().unwrap(), &[message]).await.is_ok() {
             acknowledged.insert(text("message"));
         }
