@@ -98,7 +98,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let stream = on.in_time(&stopping, handshake).await.inspect_err(|_| crate::metrics::handshake_failed())?;
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+    // The AWS SDK for Java offers no protocol in its handshake and begins HTTP/2 unasked.
+    let Some(http2) = stream.get_ref().1.alpn_protocol().map(|chosen| chosen == HTTP2) else {
+        return plain(stream, on, stopping).await;
+    };
     let socket = Socket::new(stream, Bytes::new(), Arc::clone(&on.clock), on.limits.stall_time);
     if http2 { on.http2(socket, stopping).await } else { on.http1(socket, stopping).await }
 }

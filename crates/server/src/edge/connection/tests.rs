@@ -412,6 +412,10 @@ async fn tls_lets_the_handshake_choose_the_protocol() {
         assert_eq!(client.text("/").await, (StatusCode::OK, Bytes::from_static(b"t.example")));
         assert_eq!(client.text("/whole").await.1.len(), 64 << 20);
     }
+    // Offering nothing, the AWS SDK for Java begins HTTP/2 unasked.
+    let mut unasked = Client::over(files.connect(&server, &[]).await.unwrap(), true).await;
+    assert_eq!(unasked.text("/").await, (StatusCode::OK, Bytes::from_static(b"t.example")));
+    drop(unasked);
     assert!(files.connect(&server, &["spdy/3"]).await.is_err());
     server.stop().await;
 }
