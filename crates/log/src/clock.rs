@@ -6,11 +6,11 @@
 //! The wall clock is held against the monotonic one. It may run ahead of it by five minutes at once; a jump further
 //! forward is believed only once it has lasted for an hour, in which retention goes on by the time before the jump.
 //! (A suspended machine looks the same: its records are readable for an hour longer.) So that a restart is no way
-//! around this, the believed time is written down whenever retention is enforced and at a clean stop; what passed
-//! since then, or since the last record, is a jump like any other.
+//! around this, the believed time is written down when a journal is begun, whenever retention is enforced and at a
+//! clean stop; what passed since then is a jump like any other.
 //!
 //! A clock that is set back is believed at once for retention, because it hides nothing. For the times of arrival it
-//! is believed only after an hour: until then they stand still at the last one. Else records that a clock stamped by
+//! is believed only after an hour, in which they go on by the monotonic clock. Else records that a clock stamped by
 //! mistake with last year would be past their retention as soon as it is put right.
 
 use std::time::Duration;
@@ -32,9 +32,8 @@ pub(crate) struct SteadyClock {
 }
 
 impl SteadyClock {
-    /// A clock after a start: `known` was believed, or was a record's arrival, before it. None on the first start.
-    pub fn new(known: Option<Timestamp>, wall: Timestamp, instant: Duration) -> Self {
-        let believed = known.unwrap_or(wall);
+    /// A clock after a start: `believed` was the time before it, or is, on the first one.
+    pub fn new(believed: Timestamp, wall: Timestamp, instant: Duration) -> Self {
         let mut clock = Self { believed, wall: believed, instant, doubted_until: None };
         clock.step(wall, instant);
         clock
@@ -57,24 +56,39 @@ impl SteadyClock {
 }
 
 /// The times of arrival.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Arrivals {
+    /// The time that was given last, and when that was.
+    given: (Timestamp, Duration),
+    /// What the wall clock showed then.
+    wall: Timestamp,
     back_since: Option<Duration>,
 }
 
 impl Arrivals {
+    /// Arrivals after a start, before which `believed` was the time.
+    pub fn new(believed: Timestamp, instant: Duration) -> Self {
+        Self { given: (believed, instant), wall: believed, back_since: None }
+    }
+
     /// When a record arrives now, after one that arrived at `last`.
     pub fn step(&mut self, last: Timestamp, wall: Timestamp, instant: Duration) -> Timestamp {
-        if wall >= last {
+        let passed = instant.saturating_sub(self.given.1);
+        let (expected, steady) = (last.max(self.given.0 + passed), self.wall + passed);
+        if expected.since(wall) <= TOLERANCE {
             self.back_since = None;
-            return wall;
+            self.given = (wall.max(last), instant);
+        } else {
+            if steady.since(wall) > TOLERANCE || wall.since(steady) > TOLERANCE {
+                self.back_since = None;
+            }
+            let since = *self.back_since.get_or_insert(instant);
+            let doubted = instant.saturating_sub(since) < DOUBT;
+            self.back_since = self.back_since.filter(|_| doubted);
+            self.given = (if doubted { expected } else { wall }, instant);
         }
-        let since = *self.back_since.get_or_insert(instant);
-        if instant.saturating_sub(since) < DOUBT {
-            return last;
-        }
-        self.back_since = None;
-        wall
+        self.wall = wall;
+        self.given.0
     }
 }
 
@@ -92,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_jumps_forward_is_doubted_for_an_hour() {
-        let mut clock = SteadyClock::new(None, at(1_000), secs(0));
+        let mut clock = SteadyClock::new(at(1_000), at(1_000), secs(0));
         assert_eq!(clock.step(at(1_060), secs(60)), at(1_060));
         assert_eq!(clock.step(at(1_000_000), secs(120)), at(1_120));
         assert_eq!(clock.step(at(1_003_000), secs(3_120)), at(4_120));
@@ -103,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_on_jumping_is_never_believed_and_one_that_is_put_right_is_at_once() {
-        let mut clock = SteadyClock::new(None, at(0), secs(0));
+        let mut clock = SteadyClock::new(at(0), at(0), secs(0));
         for n in 1..100 {
             assert_eq!(clock.step(at(n * 100_000), secs(n as u64 * 1_000)), at(n * 1_000));
         }
@@ -112,23 +126,38 @@ mod tests {
 
     #[test]
     fn time_that_passed_over_a_stop_is_a_jump_too() {
-        let mut clock = SteadyClock::new(Some(at(1_000)), at(90_000), secs(7));
+        let mut clock = SteadyClock::new(at(1_000), at(90_000), secs(7));
         assert_eq!(clock.step(at(90_010), secs(17)), at(1_010));
         assert_eq!(clock.step(at(93_600), secs(3_607)), at(93_600));
-        let mut clock = SteadyClock::new(Some(at(1_000)), at(1_200), secs(7));
+        let mut clock = SteadyClock::new(at(1_000), at(1_200), secs(7));
         assert_eq!(clock.step(at(1_210), secs(17)), at(1_210), "a short stop is none");
-        let mut clock = SteadyClock::new(Some(at(90_000)), at(1_000), secs(7));
+        let mut clock = SteadyClock::new(at(90_000), at(1_000), secs(7));
         assert_eq!(clock.step(at(1_010), secs(17)), at(1_010), "nor is a clock that was ahead");
     }
 
     #[test]
-    fn arrivals_stand_still_for_an_hour_while_the_clock_is_set_back() {
-        let mut arrivals = Arrivals::default();
-        assert_eq!(arrivals.step(at(0), at(1_000), secs(0)), at(1_000));
-        assert_eq!(arrivals.step(at(1_000), at(-9_000), secs(10)), at(1_000));
-        assert_eq!(arrivals.step(at(1_000), at(-9_000), secs(3_600)), at(1_000));
-        assert_eq!(arrivals.step(at(1_000), at(-9_000), secs(3_610)), at(-9_000));
-        assert_eq!(arrivals.step(at(-9_000), at(-9_100), secs(3_700)), at(-9_000), "the next time is another one");
-        assert_eq!(arrivals.step(at(-9_000), at(2_000), secs(3_800)), at(2_000));
+    fn arrivals_go_on_steadily_for_an_hour_while_the_clock_is_set_back() {
+        let mut arrivals = Arrivals::new(at(0), secs(0));
+        assert_eq!(arrivals.step(at(0), at(10), secs(10)), at(10));
+        assert_eq!(arrivals.step(at(10), at(-90_000), secs(70_000)), at(70_000), "nothing came for long");
+        assert_eq!(arrivals.step(at(70_000), at(-89_990), secs(70_010)), at(70_010));
+        assert_eq!(arrivals.step(at(70_010), at(-86_410), secs(73_590)), at(73_590));
+        assert_eq!(arrivals.step(at(73_590), at(-86_400), secs(73_600)), at(-86_400), "it is believed");
+        assert_eq!(arrivals.step(at(-86_400), at(-86_600), secs(73_700)), at(-86_400), "a little does not show");
+        assert_eq!(arrivals.step(at(-86_400), at(2_000), secs(73_800)), at(2_000), "nor is forward ever doubted");
+        assert_eq!(arrivals.step(at(2_000), at(-2_000), secs(73_900)), at(2_100));
+        assert_eq!(
+            arrivals.step(at(2_100), at(-9_000), secs(80_000)),
+            at(8_200),
+            "it is another jump, and doubted anew"
+        );
+    }
+
+    #[test]
+    fn a_start_under_a_clock_that_is_behind_goes_on_from_what_was_believed() {
+        let mut arrivals = Arrivals::new(at(50_000), secs(7));
+        assert_eq!(arrivals.step(at(1_000), at(20_000), secs(17)), at(50_010));
+        assert_eq!(arrivals.step(at(50_010), at(50_100), secs(27)), at(50_100));
+        assert_eq!(Arrivals::new(at(0), secs(7)).step(at(1_000), at(0), secs(8)), at(1_000));
     }
 }

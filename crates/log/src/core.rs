@@ -58,7 +58,7 @@ impl Core {
             view: RwLock::new(view),
             writer: Mutex::new(writer),
             steady: Mutex::new(SteadyClock::new(known, env.clock.now(), env.clock.instant())),
-            arrivals: Mutex::default(),
+            arrivals: Mutex::new(Arrivals::new(known, env.clock.instant())),
             upkeep: Arc::new(Notify::new()),
             tasks: TaskGroup::new(Arc::clone(&env.clock), Arc::clone(&env.rng)),
             runtime: Handle::current(),

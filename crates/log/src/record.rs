@@ -40,8 +40,8 @@ pub struct NewRecord {
 pub struct Placed {
     /// Its place in the journal.
     pub position: Position,
-    /// When it arrived, by the wall clock. A clock that is set back does not show for an hour: until then the time of
-    /// the record before stays.
+    /// When it arrived, by the wall clock. A clock that is set back does not show for an hour: until then time goes on
+    /// as before.
     pub arrival: Timestamp,
 }
 

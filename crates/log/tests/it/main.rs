@@ -3,6 +3,7 @@
 
 mod append;
 mod bench;
+mod clock;
 mod concurrent;
 mod crash;
 mod damage;

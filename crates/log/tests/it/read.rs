@@ -118,7 +118,7 @@ async fn positions_are_found_by_arrival_across_segments() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn arrival_stands_still_for_an_hour_while_the_clock_is_set_back_and_positions_always_grow() {
+async fn arrival_goes_on_for_an_hour_while_the_clock_is_set_back_and_positions_always_grow() {
     let world = World::new(6);
     let log = world.open().await;
     let slot = stream(&log, "s", 1).await.shards[0].slot;

@@ -187,6 +187,6 @@ async fn a_clock_that_stands_still_keeps_everything_in_order() {
         world.clock.shift_wall(-3_600_000);
         log.enforce_retention().await.unwrap();
     }
-    assert!(placed.windows(2).all(|w| w[0].position < w[1].position && w[0].arrival == w[1].arrival));
+    assert!(placed.windows(2).all(|w| w[0].position < w[1].position && w[0].arrival <= w[1].arrival));
     assert_eq!(read_all(&log, slot).await.len(), 40);
 }
