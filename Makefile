@@ -47,7 +47,10 @@ e2e: build venv sdks
 test: fmt lint unit e2e
 
 soak: build venv
-	TIDEGATE_BIN=$(TIDEGATE_BIN) TIDEGATE_KILLS=$${TIDEGATE_KILLS:-200} $(PYTHON) -m pytest tests/e2e/test_crash.py -q -ra -s
+	TIDEGATE_SOAK_SEEDS=$${TIDEGATE_SOAK_SEEDS:-2000} TIDEGATE_SOAK_HISTORIES=$${TIDEGATE_SOAK_HISTORIES:-2000} \
+		cargo test --locked --package tidegate-log --test it -- crash:: failing:: damage:: linear:: clock::
+	TIDEGATE_BIN=$(TIDEGATE_BIN) TIDEGATE_KILLS=$${TIDEGATE_KILLS:-1000} $(PYTHON) -m pytest tests/e2e/test_crash_streams.py -q -ra -s
+	TIDEGATE_BIN=$(TIDEGATE_BIN) TIDEGATE_TEST_PIPELINE_KILLS=$${TIDEGATE_TEST_PIPELINE_KILLS:-200} $(PYTHON) -m pytest tests/e2e/test_crash.py -q -ra -s
 
 bench: venv
 	@scripts/toolchain

@@ -1,6 +1,6 @@
 """kill -9 at random moments while events flow: nothing acknowledged is lost, nothing is there twice, order holds.
 
-TIDEGATE_KILLS says how often (`make soak`: 200); TIDEGATE_TEST_SEED repeats the choices of a run, not its timing.
+TIDEGATE_TEST_PIPELINE_KILLS says how often (`make soak`: 200); TIDEGATE_TEST_SEED repeats the choices of a run, not its timing.
 """
 
 import os
@@ -11,7 +11,7 @@ import crash
 from conftest import wait_for
 from pipeline import Pipeline
 
-KILLS = int(os.environ.get("TIDEGATE_KILLS", "20"))
+KILLS = int(os.environ.get("TIDEGATE_TEST_PIPELINE_KILLS", "20"))
 RECORDS_BEFORE_KILL = 1_000
 SHARDS = 3
 
