@@ -11,6 +11,7 @@ mod failing;
 mod fixture;
 mod lifecycle;
 mod linear;
+mod overload;
 mod read;
 mod reshard;
 mod retention;
