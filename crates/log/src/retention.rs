@@ -20,8 +20,14 @@ use crate::{LogError, Shard, ShardRef, Stream, metrics, writer};
 /// past their retention. Idempotent. Blocks.
 pub(crate) fn enforce(core: &Core) -> Result<(), LogError> {
     let now = core.steady_now();
-    core.files.write_clock(&Seen { believed: now }.encode()).map_err(LogError::io("writing down the time"))?;
-    forget(core, now)?;
+    // Neither can be written on a full disk, and only what follows makes room there: a failure is told afterwards.
+    let noted = core.files.write_clock(&Seen { believed: now }.encode()).map_err(LogError::io("writing down the time"));
+    let forgotten = forget(core, now);
+    delete_unreadable(core, now)?;
+    noted.and(forgotten)
+}
+
+fn delete_unreadable(core: &Core, now: Timestamp) -> Result<(), LogError> {
     // The newest sealed segment stays: the snapshot before it is the spare one.
     let sealed = core.view().sealed.clone();
     let mut oldest = true;

@@ -1,6 +1,7 @@
 //! Appends: order, idempotence, groups, bounds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::fs::sim::{Call, Fault};
 use base::{ErrorKind, Kinded, Position, ProducerId};
@@ -203,4 +204,22 @@ async fn a_full_disk_that_is_freed_needs_no_help() {
     drop((log, clone));
     world.fs.power_cut();
     assert_eq!(texts(&read_all(&world.open_small().await, slot).await), acknowledged);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_freed_by_retention() {
+    let world = World::new(11);
+    let retention = Duration::from_secs(3_600);
+    let log = world.open_with(LogConfig { retention_period: retention, ..small() }).await;
+    let slot = log.create_stream(&key("s"), StreamSpec { shards: 1, retention }).await.unwrap().shards[0].slot;
+    world.fs.set_capacity(Some(20_000));
+    let mut n = 0;
+    while try_put(&log, slot, &format!("{n:0200}")).await.is_ok() {
+        n += 1;
+    }
+    assert!((10..300).contains(&n), "the disk was full: {n}");
+    world.env.clock.sleep(retention * 2).await;
+    eventually(&world, async || try_put(&log, slot, "goes on").await.ok()).await;
+    let found = texts(&read_all(&log, slot).await);
+    assert_eq!(found.last().map(String::as_str), Some("goes on"));
 }

@@ -190,3 +190,18 @@ async fn a_clock_that_stands_still_keeps_everything_in_order() {
     assert!(placed.windows(2).all(|w| w[0].position < w[1].position && w[0].arrival <= w[1].arrival));
     assert_eq!(read_all(&log, slot).await.len(), 40);
 }
+
+#[tokio::test(start_paused = true)]
+async fn retention_comes_round_though_segments_are_sealed_more_often() {
+    let world = World::new(20);
+    let period = Duration::from_secs(300);
+    let log = world.open_with(LogConfig { retention_period: period, ..small() }).await;
+    let spec = StreamSpec { shards: 1, retention: period * 2 };
+    let slot = log.create_stream(&key("s"), spec).await.unwrap().shards[0].slot;
+    for n in 0..60 {
+        put(&log, slot, &format!("{n:02500}")).await;
+        world.env.clock.sleep(Duration::from_secs(60)).await;
+    }
+    let left = world.names(".seg").len();
+    assert!((10..25).contains(&left), "{left} of 60 segments are left");
+}
