@@ -201,9 +201,14 @@ impl Client {
         let mut cursor = std::mem::take(&mut self.cursors[key]);
         let stale = self.has(Bug::StaleGet) && cursor.shard.is_some() && self.rng.below(4) == 0;
         let result = if stale { Ok(()) } else { self.read_on(&mut cursor, key).await };
-        if result.is_ok() {
-            self.history.got(Name::Key(key), called, cursor.seen.clone());
-            self.cursors[key] = cursor;
+        match &result {
+            Ok(()) => {
+                self.history.got(Name::Key(key), called, cursor.seen.clone());
+                self.cursors[key] = cursor;
+            }
+            // Only a machine whose power is cut may fail to read.
+            Err(LogError::Io { .. } | LogError::Closed) if self.clock.is_some() => {}
+            Err(error) => self.history.fault(format!("key {key} cannot be read: {error}")),
         }
         result
     }
@@ -272,23 +277,29 @@ impl Client {
 
     /// Follows a key, woken by the log, until it has seen `last`.
     pub async fn follow(self, of: usize, last: impl Fn() -> Option<Element>) {
+        let history = self.history.clone();
+        if let Err(error) = self.follow_on(of, last).await {
+            history.fault(format!("key {of} cannot be followed: {error}"));
+        }
+    }
+
+    async fn follow_on(self, of: usize, last: impl Fn() -> Option<Element>) -> Result<(), LogError> {
         let mut cursor = Cursor::default();
         let mut called = self.history.moment();
         loop {
-            match self.step(&mut cursor, of).await {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(_) => return,
+            if self.step(&mut cursor, of).await? {
+                continue;
             }
             self.history.got(Name::Key(of), called, cursor.seen.clone());
             if last().is_some_and(|last| cursor.seen.contains(&last)) {
-                return;
+                return Ok(());
             }
-            let Ok(stream) = self.log.stream(&key("s")) else { return };
-            let Some(shard) = at(&stream, cursor.shard, of) else { return };
-            if self.log.wait(shard.slot, cursor.from).await.is_err() {
-                return;
-            }
+            let stream = self.log.stream(&key("s"))?;
+            let Some(shard) = at(&stream, cursor.shard, of) else {
+                self.history.fault(format!("no shard has key {of}"));
+                return Ok(());
+            };
+            self.log.wait(shard.slot, cursor.from).await?;
             called = self.history.moment();
         }
     }
