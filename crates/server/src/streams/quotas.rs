@@ -33,7 +33,9 @@ pub(crate) fn calls(operation: &str) -> Option<(Per, Quota)> {
         "add_tags_to_stream" | "remove_tags_from_stream" | "list_tags_for_stream" => (Per::Account, 5.0),
         "create_stream" | "delete_stream" | "list_streams" => (Per::Account, 5.0),
         "split_shard" | "merge_shards" | "register_stream_consumer" => (Per::Account, 5.0),
-        "describe_account_settings" | "update_account_settings" | "update_stream_warm_throughput" => (Per::Account, 5.0),
+        "describe_account_settings" | "update_account_settings" | "update_stream_warm_throughput" => {
+            (Per::Account, 5.0)
+        }
         "describe_limits" => (Per::Account, 1.0),
         "describe_stream" | "update_shard_count" => (Per::Account, 10.0),
         "describe_stream_summary" => (Per::Account, 20.0),

@@ -39,12 +39,7 @@ impl Scaler {
     /// Reconciles in this group until it stops.
     pub fn start(self, group: &TaskGroup) {
         let (this, stopping) = (Arc::new(self), group.stopping());
-        let again = RetryPolicy {
-            first_delay: PERIOD,
-            max_delay: PERIOD,
-            max_attempts: None,
-            max_age: None,
-        };
+        let again = RetryPolicy { first_delay: PERIOD, max_delay: PERIOD, max_attempts: None, max_age: None };
         group.spawn("on-demand streams", OnError::Restart(again), move || {
             let (this, stopping) = (Arc::clone(&this), stopping.clone());
             async move {

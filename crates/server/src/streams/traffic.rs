@@ -171,9 +171,9 @@ impl Shards {
         let last = stream.shards.last().map_or(0, |shard| shard.id.number());
         let mut shards = vec![None; (last - first) as usize + 1];
         for shard in &stream.shards {
-            let counted = known.and_then(|known| known.shared(shard.id)).unwrap_or_else(|| {
-                Arc::new(Counted { range: shard.hash_range.clone(), state: Mutex::default() })
-            });
+            let counted = known
+                .and_then(|known| known.shared(shard.id))
+                .unwrap_or_else(|| Arc::new(Counted { range: shard.hash_range.clone(), state: Mutex::default() }));
             shards[(shard.id.number() - first) as usize] = Some(counted);
         }
         Self { key: stream.key.clone(), first, shards }

@@ -123,7 +123,8 @@ async fn a_hot_key_is_named_and_monitoring_shows_each_shard() {
     assert_eq!(world.open(), 4, "and it is not split");
     let text = prometheus(&world.streams, &world.log);
     let shard = hot["shardId"].as_str().unwrap();
-    let line = format!("tidegate_shard_in_bytes_total{{region=\"eu-central-1\",stream=\"s\",shard=\"{shard}\"}} 720000000\n");
+    let line =
+        format!("tidegate_shard_in_bytes_total{{region=\"eu-central-1\",stream=\"s\",shard=\"{shard}\"}} 720000000\n");
     assert!(text.contains(&line), "{text}");
     assert_eq!(text.matches("# TYPE tidegate_shard_in_bytes_total counter").count(), 1);
     world.log.delete_stream(&key()).await.unwrap();
