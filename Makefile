@@ -1,6 +1,7 @@
 # make demo      the pipeline on a generated day of CloudTrail, to watch
 # make test      everything CI runs: format, lints, unit, property, crash and end-to-end tests
 # make soak      the long form of the crash gates
+# make fuzz      the decoders, the signatures and the journal under libFuzzer, FUZZ_SECONDS (30) each
 # make bench     speed, with its conditions printed: Tidegate alone, within three minutes
 # make bench-peers   the same beside its peers, which it installs into .peers; takes about an hour
 SHELL := /bin/bash
@@ -10,7 +11,7 @@ PYTHON := $(CURDIR)/.venv/bin/python
 TIDEGATE_BIN ?= $(CURDIR)/target/debug/tidegate
 export TIDEGATE_RUNTIMES_PYTHON_INTERPRETER ?= $(PYTHON)
 
-.PHONY: help demo build test fmt lint unit e2e soak bench bench-peers deny venv sdks
+.PHONY: help demo build test fmt lint unit e2e soak fuzz bench bench-peers deny venv sdks
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -51,6 +52,9 @@ soak: build venv
 		cargo test --locked --package tidegate-log --test it -- crash:: failing:: damage:: linear:: clock::
 	TIDEGATE_BIN=$(TIDEGATE_BIN) TIDEGATE_KILLS=$${TIDEGATE_KILLS:-1000} $(PYTHON) -m pytest tests/e2e/test_crash_streams.py -q -ra -s
 	TIDEGATE_BIN=$(TIDEGATE_BIN) TIDEGATE_TEST_PIPELINE_KILLS=$${TIDEGATE_TEST_PIPELINE_KILLS:-200} $(PYTHON) -m pytest tests/e2e/test_crash.py -q -ra -s
+
+fuzz:
+	@scripts/fuzz $${FUZZ_SECONDS:-30} $(FUZZ_TARGETS)
 
 bench: venv
 	@scripts/toolchain

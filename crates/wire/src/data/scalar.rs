@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 
 use base::Timestamp;
 use base64::Engine;
@@ -175,13 +176,19 @@ struct Seconds(Timestamp);
 struct Millis(Timestamp);
 two_forms!(Timestamp, Seconds, Millis);
 
-const NO_TIME: &str = "NUMBER_VALUE cannot be converted to Date";
+/// The milliseconds of the years that a date can be written in, 1 to 9999: what is beyond cannot be meant.
+const DATES: RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
+
+fn date(time: Option<Timestamp>) -> Result<Timestamp, String> {
+    let dated = time.filter(|time| DATES.contains(&time.millis()));
+    dated.ok_or_else(|| "NUMBER_VALUE cannot be converted to Date".to_owned())
+}
 
 impl Scalar for Seconds {
     fn from_token(token: Token<'_>) -> Result<Self, String> {
         match token {
-            Token::Int(v) => Ok(Self(Timestamp::from_millis(v.saturating_mul(1_000)))),
-            Token::Float(v) => Timestamp::from_secs_f64(v).map(Self).ok_or_else(|| NO_TIME.to_owned()),
+            Token::Int(v) => date(v.checked_mul(1_000).map(Timestamp::from_millis)).map(Self),
+            Token::Float(v) => date(Timestamp::from_secs_f64(v)).map(Self),
             // Query and REST bindings hand times on as text; some SDKs write them so in JSON, too.
             Token::Str(v) => v.parse().map(Self).map_err(|_| "STRING_VALUE cannot be converted to Date".to_owned()),
             other => other.refuse("Date"),
@@ -192,8 +199,8 @@ impl Scalar for Seconds {
 impl Scalar for Millis {
     fn from_token(token: Token<'_>) -> Result<Self, String> {
         match token {
-            Token::Int(v) => Ok(Self(Timestamp::from_millis(v))),
-            Token::Float(v) => Timestamp::from_secs_f64(v / 1_000.0).map(Self).ok_or_else(|| NO_TIME.to_owned()),
+            Token::Int(v) => date(Some(Timestamp::from_millis(v))).map(Self),
+            Token::Float(v) => date(Timestamp::from_secs_f64(v / 1_000.0)).map(Self),
             other => other.refuse("Date"),
         }
     }
