@@ -114,10 +114,13 @@ pub(super) fn shard<'a>(scope: &Scope, stream: &'a Stream, text: &str) -> Result
 /// The shard of this id, in the words of the operations that change shards.
 pub(super) fn shard_to_change<'a>(scope: &Scope, stream: &'a Stream, text: &str) -> Result<&'a Shard, ServiceError> {
     let found = text.parse::<ShardId>().ok().and_then(|id| stream.shard(id));
-    found.ok_or_else(|| {
-        let (name, account) = (&stream.key.name, &scope.account);
-        no_resource(format!("Could not find shard {text} in stream {name} under account {account}."))
-    })
+    found.ok_or_else(|| no_shard(scope, stream, text))
+}
+
+/// What is said of a shard that cannot be changed because it is not there.
+pub(super) fn no_shard(scope: &Scope, stream: &Stream, shard: &str) -> ServiceError {
+    let (name, account) = (&stream.key.name, &scope.account);
+    no_resource(format!("Could not find shard {shard} in stream {name} under account {account}."))
 }
 
 #[cfg(test)]

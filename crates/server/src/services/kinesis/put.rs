@@ -87,8 +87,9 @@ pub(super) async fn many(
         routed.map(|(record, (shard, hash))| admit(&meter, record, *shard, *hash).is_ok()).collect();
     let mut each = admitted.iter();
     records.retain(|_| each.next().is_some_and(|admitted| *admitted));
-    let mut to = places.iter_mut().zip(&admitted).filter(|(_, admitted)| **admitted).map(|(place, _)| place);
-    let (stream, placed) = append(service, call, stream, records, &mut to.by_ref().collect::<Vec<_>>()).await?;
+    let mut to: Vec<&mut Place> =
+        places.iter_mut().zip(&admitted).filter(|(_, admitted)| **admitted).map(|(place, _)| place).collect();
+    let (stream, placed) = append(service, call, stream, records, &mut to).await?;
     let mut placed = placed.into_iter();
     let answers: Vec<_> = places
         .into_iter()

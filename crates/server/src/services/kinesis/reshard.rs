@@ -7,7 +7,7 @@ use log::{LogError, MAX_SHARDS, Reshard, Stream};
 use wire::kinesis::*;
 use wire::{Call, ServiceError, only};
 
-use super::address::{shard_to_change, stream_arn};
+use super::address::{no_shard, shard_to_change, stream_arn};
 use super::{DataStreams, SERVICE, failed, invalid, limited, too_many_shards};
 use crate::streams::{Mode, steps_to};
 
@@ -57,6 +57,7 @@ async fn apply(
     let _reserved = reserved.map_err(|exceeded| too_many_shards(&call.scope, exceeded))?;
     service.log.reshard(&stream.key, steps).await.map(|_| ()).map_err(|error| match error {
         LogError::AlreadyClosed { shard, .. } => closed(call, stream, shard),
+        LogError::NoSuchShard { shard, .. } => no_shard(&call.scope, stream, &shard.to_string()),
         LogError::NotAdjacent { shard, adjacent, .. } => not_adjacent(call, stream, (shard, adjacent)),
         error => failed(&call.scope, &stream.key.name, &error),
     })

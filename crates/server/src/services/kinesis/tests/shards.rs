@@ -1,7 +1,5 @@
 //! Splits, merges and scaling as a client meets them: lineage, iterators at a closed shard's end, and shard filters.
 
-use base::Clock;
-
 use super::*;
 
 const HALF: &str = "170141183460469231731687303715884105728";
