@@ -63,7 +63,9 @@ pub enum Accept {
 
 /// Fills a structure from JSON text, keeping what the text does not mention.
 pub(crate) fn decode_json<T: Build>(target: &mut T, json: &[u8], accept: Accept) -> Result<(), serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    // All of it, and at once: from bytes, what no member takes would be passed over unseen.
+    let text = std::str::from_utf8(json).map_err(|_| serde_json::Error::custom("the body is not UTF-8"))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer.deserialize_any(StructureVisitor { target, accept })?;
     deserializer.end()
 }
