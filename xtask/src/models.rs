@@ -67,7 +67,8 @@ pub fn refresh(botocore: &Path, models: &Path) -> anyhow::Result<()> {
         toml::from_str(&text).with_context(|| format!("{} is not valid", list.display()))?;
     for (service, listed) in services {
         let source = read(botocore, &service)?;
-        let mut model = compact(&service, &source, &listed.operations).with_context(|| format!("model of {service}"))?;
+        let mut model =
+            compact(&service, &source, &listed.operations).with_context(|| format!("model of {service}"))?;
         for member in &listed.optional {
             loosen(&mut model, member).with_context(|| format!("{member} of {service}"))?;
         }
