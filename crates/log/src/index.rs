@@ -104,7 +104,9 @@ impl SegmentIndex {
     pub fn build(first: Position, end: Position, by_shard: BTreeMap<ShardRef, Vec<Run>>, damages: Vec<Damage>) -> Self {
         let arrivals = || by_shard.values().flatten().map(|r| r.arrival);
         let arrivals = arrivals().min().zip(arrivals().max());
-        let mut index = Self { first, end, arrivals, damages, directory: Vec::new(), runs: Vec::new() };
+        // Made at once in its full size: a segment of many shards has hundreds of thousands of runs.
+        let runs = Vec::with_capacity(by_shard.values().map(Vec::len).sum());
+        let mut index = Self { first, end, arrivals, damages, directory: Vec::new(), runs };
         for (shard, mut runs) in by_shard {
             if !runs.is_empty() {
                 index.directory.push((shard, index.runs.len() as u32, runs.len() as u32));
