@@ -18,7 +18,7 @@ const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const DAY: Duration = Duration::from_secs(86_400);
 const ALL: ReadLimit = ReadLimit { records: 10_000, bytes: 10 << 20 };
 /// Waiting for work in the background is no loop without end.
-const TRIES: usize = 1_000;
+const TRIES: usize = 10_000;
 
 /// A journal with one file changed: it opens, no record is invented, none is missing in silence, no position is given
 /// twice.

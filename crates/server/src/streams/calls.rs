@@ -20,11 +20,14 @@ enum Caller {
     Stream(StreamId),
 }
 
+/// By caller and operation.
+type Buckets = HashMap<(Caller, &'static str), (Quota, Bucket)>;
+
 /// Counts calls, when quotas are on.
 pub(crate) struct CallQuotas {
     clock: Arc<dyn Clock>,
     on: bool,
-    buckets: Mutex<HashMap<(Caller, &'static str), (Quota, Bucket)>>,
+    buckets: Mutex<Buckets>,
 }
 
 impl CallQuotas {

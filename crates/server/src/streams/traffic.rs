@@ -218,7 +218,7 @@ impl Keys {
     /// True one time in `of`. Steps of a linear congruential generator: nothing but a sample depends on it.
     fn chance(&mut self, of: u64) -> bool {
         self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.dice >> 33) % of == 0
+        (self.dice >> 33).is_multiple_of(of)
     }
 }
 

@@ -265,7 +265,7 @@ async fn who_takes_nothing_of_an_answer_is_cut_off_and_holds_little_until_then()
     assert!(endless.into_body().collect().await.is_err());
 
     let whole = client.get("/whole").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(61)).await;
+    server.on.clock.sleep(Duration::from_secs(61)).await;
     assert!(whole.into_body().collect().await.is_err());
     server.stop().await;
 }
@@ -279,7 +279,7 @@ async fn a_slow_but_steady_reader_gets_all() {
     while let Some(frame) = body.frame().await {
         len += frame.unwrap().into_data().map_or(0, |data| data.len());
         if len % (4 << 20) == 0 {
-            tokio::time::sleep(Duration::from_secs(50)).await;
+            server.on.clock.sleep(Duration::from_secs(50)).await;
         }
     }
     assert_eq!(len, 64 << 20);
@@ -325,7 +325,7 @@ async fn a_connection_without_requests_is_closed_and_one_with_a_long_request_is_
     assert_eq!(idle.text("/").await.0, StatusCode::OK);
     let asking = tokio::spawn(async move { busy.get("/slow").await.map(|answer| answer.status()) });
     server.world.begun.notified().await;
-    tokio::time::sleep(Duration::from_secs(300)).await;
+    server.on.clock.sleep(Duration::from_secs(300)).await;
     assert!(idle.get("/").await.is_err());
     server.world.go_on.notify_one();
     assert_eq!(asking.await.unwrap().unwrap(), StatusCode::OK);
