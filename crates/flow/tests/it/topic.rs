@@ -221,7 +221,7 @@ async fn asking_is_repeated_and_ends() {
     let house = world.open().await;
     let (topics, scope) = (&house.flow.topics, scope());
     topics.create_topic(&scope, &topic(), None).await.unwrap();
-    for endpoint in ["https://hook.example/", "hook.example", "http://user:secret@hook.example/"] {
+    for endpoint in ["ftp://hook.example/", "hook.example", "https://user:secret@hook.example/"] {
         assert!(
             topics.subscribe(&scope, &topic(), endpoint, &SubscriptionChange::default()).await.is_err(),
             "{endpoint}"
