@@ -106,8 +106,8 @@ impl BodyLimits {
                 Some(joined) => joined.extend_from_slice(&data),
                 None if first.is_empty() => first = data,
                 None => {
-                    // The announced length spares growing; it is bounded by `limit`.
-                    let mut all = BytesMut::with_capacity(announced.unwrap_or(len * 2));
+                    // The announced length spares growing, as far as something of it is there.
+                    let mut all = BytesMut::with_capacity(announced.map_or(len * 2, |n| n.min(len * 64)));
                     all.extend_from_slice(&first);
                     all.extend_from_slice(&data);
                     first = Bytes::new();

@@ -79,14 +79,17 @@ impl HttpClient for PooledClient {
 
 const FORBIDDEN: &str = "link-local addresses are not called";
 
-/// Where EC2 answers for itself on IPv6 ("Access instance metadata", EC2 User Guide): not link-local, but as private.
-const EC2_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// Where EC2 answers for itself on IPv6 ("Access instance metadata", EC2 User Guide), and hands out what pods may use:
+/// the first 32 bits, which are not link-local, but as private.
+const EC2: [u16; 2] = [0xfd00, 0xec2];
+/// Where Google's Compute Engine does ("About VM metadata", Compute Engine).
+const GCE_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
 
 /// Link-local, also when it is written as an IPv6 address.
 fn is_forbidden(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6 == EC2_METADATA,
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.segments()[..2] == EC2 || v6 == GCE_METADATA,
     }
 }
 
@@ -164,6 +167,8 @@ mod tests {
             "http://[fe80::1]/",
             "http://[::ffff:169.254.1.1]:80/",
             "http://[fd00:ec2::254]/",
+            "http://[fd00:ec2::23]/",
+            "http://[fd20:ce::254]/",
             "https://169.254.169.254/",
         ] {
             let error = client().send(get(link_local), Duration::from_secs(1)).await.unwrap_err();

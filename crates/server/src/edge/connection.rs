@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use base::Clock;
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{HOST, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -22,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::answer::Answer;
 use super::finishing::Finisher;
 use super::listener::{ConnectionLimits, Handler};
 use super::socket::Socket;
@@ -32,6 +34,8 @@ use super::tls::HTTP2;
 const HEAD_BYTES: u32 = 64 << 10;
 /// Bytes that one HTTP/1.1 connection reads ahead of its handler, and that wait to be written.
 const BUFFER_BYTES: usize = 256 << 10;
+/// The same over HTTP/2, where a client may send many heads at once.
+const HTTP2_HEAD_BYTES: u32 = 32 << 10;
 /// Header fields of a request.
 const HEADERS: usize = 100;
 /// With what a client begins that knows beforehand that HTTP/2 is spoken here (RFC 9113, section 3.4).
@@ -170,7 +174,14 @@ impl<H: Handler> Shared<H> {
         let streams = Streams::new(self.tasks.clone(), Arc::clone(&self.clock), self.limits.stall_time);
         let service = service_fn(|request| {
             let handler = Arc::clone(&self.handler);
-            let answered = self.finisher.finishing(async move { handler.handle(with_host(request)).await });
+            // A field that was sent before costs its sender a byte, so what is held of a head is bounded by number.
+            let request = Some(request).filter(|request| request.headers().len() <= HEADERS);
+            let answered = self.finisher.finishing(async move {
+                match request {
+                    Some(request) => handler.handle(with_host(request)).await,
+                    None => too_many_fields(),
+                }
+            });
             async move {
                 let answer = answered.await;
                 Ok::<_, Infallible>(answer.map(|body| body.watched(STREAM_BUFFER, Progress::current())))
@@ -179,7 +190,7 @@ impl<H: Handler> Shared<H> {
         let connection = http2::Builder::new(streams.clone())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
-            .max_header_list_size(HEAD_BYTES)
+            .max_header_list_size(HTTP2_HEAD_BYTES)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(STREAM_BUFFER)
@@ -228,6 +239,12 @@ impl<H: Handler> Shared<H> {
             }
         }
     }
+}
+
+fn too_many_fields() -> Answer {
+    let mut answer = Answer::default();
+    *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    answer
 }
 
 /// HTTP/2 tells the host as a part of the address; whoever verifies a signature looks for the header.

@@ -53,8 +53,9 @@ impl ShardBudget {
 
     /// Sets `additional` shards aside.
     pub fn reserve(&self, scope: &Scope, additional: usize) -> Result<Reserved, Exceeded> {
-        let open = self.open(scope);
+        // In this order: a call that has opened its shards gives its reservation back afterwards, so none is missed.
         let mut opening = self.opening();
+        let open = self.open(scope);
         let reserved = opening.get(scope).copied().unwrap_or(0);
         let in_use = open + reserved;
         if additional > 0 && in_use + additional > self.limit {

@@ -16,7 +16,7 @@ use log::{Log, LogError, Reshard, Stream, StreamId, StreamKey};
 use super::ondemand::{Bounds, Calm, LEAST, Observed, step};
 use super::rates::WINDOW;
 use super::traffic::ShardTraffic;
-use super::{Settings, Streams};
+use super::{Mode, Settings, Streams};
 use crate::metrics;
 
 /// Between two looks.
@@ -87,6 +87,10 @@ impl Scaler {
         let splits = steps.iter().filter(|step| matches!(step, Reshard::Split { .. })).count();
         // Calls that open shards may have taken the room meanwhile; then the next look finds less.
         let Ok(_reserved) = self.streams.budget.reserve(scope, splits) else { return Ok(()) };
+        // Its owner may have taken the shards over since the look began.
+        if self.streams.settings.of(stream.id).mode != Mode::OnDemand {
+            return Ok(());
+        }
         tell(&stream.key, &steps, &rates);
         let merges = steps.len() - splits;
         self.log.reshard(&stream.key, steps).await?;

@@ -109,6 +109,21 @@ pub(crate) struct Settings {
 impl Settings {
     /// KiB of a record, when nothing else is said; also the least that can be set.
     pub const DEFAULT_RECORD_KIB: u32 = 1_024;
+
+    /// Takes over what was intended wherever these are still the default ones.
+    pub fn complete(&mut self, intended: &Self) {
+        let untouched = Self::default();
+        if self.mode == untouched.mode {
+            self.mode = intended.mode;
+        }
+        if self.max_record_kib == untouched.max_record_kib {
+            self.max_record_kib = intended.max_record_kib;
+        }
+        self.warm_mibps = self.warm_mibps.or(intended.warm_mibps);
+        for (key, value) in &intended.tags {
+            self.tags.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
 }
 
 impl Default for Settings {

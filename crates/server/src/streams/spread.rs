@@ -40,11 +40,11 @@ impl Spread {
     /// None when the range is a single hash key.
     pub fn border(&self, range: &RangeInclusive<u128>) -> Option<Border> {
         let (start, width) = (*range.start(), range.end().checked_sub(*range.start())?);
-        let middle = Border { at: start + width / 2 + 1, lighter: 0.5 };
-        let total: u64 = self.parts.iter().sum();
         if width == 0 {
             return None;
         }
+        let middle = Border { at: start + width / 2 + 1, lighter: 0.5 };
+        let total: u64 = self.parts.iter().sum();
         if total == 0 || width < NARROW {
             return Some(middle);
         }

@@ -159,11 +159,25 @@ impl SettingsTable {
 
     /// Sets a stream that was just created to what was intended.
     pub async fn fulfil(&self, stream: &Stream, settings: Settings) -> Result<(), StateError> {
+        let (key, intended) = (row_key(stream), intended_key(&stream.key));
         let written = encode(&row(stream, 1, settings.clone()))?;
-        let batch = Batch::new().put(SETTINGS, row_key(stream), written).delete(INTENDED, intended_key(&stream.key));
-        self.state.commit(batch).await?;
-        self.hold(stream, 1, Arc::new(settings));
-        Ok(())
+        let batch = Batch::new().require(SETTINGS, key.clone(), Precondition::Absent).put(SETTINGS, key, written);
+        match self.state.commit(batch.delete(INTENDED, intended)).await {
+            // Another call has found the stream and changed it already: what it set stands, beside what was intended.
+            Err(StateError::Conflict { .. }) => {
+                self.update(stream, |now| {
+                    now.complete(&settings);
+                    Ok::<_, StateError>(())
+                })
+                .await?;
+                self.drop_intention(&stream.key).await
+            }
+            committed => {
+                committed?;
+                self.hold(stream, 1, Arc::new(settings));
+                Ok(())
+            }
+        }
     }
 
     /// Drops the intention for a stream that was not created.
@@ -173,6 +187,10 @@ impl SettingsTable {
 
     /// Removes the settings of a deleted stream.
     pub async fn forget(&self, stream: &Stream) -> Result<(), StateError> {
+        // An intention that could not be dropped would be taken for that of the next stream of the name.
+        if self.state.get(INTENDED, &intended_key(&stream.key))?.is_some() {
+            self.drop_intention(&stream.key).await?;
+        }
         if !self.has(stream.id) {
             return Ok(());
         }

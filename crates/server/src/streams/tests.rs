@@ -49,6 +49,32 @@ async fn tag(table: &SettingsTable, stream: &Stream, key: &str) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_changed_before_a_creation_ended_stands_beside_what_was_intended() {
+    let world = World::new().await;
+    let table = world.open().await;
+    table.intend(&key("s"), &on_demand()).await.unwrap();
+    let stream = world.create("s").await;
+    tag(&table, &stream, "between").await;
+    table.fulfil(&stream, on_demand()).await.unwrap();
+    for table in [&table, &world.open().await] {
+        let settings = table.of(stream.id);
+        assert_eq!((settings.mode, settings.tags.len()), (Mode::OnDemand, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intention_left_behind_goes_with_its_stream() {
+    let world = World::new().await;
+    let table = world.open().await;
+    let stream = world.create("s").await;
+    table.intend(&key("s"), &on_demand()).await.unwrap();
+    world.log.delete_stream(&key("s")).await.unwrap();
+    table.forget(&stream).await.unwrap();
+    let stream = world.create("s").await;
+    assert_eq!(world.open().await.of(stream.id).mode, Mode::Provisioned);
+}
+
+#[tokio::test(start_paused = true)]
 async fn changes_survive_and_those_made_at_once_all_happen() {
     let world = World::new().await;
     let (table, stream) = (world.open().await, world.create("s").await);

@@ -104,13 +104,20 @@ impl<'de> Deserializer<'de> for &mut Cbor<'de> {
             Type::F64 => visitor.visit_f64(self.decoder.f64()?),
             Type::Bytes => visitor.visit_borrowed_bytes(self.decoder.bytes()?),
             Type::BytesIndef => {
-                let parts: Result<Vec<_>, _> = self.decoder.bytes_iter()?.collect();
-                visitor.visit_byte_buf(parts?.concat())
+                // Joined as they come: a list of parts that are empty would be far larger than the body.
+                let mut joined = Vec::new();
+                for part in self.decoder.bytes_iter()? {
+                    joined.extend_from_slice(part?);
+                }
+                visitor.visit_byte_buf(joined)
             }
             Type::String => visitor.visit_borrowed_str(self.decoder.str()?),
             Type::StringIndef => {
-                let parts: Result<Vec<_>, _> = self.decoder.str_iter()?.collect();
-                visitor.visit_string(parts?.concat())
+                let mut joined = String::new();
+                for part in self.decoder.str_iter()? {
+                    joined.push_str(part?);
+                }
+                visitor.visit_string(joined)
             }
             Type::Array | Type::ArrayIndef => {
                 let left = self.decoder.array()?;

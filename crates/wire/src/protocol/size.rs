@@ -8,9 +8,13 @@ const MARKS: usize = 6;
 /// A number or a time.
 const SCALAR: usize = 20;
 
-/// Bytes of a structure as JSON, roughly: a list's items are taken to be as long as its first.
+/// A guess is no more than this: the first of many items may be by far the longest.
+const MOST: usize = 16 << 20;
+
+/// Bytes of a structure as JSON, roughly and at most 16 MiB: a list's items are taken to be as long as its first.
 pub(super) fn of(structure: &dyn Structure) -> usize {
-    members(structure).map(|(member, view)| member.wire.len() + MARKS + of_value(view)).sum::<usize>() + 2
+    let bytes = members(structure).map(|(member, view)| member.wire.len() + MARKS + of_value(view)).sum::<usize>() + 2;
+    bytes.min(MOST)
 }
 
 fn of_value(view: View<'_>) -> usize {

@@ -172,6 +172,26 @@ async fn both_kinds_of_http_are_spoken_on_one_port_and_know_the_host() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_head_of_too_many_fields_is_refused() {
+    let server = Running::start(None);
+    for http2 in [false, true] {
+        for (fields, status) in [(90, StatusCode::OK), (110, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)] {
+            let mut request = Request::get("http://t.example/").header("host", "t.example");
+            for _ in 0..fields {
+                request = request.header("x", "y");
+            }
+            let request = request.body(Empty::new()).unwrap();
+            let answer = match server.client(http2).await {
+                Client::One(mut client) => client.send_request(request).await,
+                Client::Two(mut client) => client.send_request(request).await,
+            };
+            assert_eq!(answer.unwrap().status(), status, "http2: {http2}");
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_defect_costs_its_request_only() {
     let server = Running::start(None);
     for http2 in [false, true] {

@@ -71,6 +71,8 @@ pub(super) async fn stream_mode(
         }
         None => None,
     };
+    // First what may be refused.
+    warm_up(service, call, &stream, warm).await?;
     service
         .set(&stream, |settings| {
             settings.mode = mode;
@@ -78,7 +80,6 @@ pub(super) async fn stream_mode(
             Ok(())
         })
         .await?;
-    warm_up(service, call, &stream, warm).await?;
     Ok(UpdateStreamModeOutput::default())
 }
 
@@ -91,13 +92,13 @@ pub(super) async fn warm_throughput(
     let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
     check_commitment(service, call, service.streams.settings.of(stream.id).mode)?;
     let target = shards_for(input.warm_throughput_mibps)?;
+    warm_up(service, call, &stream, Some(target)).await?;
     service
         .set(&stream, |settings| {
             settings.warm_mibps = Some(target);
             Ok(())
         })
         .await?;
-    warm_up(service, call, &stream, Some(target)).await?;
     let stream = service.stream(call, Some(&stream.key.name), None)?;
     Ok(UpdateStreamWarmThroughputOutput {
         stream_name: Some(stream.key.name.clone()),
