@@ -263,6 +263,10 @@ class Changer(threading.Thread):
         self.hours, self.encrypted = {s: {24} for s in streams}, {s: {False} for s in streams}
         self.stopping, self.pause = False, threading.Event()
 
+    def tried(self, operations):
+        """Whether each was granted at least once."""
+        return all(self.granted[operation] for operation in operations)
+
     def run(self):
         client = Lean(self.port)
         while not self.stopping:

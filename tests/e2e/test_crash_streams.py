@@ -37,7 +37,9 @@ def test_kill_9_under_load_loses_doubles_and_reorders_nothing(new_server):
         thread.start()
     started, restarts, in_call = time.monotonic(), [], 0
     try:
-        for _ in range(KILLS):
+        # A few more than asked for, should chance have left out an operation: how many changes fit between two kills is
+        # the machine's affair.
+        while len(restarts) < KILLS or (KILLS >= 10 and not changer.tried(OPERATIONS) and len(restarts) < KILLS + 200):
             in_call += kill_under_load(server, up, producers, readers, rng, restarts)
         for thread in [*producers, changer]:
             thread.stopping = True
@@ -65,7 +67,7 @@ def test_kill_9_under_load_loses_doubles_and_reorders_nothing(new_server):
     report(seed, producers, changer, restarts, in_call, took)
     assert faults == []
     assert in_call >= KILLS // 4, "the kills hardly met a call under way"
-    assert KILLS < 10 or all(changer.granted[o] for o in OPERATIONS), f"not everything was tried: {changer.refused}"
+    assert KILLS < 10 or changer.tried(OPERATIONS), f"not everything was tried: {changer.refused}"
     assert server.stop() == 0, server.log()[-4000:]
     errors = [line for line in server.log().splitlines() if "panicked" in line or '"level":"ERROR"' in line]
     assert not errors, f"{len(errors)} errors in the server's log, such as {errors[:3]}"
@@ -136,7 +138,7 @@ def report(seed, producers, changer, restarts, in_call, took):
     outcomes = {name: sum(p.outcome.count(value) for p in producers)
                 for name, value in (("acknowledged", DONE), ("unknown", UNKNOWN), ("refused", REFUSED))}
     errors = sum((p.errors for p in producers), start=type(producers[0].errors)())
-    print(f"\nseed {seed}: {KILLS} kills ({in_call} with calls under way) in {took:.0f} s, {outcomes}, errors {dict(errors)}, "
+    print(f"\nseed {seed}: {len(restarts)} kills ({in_call} with calls under way) in {took:.0f} s, {outcomes}, errors {dict(errors)}, "
           f"restart {min(restarts):.2f} to {max(restarts):.2f} s\n"
           f"changes granted {dict(changer.granted)}, refused {dict(changer.refused)}, unknown {dict(changer.lost)}")
 
