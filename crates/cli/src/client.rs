@@ -8,7 +8,7 @@ use base::{Clock, RealFs, SystemClock};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -61,16 +61,7 @@ impl Client {
             Some(path) => Trust::of_file(&RealFs, CA_BUNDLE, path)?,
             None => Trust::of_this_machine()?,
         };
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_secs(5)));
-        connector.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(trust.into_config())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
-        let http = Http::builder(TokioExecutor::new()).build(connector);
+        let http = Http::builder(TokioExecutor::new()).build(trust.connector(HttpConnector::new()));
         let clock = std::sync::Arc::new(SystemClock::new());
         Ok(Self { endpoint: endpoint.to_owned(), region: region.to_owned(), keys, http, clock })
     }

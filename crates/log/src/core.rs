@@ -35,6 +35,8 @@ pub(crate) struct Core {
     view: RwLock<View>,
     writer: Mutex<Writer>,
     pub indexes: IndexCache,
+    /// Splits and merges take it alone; those who need the shards as they are share it.
+    pub shards: tokio::sync::RwLock<()>,
     steady: Mutex<SteadyClock>,
     arrivals: Mutex<Arrivals>,
     /// Wakes the upkeep.
@@ -57,6 +59,7 @@ impl Core {
             seals: AtomicBool::new(view.seals()),
             view: RwLock::new(view),
             writer: Mutex::new(writer),
+            shards: tokio::sync::RwLock::default(),
             steady: Mutex::new(SteadyClock::new(known, env.clock.now(), env.clock.instant())),
             arrivals: Mutex::new(Arrivals::new(known, env.clock.instant())),
             upkeep: Arc::new(Notify::new()),

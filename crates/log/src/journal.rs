@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base::{Env, Position, ProducerId, Scope, Timestamp};
-use tokio::sync::oneshot;
+use tokio::sync::{RwLockReadGuard, oneshot};
 
 use crate::catalogue::Wish;
 use crate::core::Core;
@@ -22,6 +22,11 @@ use crate::{
     Append, LogConfig, LogError, Placed, ReadLimit, Reshard, ShardRef, Slice, Stream, StreamKey, StreamKind,
     StreamSpec, Tail, metrics, retention, upkeep, writer,
 };
+
+/// While it is there, no shard is split or merged.
+#[must_use = "shards are held only as long as this is kept"]
+#[derive(Debug)]
+pub struct HeldShards<'a>(#[expect(dead_code, reason = "kept for its end")] RwLockReadGuard<'a, ()>);
 
 /// The journal of all streams. Cloning gives another handle to the same one. It must be opened within a tokio runtime,
 /// on whose blocking threads it writes and reads.
@@ -74,9 +79,17 @@ impl Log {
     /// (see [`Reshard`]) refuses them all. The stream as it is then.
     pub async fn reshard(&self, key: &StreamKey, steps: Vec<Reshard>) -> Result<Arc<Stream>, LogError> {
         if !steps.is_empty() {
+            let _alone = self.core.shards.write().await;
             self.change(Wish::Reshard(key.clone(), steps)).await?;
         }
         self.stream(key)
+    }
+
+    /// Keeps the shards of all streams as they are until it is dropped: splits and merges wait. For one whose append
+    /// met a closed shard, so that it does not meet another and another. (A change whose caller went away may still
+    /// be on its way.)
+    pub async fn hold_shards(&self) -> HeldShards<'_> {
+        HeldShards(self.core.shards.read().await)
     }
 
     /// Changes how long records stay readable after their arrival, durably. It holds for the records that are there,

@@ -27,16 +27,20 @@ pub(crate) async fn append_once(
     batch: &[Delivery],
     record: impl Fn(&Delivery) -> (PartitionKey, Bytes),
 ) -> Result<(), LogError> {
-    let mut divided = None;
+    let (mut divided, mut held) = (None, None);
     for _ in 1..ROUTES {
         match append_routed(log, divided.as_deref().unwrap_or(stream), producer, batch, &record).await {
-            // Deleted and created again under its name it is another stream, which is not what was meant.
-            Err(LogError::ShardClosed(_)) => match log.stream(&stream.key)? {
-                same if same.id == stream.id => divided = Some(same),
-                _ => return Err(LogError::StreamNotFound(stream.key.clone())),
-            },
+            Err(LogError::ShardClosed(_)) => {}
             other => return other,
         }
+        if held.is_none() {
+            held = Some(log.hold_shards().await);
+        }
+        divided = match log.stream(&stream.key)? {
+            same if same.id == stream.id => Some(same),
+            // Deleted and created again under its name it is another stream, which is not what was meant.
+            _ => return Err(LogError::StreamNotFound(stream.key.clone())),
+        };
     }
     append_routed(log, divided.as_deref().unwrap_or(stream), producer, batch, &record).await
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::fs::sim::{Call, Fault};
 use base::{Event, HashKey, Position, Rng, StateStore};
 use flow::bus::RuleState;
-use flow::mapping::{MappingChange, MappingSpec, StartingPosition};
+use flow::mapping::{MappingChange, MappingSpec, MappingView, StartingPosition};
 use log::{LogError, ReadLimit, Record, Reshard, Shard};
 
 use crate::world::{
@@ -197,14 +197,7 @@ fn a_function_sees_each_key_in_order_across_any_chain_of_splits_and_merges() {
             let house = world.open().await;
             house.stream("s", 2).await;
             let settings = MappingChange { batch_size: Some(1 + world.env.rng.below(9) as u32), ..Default::default() };
-            let mapping = MappingSpec {
-                function: function_arn("f"),
-                role: role(),
-                source: stream_arn("s"),
-                start: StartingPosition::TrimHorizon,
-                settings,
-            };
-            house.flow.mappings.create(&scope(), mapping).await.unwrap();
+            mapped(&house, settings).await;
             house.stop().await;
         });
         let (mut numbers, mut acknowledged) = (vec![0; KEYS as usize], BTreeSet::new());
@@ -235,19 +228,24 @@ fn a_function_sees_each_key_in_order_across_any_chain_of_splits_and_merges() {
     assert!(records > 3_000 && shards > 500, "it does something: {records} records, {shards} shards");
 }
 
-#[tokio::test(start_paused = true)]
-async fn children_are_read_as_soon_as_their_parents_are_and_old_places_are_forgotten() {
-    let world = World::new(1);
-    let house = world.open().await;
-    let stream = house.stream("s", 1).await;
+/// A mapping of the stream `s`, from its first record on, to the function `f`.
+async fn mapped(house: &House, settings: MappingChange) -> MappingView {
     let mapping = MappingSpec {
         function: function_arn("f"),
         role: role(),
         source: stream_arn("s"),
         start: StartingPosition::TrimHorizon,
-        settings: MappingChange::default(),
+        settings,
     };
-    let view = house.flow.mappings.create(&scope(), mapping).await.unwrap();
+    house.flow.mappings.create(&scope(), mapping).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn children_are_read_as_soon_as_their_parents_are_and_old_places_are_forgotten() {
+    let world = World::new(1);
+    let house = world.open().await;
+    let stream = house.stream("s", 1).await;
+    let view = mapped(&house, MappingChange::default()).await;
     house.put("s", "k", &["parent"]).await;
     let split = Reshard::Split { shard: stream.shards[0].id, at: HashKey(1 << 127) };
     house.log.reshard(&House::key("s"), vec![split]).await.unwrap();
@@ -277,14 +275,7 @@ async fn a_parent_that_retention_has_forgotten_holds_its_children_up_no_more() {
     let world = World::new(2);
     let house = world.open().await;
     let stream = house.stream("s", 1).await;
-    let mapping = MappingSpec {
-        function: function_arn("f"),
-        role: role(),
-        source: stream_arn("s"),
-        start: StartingPosition::TrimHorizon,
-        settings: MappingChange::default(),
-    };
-    let view = house.flow.mappings.create(&scope(), mapping).await.unwrap();
+    let view = mapped(&house, MappingChange::default()).await;
     house.put("s", "k", &["first"]).await;
     until("the first", || world.functions.batches().concat() == ["first"]).await;
     let enabled = |enabled| MappingChange { enabled: Some(enabled), ..Default::default() };

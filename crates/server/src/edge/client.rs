@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use base::{HttpClient, HttpError};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
@@ -25,7 +25,6 @@ use super::trust::Trust;
 
 /// Bytes of an answer that are read; receivers have nothing longer to say.
 const ANSWER_BYTES: usize = 1 << 20;
-const CONNECT_TIME: Duration = Duration::from_secs(5);
 const IDLE_TIME: Duration = Duration::from_secs(30);
 const IDLE_PER_HOST: usize = 32;
 
@@ -37,15 +36,7 @@ pub struct PooledClient {
 impl PooledClient {
     /// A client without connections yet, which calls https addresses whose certificates `trust` vouches for.
     pub fn new(trust: Trust) -> Self {
-        let mut connector = HttpConnector::new_with_resolver(Checked(GaiResolver::new()));
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIME));
-        connector.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(trust.into_config())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
+        let connector = trust.connector(HttpConnector::new_with_resolver(Checked(GaiResolver::new())));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)

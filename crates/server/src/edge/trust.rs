@@ -2,12 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::Fs;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::tls::{TlsError, certificates};
+
+/// For a connection to be there.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// What is believed when calling out over TLS.
 #[derive(Clone)]
@@ -43,8 +49,17 @@ impl Trust {
         Ok(Self(config))
     }
 
-    /// For the TLS library.
-    pub fn into_config(self) -> ClientConfig {
+    /// Connections to http and https addresses, whose names `connector` resolves.
+    pub fn connector<R>(self, mut connector: HttpConnector<R>) -> HttpsConnector<HttpConnector<R>> {
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIME));
+        connector.enforce_http(false);
+        HttpsConnectorBuilder::new().with_tls_config(self.0).https_or_http().enable_http1().wrap_connector(connector)
+    }
+
+    /// For a test's own connection.
+    #[cfg(test)]
+    pub(super) fn into_config(self) -> ClientConfig {
         self.0
     }
 }

@@ -14,7 +14,8 @@ use crate::streams::{Meter, Throttled};
 
 /// Bytes of all data and partition keys of one call, at most.
 const MAX_CALL: usize = 10 << 20;
-/// How often records are routed again because a shard was split or merged on their way.
+/// How often records are routed again because a shard was split or merged on their way. Once is enough unless the
+/// callers of changes go away while they wait.
 const MAX_ROUTES: usize = 8;
 const THROTTLED: &str = "ProvisionedThroughputExceededException";
 
@@ -135,12 +136,16 @@ async fn append(
 ) -> Result<(Arc<Stream>, Vec<Placed>), ServiceError> {
     let name = stream.key.name.clone();
     let mut batch = Append { producer: None, records };
+    let mut held = None;
     for _ in 0..MAX_ROUTES {
         match service.log.try_append(&batch).await {
             Ok(placed) => return Ok((stream, placed)),
             Err(LogError::Overloaded { .. }) => return Ok((stream, Vec::new())),
             Err(LogError::ShardClosed(_)) => {}
             Err(error) => return Err(failed(&call.scope, &name, &error)),
+        }
+        if held.is_none() {
+            held = Some(service.log.hold_shards().await);
         }
         let now = service.stream(call, Some(&name), None)?;
         if now.id != stream.id {
