@@ -332,7 +332,8 @@ impl Taking {
         };
         let key = std::str::from_utf8(&key).map_err(|_| "a partition key is not UTF-8")?;
         let partition_key: PartitionKey = key.parse().map_err(|_| "a partition key is not valid")?;
-        Ok(Record { position, arrival, partition_key, explicit_hash_key: hash_key.map(HashKey), data })
+        let (explicit_hash_key, sealed) = (hash_key.map(HashKey), view.sealed);
+        Ok(Record { position, arrival, partition_key, explicit_hash_key, data, sealed })
     }
 
     fn push(&mut self, record: Record) {

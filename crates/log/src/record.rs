@@ -58,6 +58,8 @@ pub struct Record {
     pub explicit_hash_key: Option<HashKey>,
     /// The payload.
     pub data: Bytes,
+    /// Whether it lies sealed on disk: its stream was encrypted when it was appended.
+    pub sealed: bool,
 }
 
 /// How much to read at most. At least one record is returned when there is one, whatever its size.

@@ -115,6 +115,7 @@ mod tests {
             partition_key: "1".parse().unwrap(),
             explicit_hash_key: None,
             data: Bytes::from_static(b"Hello"),
+            sealed: false,
         };
         let bytes = payload(&around, ShardId::new(6), &[&record]).unwrap();
         let event: Value = serde_json::from_slice(&bytes).unwrap();

@@ -84,6 +84,7 @@ async fn sealed_and_plain_records_follow_each_other_in_one_shard() {
     assert!(on_disk(&world, b"plain") && !on_disk(&world, b"sealed"));
     let before = read_all(&log, slot).await;
     assert_eq!(before.len(), 30);
+    assert!(before.iter().all(|record| record.sealed == record.data.starts_with(b"sealed")), "each says for itself");
     drop(log);
     world.fs.power_cut();
     let log = world.open_with(with_key(1)).await;

@@ -30,6 +30,7 @@ fn record(position: u64, bytes: usize) -> Record {
         partition_key: "k".parse().unwrap(),
         explicit_hash_key: None,
         data: Bytes::from(vec![b'x'; bytes]),
+        sealed: false,
     }
 }
 
