@@ -20,5 +20,5 @@ mod services;
 mod start;
 mod streams;
 
-pub use edge::{PooledClient, TlsError, Trust};
+pub use edge::{Outgoing, PooledClient, TlsError, Trust};
 pub use start::{Server, StartError, StopError};

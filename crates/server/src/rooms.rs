@@ -20,7 +20,7 @@ use state::Store;
 
 use crate::auth::SessionStore;
 use crate::config::Config;
-use crate::edge::{PooledClient, Trust};
+use crate::edge::{Outgoing, PooledClient, Trust};
 use crate::logs::FunctionLogs;
 use crate::services::Services;
 use crate::streams::{Scaler, Streams, prometheus};
@@ -116,12 +116,13 @@ impl Rooms {
             Functions::open(&env, ports, settings, &tasks).await.map_err(RoomsError::opening("functions"))?;
 
         let trust = Trust::of_this_machine().map_err(RoomsError::opening("flow"))?;
+        let outgoing = Outgoing::new(&config.outgoing.networks, config.server.listen.ip().is_loopback());
         let ports = FlowPorts {
             env: env.clone(),
             log: log.clone(),
             state: store,
             invoke: Arc::new(functions.clone()),
-            http: Arc::new(PooledClient::new(trust)),
+            http: Arc::new(PooledClient::new(trust, outgoing)),
             search: Arc::new(EmbeddedSearch::new(index.clone(), config.account.id.clone())),
         };
         let settings = FlowConfig {

@@ -8,7 +8,7 @@ use base::{AccountId, Region};
 
 use super::ConfigError;
 use super::layers::Layers;
-use super::setting::{LogFormat, Secret, Setting};
+use super::setting::{LogFormat, Networks, Secret, Setting};
 
 /// One key, as `--help` and the docs show it.
 #[derive(Debug, Clone, Copy)]
@@ -178,6 +178,13 @@ settings! {
     bus: Bus {
         /// Hours that events stay readable and event ids are remembered against double ingest.
         retention_hours: u64 = "24";
+    }
+    /// Calls to subscribers' and other people's addresses: webhooks, confirmations, search domains.
+    outgoing: Outgoing {
+        /// The networks that may be called beside the public internet: auto (the loopback addresses, while the server
+        /// itself listens on one), none, or a list such as 10.1.0.0/16, 127.0.0.0/8. Link-local and metadata
+        /// addresses are never called.
+        networks: Networks = "auto";
     }
     /// What runs functions.
     runtimes: Runtimes {

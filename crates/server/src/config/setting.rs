@@ -3,10 +3,11 @@
 //! Promises that a refused value says what would have been accepted. Must not know any key.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use base::{AccountId, Region};
+use ipnet::IpNet;
 
 /// A type that a key can have.
 pub trait Setting: Sized {
@@ -149,6 +150,42 @@ impl Setting for LogFormat {
     }
 }
 
+/// Networks that may be called beside the public internet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Networks {
+    /// The loopback networks, while the server listens on one.
+    Auto,
+    /// These and no others.
+    Listed(Vec<IpNet>),
+}
+
+impl Networks {
+    /// The loopback networks of IPv4 and IPv6.
+    pub fn loopback() -> Vec<IpNet> {
+        vec![
+            IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
+            IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128),
+        ]
+    }
+}
+
+impl Setting for Networks {
+    const SHAPE: &'static str = "auto, none or networks";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let network = |text: &str| {
+            text.parse::<IpNet>().map_err(|_| {
+                format!("'{text}' is no network; expected auto, none or a list such as 10.1.0.0/16, ::1/128")
+            })
+        };
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::Listed(Vec::new())),
+            list => list.split(',').map(|text| network(text.trim())).collect::<Result<_, _>>().map(Self::Listed),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +198,10 @@ mod tests {
         assert!(SocketAddr::parse("4566").unwrap_err().contains("127.0.0.1:4566"));
         assert_eq!(LogFormat::parse("json"), Ok(LogFormat::Json));
         assert!(bool::parse("yes").is_err());
+        assert_eq!(Networks::parse("127.0.0.0/8,::1/128"), Ok(Networks::Listed(Networks::loopback())));
+        assert_eq!(Networks::parse("none"), Ok(Networks::Listed(vec![])));
+        assert!(Networks::parse("10.0.0.0/8, home").unwrap_err().contains("'home'"));
+        assert!(Networks::parse("").is_err() && Networks::parse("10.0.0.1").is_err());
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! HTTP and HTTPS out, for deliverers: pooled, bounded in time and size, no redirects.
 //!
-//! Promises that no link-local or EC2 metadata address is called, by whatever name: there clouds hand a machine its credentials, and a
-//! subscriber's address is chosen by whoever subscribes.
+//! Promises that no address is connected to which [`Outgoing`] refuses, by whatever name.
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower_service::Service;
 
+use super::outgoing::Outgoing;
 use super::trust::Trust;
 
 /// Bytes of an answer that are read; receivers have nothing longer to say.
@@ -31,26 +32,27 @@ const IDLE_PER_HOST: usize = 32;
 /// The [`HttpClient`] of the server.
 pub struct PooledClient {
     client: Client<HttpsConnector<HttpConnector<Checked>>, Full<Bytes>>,
+    outgoing: Arc<Outgoing>,
 }
 
 impl PooledClient {
-    /// A client without connections yet, which calls https addresses whose certificates `trust` vouches for.
-    pub fn new(trust: Trust) -> Self {
-        let connector = trust.connector(HttpConnector::new_with_resolver(Checked(GaiResolver::new())));
+    /// A client without connections yet, which calls what `outgoing` allows, and https addresses whose certificates
+    /// `trust` vouches for.
+    pub fn new(trust: Trust, outgoing: Outgoing) -> Self {
+        let outgoing = Arc::new(outgoing);
+        let resolver = Checked { resolver: GaiResolver::new(), outgoing: Arc::clone(&outgoing) };
+        let connector = trust.connector(HttpConnector::new_with_resolver(resolver));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .build(connector);
-        Self { client }
+        Self { client, outgoing }
     }
 
     async fn exchange(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, String> {
         // Names are checked when they are resolved; an address is not resolved.
-        let host = request.uri().host().unwrap_or_default().trim_matches(['[', ']']);
-        if host.parse().is_ok_and(is_forbidden) {
-            return Err(FORBIDDEN.to_owned());
-        }
+        self.outgoing.check_host(request.uri().host().unwrap_or_default()).map_err(|refused| refused.to_string())?;
         let answer = self.client.request(request.map(Full::new)).await.map_err(|e| chain(&e))?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, ANSWER_BYTES).collect().await.map_err(|e| e.to_string())?;
@@ -68,25 +70,13 @@ impl HttpClient for PooledClient {
     }
 }
 
-const FORBIDDEN: &str = "link-local addresses are not called";
-
-/// Where EC2 answers for itself on IPv6 ("Access instance metadata", EC2 User Guide), and hands out what pods may use:
-/// the first 32 bits, which are not link-local, but as private.
-const EC2: [u16; 2] = [0xfd00, 0xec2];
-/// Where Google's Compute Engine does ("About VM metadata", Compute Engine).
-const GCE_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
-
-/// Link-local, also when it is written as an IPv6 address.
-fn is_forbidden(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.segments()[..2] == EC2 || v6 == GCE_METADATA,
-    }
-}
-
-/// The system's resolver without the addresses that are not called.
+/// The system's resolver without the addresses that are not called. What it gives is what is connected to: a name is
+/// not resolved a second time.
 #[derive(Clone)]
-struct Checked(GaiResolver);
+struct Checked {
+    resolver: GaiResolver,
+    outgoing: Arc<Outgoing>,
+}
 
 impl Service<Name> for Checked {
     type Response = std::vec::IntoIter<SocketAddr>;
@@ -94,15 +84,27 @@ impl Service<Name> for Checked {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, io::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
-        self.0.poll_ready(context)
+        self.resolver.poll_ready(context)
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let resolved = self.0.call(name);
-        Box::pin(async move {
-            let addresses: Vec<SocketAddr> = resolved.await?.filter(|address| !is_forbidden(address.ip())).collect();
-            if addresses.is_empty() { Err(io::Error::other(FORBIDDEN)) } else { Ok(addresses.into_iter()) }
-        })
+        let (resolved, outgoing) = (self.resolver.call(name), Arc::clone(&self.outgoing));
+        Box::pin(async move { Ok(allowed(&outgoing, resolved.await?)?.into_iter()) })
+    }
+}
+
+/// Those of a name's addresses that may be called; why not, when there are none.
+fn allowed(outgoing: &Outgoing, resolved: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, io::Error> {
+    let (mut addresses, mut refused) = (Vec::new(), None);
+    for address in resolved {
+        match outgoing.check(address.ip()) {
+            Ok(()) => addresses.push(address),
+            Err(why) => refused = Some(why),
+        }
+    }
+    match refused {
+        Some(why) if addresses.is_empty() => Err(io::Error::other(why)),
+        _ => Ok(addresses),
     }
 }
 
@@ -126,10 +128,13 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+    use crate::config::Networks;
 
     fn client() -> PooledClient {
-        PooledClient::new(Trust::of_this_machine().unwrap())
+        PooledClient::new(Trust::of_this_machine().unwrap(), Outgoing::new(&Networks::Auto, true))
     }
 
     fn get(url: &str) -> http::Request<Bytes> {
@@ -148,22 +153,57 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_is_given_up_and_metadata_is_not_called() {
+    async fn silence_is_given_up() {
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", socket.local_addr().unwrap());
         let error = client().send(get(&url), Duration::from_millis(50)).await.unwrap_err();
         assert!(error.message.contains("no answer within"));
-        for link_local in [
-            "http://169.254.169.254/",
-            "http://[fe80::1]/",
-            "http://[::ffff:169.254.1.1]:80/",
-            "http://[fd00:ec2::254]/",
-            "http://[fd00:ec2::23]/",
-            "http://[fd20:ce::254]/",
-            "https://169.254.169.254/",
-        ] {
-            let error = client().send(get(link_local), Duration::from_secs(1)).await.unwrap_err();
-            assert_eq!(error.message, FORBIDDEN, "{link_local}");
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_not_connected_to_by_address_or_name() {
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let closed = Outgoing::new(&Networks::Auto, false);
+        let client = PooledClient::new(Trust::of_this_machine().unwrap(), closed);
+        let hosts =
+            ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0177.0.0.1", "0x7f.1", "169.254.169.254"];
+        for host in hosts {
+            for scheme in ["http", "https"] {
+                let url = format!("{scheme}://{host}:{port}/");
+                let error = client.send(get(&url), Duration::from_secs(5)).await.unwrap_err();
+                assert!(error.message.contains("called: "), "{url}: {}", error.message);
+            }
         }
+        let accepted = tokio::time::timeout(Duration::ZERO, socket.accept()).await;
+        assert!(accepted.is_err(), "nobody came");
+    }
+
+    #[test]
+    fn a_name_that_leads_to_both_leads_to_what_is_allowed_only() {
+        let closed = Outgoing::new(&Networks::Auto, false);
+        let resolved = |text: &[&str]| text.iter().map(|a| a.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        let mixed = allowed(&closed, resolved(&["127.0.0.1:80", "8.8.8.8:80", "169.254.169.254:80"]).into_iter());
+        assert_eq!(mixed.unwrap(), resolved(&["8.8.8.8:80"]));
+        assert!(allowed(&closed, resolved(&["10.0.0.1:80"]).into_iter()).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_an_answer_and_is_not_followed() {
+        let target = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", socket.local_addr().unwrap());
+        let location = format!("http://{}/", target.local_addr().unwrap());
+        let answer = async {
+            let (mut connection, _) = socket.accept().await.unwrap();
+            let mut head = [0; 1_024];
+            assert!(connection.read(&mut head).await.unwrap() > 0);
+            let text = format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
+            connection.write_all(text.as_bytes()).await.unwrap();
+        };
+        let client = client();
+        let (answered, ()) = tokio::join!(client.send(get(&url), Duration::from_secs(5)), answer);
+        assert_eq!(answered.unwrap().status(), 302);
+        assert!(tokio::time::timeout(Duration::ZERO, target.accept()).await.is_err(), "nobody came");
     }
 }

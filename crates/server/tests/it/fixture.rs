@@ -6,8 +6,8 @@ use std::time::Duration;
 use base::{Env, HttpClient, RealFs, SystemClock, SystemRng, Timestamp};
 use bytes::Bytes;
 use http::{Request, Response};
-use server::config::{Config, KEYS};
-use server::{PooledClient, Server, Trust};
+use server::config::{Config, KEYS, Networks};
+use server::{Outgoing, PooledClient, Server, Trust};
 use wire::sigv4::{Keys, sign};
 
 pub const ACCESS_KEY: &str = "AKIATESTTESTTESTTEST";
@@ -36,7 +36,8 @@ impl Fixture {
     pub async fn start(more: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(config(dir.path(), more), env()).await.unwrap();
-        Self { server, client: PooledClient::new(Trust::of_this_machine().unwrap()), dir }
+        let loopback = Outgoing::new(&Networks::Auto, true);
+        Self { server, client: PooledClient::new(Trust::of_this_machine().unwrap(), loopback), dir }
     }
 
     pub fn endpoint(&self) -> &str {
