@@ -48,6 +48,12 @@ def read_shard(kinesis, stream, shard):
             return records, answer
 
 
+def pushed(events):
+    """The next event that says something: one without records or children only says that the connection lives."""
+    events = (event["SubscribeToShardEvent"] for event in events)
+    return next(event for event in events if event["Records"] or event.get("ChildShards"))
+
+
 def test_parents_are_read_before_their_children_across_splits_and_merges(server, unique):
     create_stream(server, unique)
     kinesis = server.client("kinesis")
@@ -106,19 +112,20 @@ def test_a_consumer_is_pushed_to_until_its_shard_ends(server, unique):
     answer = kinesis.subscribe_to_shard(ConsumerARN=consumer["ConsumerARN"], ShardId="shardId-000000000000",
                                         StartingPosition={"Type": "TRIM_HORIZON"})
     events = iter(answer["EventStream"])
-    first = next(events)["SubscribeToShardEvent"]
+    # Within five seconds of the first, so before anything that takes its time.
+    code, message = refused(kinesis.subscribe_to_shard, ConsumerARN=consumer["ConsumerARN"],
+                            ShardId="shardId-000000000000", StartingPosition={"Type": "LATEST"})
+    assert code == "ResourceInUseException" and "Another active subscription" in message
+    first = pushed(events)
     assert [r["Data"] for r in first["Records"]] == [b"first"]
     assert first["ContinuationSequenceNumber"] == first["Records"][0]["SequenceNumber"]
     later = threading.Timer(0.2, lambda: kinesis.put_record(StreamName=unique, PartitionKey="k", Data=b"second"))
     later.start()
-    second = next(events)["SubscribeToShardEvent"]
+    second = pushed(events)
     later.join()
     assert [r["Data"] for r in second["Records"]] == [b"second"] and second["MillisBehindLatest"] == 0
-    code, message = refused(kinesis.subscribe_to_shard, ConsumerARN=consumer["ConsumerARN"],
-                            ShardId="shardId-000000000000", StartingPosition={"Type": "LATEST"})
-    assert code == "ResourceInUseException" and "Another active subscription" in message
     kinesis.split_shard(StreamName=unique, ShardToSplit="shardId-000000000000", NewStartingHashKey=HALF)
-    last = next(events)["SubscribeToShardEvent"]
+    last = pushed(events)
     assert [c["ShardId"] for c in last["ChildShards"]] == ["shardId-000000000001", "shardId-000000000002"]
     assert "ContinuationSequenceNumber" not in last
     assert list(events) == []
@@ -226,7 +233,7 @@ def test_what_peers_let_pass_is_refused(server, unique):
         ("PutRecord", b"{", ("SerializationException",)),
         ("GetRecords", {"ShardIterator": "x" * 513}, ("ValidationException",)),
         ("GetRecords", {"ShardIterator": "AAAAAAAAAAHSywljv0zEgPX4NyKdZ5wryMzP9yALs8NeKbUjp1IxtZs1Sp"}, ("InvalidArgumentException",)),
-        ("GetRecords", {"ShardIterator": "AAAA", "Limit": 10001}, ("ValidationException", "InvalidArgumentException")),
+        ("GetRecords", {"ShardIterator": "AAAA", "Limit": 10001}, ("ValidationException",)),
         ("GetShardIterator", iterator | {"StartingSequenceNumber": "0" + number}, ("ValidationException",)),
         ("GetShardIterator", iterator | {"StartingSequenceNumber": "5"}, ("InvalidArgumentException",)),
         ("GetShardIterator", iterator, ("InvalidArgumentException",)),

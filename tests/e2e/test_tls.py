@@ -132,8 +132,9 @@ def test_old_tls_is_refused(tls_server):
     context = tls_server.context()
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
-    with socket.create_connection(("127.0.0.1", tls_server.port)) as plain, pytest.raises(ssl.SSLError):
+    with socket.create_connection(("127.0.0.1", tls_server.port)) as plain, pytest.raises(ssl.SSLError) as error:
         context.wrap_socket(plain, server_hostname="localhost")
+    assert "_ALERT_" in error.value.reason, f"the server did not refuse, but something else: {error.value}"
 
 
 @pytest.mark.parametrize("http1, http2, version", [(True, True, "HTTP/2"), (True, False, "HTTP/1.1")])
@@ -165,7 +166,7 @@ def test_functions_and_the_cli_under_tls(tls_server):
     code = ("import boto3\n"
             "def handler(event, context):\n"
             "    boto3.client('kinesis').put_record(StreamName='told', PartitionKey='k', Data=b'from a function')\n")
-    create_function(tls_server, "tells", code)
+    create_function(tls_server, "tells", code, Timeout=30)
     answer = tls_server.client("lambda").invoke(FunctionName="tells", Payload=b"{}")
     assert "FunctionError" not in answer, answer["Payload"].read()
     assert [r["Data"] for records in read_stream(tls_server, "told").values() for r in records] == [b"from a function"]
