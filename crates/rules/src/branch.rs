@@ -4,19 +4,44 @@
 //! elements that go with the fields before it, in the order of the paths; so aws/event-ruler's machine does it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::fields::{Fields, Membership};
-use crate::matcher::Matcher;
+use crate::matcher::{Leaf, Matcher};
 
-/// Paths and what each is asked for; one of a path's matchers must match.
-pub(crate) type Branch = BTreeMap<String, Arc<Vec<Matcher>>>;
+/// What one path is asked for: one of the matchers must match.
+#[derive(Debug, Clone)]
+pub(crate) struct Condition {
+    pub(crate) matchers: Arc<[Matcher]>,
+    /// The list of matchers as the pattern writes it.
+    pub(crate) span: Range<usize>,
+}
+
+/// Paths and what each is asked for.
+pub(crate) type Branch = BTreeMap<String, Condition>;
+
+/// A path's matchers, and the values that an event has there.
+pub(crate) struct Asked<'a> {
+    pub(crate) matchers: &'a [Matcher],
+    pub(crate) values: &'a [(Leaf<'a>, Membership)],
+}
 
 /// Whether the event's fields satisfy the branch.
 pub(crate) fn matches(branch: &Branch, fields: &Fields<'_>) -> bool {
+    let asked: Vec<_> = branch.iter().map(|(path, condition)| asked(condition, path, fields)).collect();
+    consistent(&asked)
+}
+
+/// What a condition finds in the event's fields.
+pub(crate) fn asked<'a>(condition: &'a Condition, path: &str, fields: &'a Fields<'_>) -> Asked<'a> {
+    Asked { matchers: &condition.matchers, values: fields.get(path).map_or(&[], Vec::as_slice) }
+}
+
+/// Whether every path, in their order, has a value that is asked for, all in elements of arrays that go together.
+pub(crate) fn consistent(asked: &[Asked<'_>]) -> bool {
     let mut frontier = HashSet::from([Membership::new()]);
-    for (path, matchers) in branch {
-        let values = fields.get(path).map_or(&[][..], Vec::as_slice);
+    for (at, Asked { matchers, values }) in asked.iter().enumerate() {
         let matched = Elements::of(
             values
                 .iter()
@@ -24,7 +49,7 @@ pub(crate) fn matches(branch: &Branch, fields: &Fields<'_>) -> bool {
                 .map(|(_, membership)| membership),
         );
         let present = matchers.contains(&Matcher::Absent).then(|| Elements::of(values.iter().map(|(_, m)| m)));
-        let later = arrays_after(branch, path, fields);
+        let later = arrays_of(&asked[at + 1..]);
         let mut next = HashSet::new();
         for chosen in &frontier {
             for membership in matched.candidates(chosen) {
@@ -46,14 +71,12 @@ pub(crate) fn matches(branch: &Branch, fields: &Fields<'_>) -> bool {
     true
 }
 
-/// The arrays that fields of later paths are in. What was chosen in other arrays no longer matters, and forgetting it
-/// keeps the choices few.
-fn arrays_after(branch: &Branch, path: &str, fields: &Fields<'_>) -> HashSet<u32> {
-    use std::ops::Bound::{Excluded, Unbounded};
-    branch
-        .range::<str, _>((Excluded(path), Unbounded))
-        .filter_map(|(later, _)| fields.get(later))
-        .flatten()
+/// The arrays that the fields of these paths are in. What was chosen in other arrays no longer matters, and forgetting
+/// it keeps the choices few.
+fn arrays_of(later: &[Asked<'_>]) -> HashSet<u32> {
+    later
+        .iter()
+        .flat_map(|asked| asked.values)
         .flat_map(|(_, membership)| membership.iter().map(|(array, _)| *array))
         .collect()
 }

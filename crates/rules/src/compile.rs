@@ -4,14 +4,12 @@
 //! once, as the last writes it. Where a mistake is placed follows the service's reader, which stands behind the last
 //! thing that it looked at.
 
-use std::sync::Arc;
-
 use crate::RulesError;
 use crate::address::{self, Cidr};
-use crate::branch::Branch;
+use crate::branch::{Branch, Condition};
 use crate::json::{Node, Value};
 use crate::matcher::Matcher;
-use crate::number::{self, Bound, Number, Range};
+use crate::number::{self, Double, Number, Range};
 use crate::text::{Caseless, Wildcard};
 
 const OR: &str = "$or";
@@ -100,12 +98,12 @@ impl Compiler<'_> {
             match &value.value {
                 Value::Object(inner) => self.object(branches, Some(&path), inner, value, in_or)?,
                 Value::Array(elements) => {
-                    let matchers = Arc::new(self.matchers(elements, value)?);
+                    let condition = Condition { matchers: self.matchers(elements, value)?.into(), span: value.span() };
                     if branches.is_empty() {
                         branches.push(Branch::new());
                     }
                     for branch in branches.iter_mut() {
-                        branch.insert(path.clone(), Arc::clone(&matchers));
+                        branch.insert(path.clone(), condition.clone());
                     }
                 }
                 _ => return self.fail(value.seen(), format!("\"{name}\" must be an object or an array")),
@@ -148,7 +146,7 @@ impl Compiler<'_> {
             .iter()
             .map(|element| match &element.value {
                 Value::Text(text) => {
-                    Ok(address::parse(text).map_or_else(|| Matcher::Text(text.clone()), Matcher::Address))
+                    Ok(address::parse(text.as_bytes()).map_or_else(|| Matcher::Text(text.clone()), Matcher::Address))
                 }
                 Value::Number(number) => Ok(Matcher::Number(Number::of_text(number))),
                 Value::Literal(literal) => Ok(Matcher::Literal(literal)),
@@ -176,7 +174,7 @@ impl Compiler<'_> {
             "numeric" => self.numeric(operand)?,
             "anything-but" => Matcher::AnythingBut(self.anything_but(operand)?),
             "cidr" => {
-                let block = self.string(operand, "cidr match pattern must be a string")?;
+                let block = self.string(operand, "prefix match pattern must be a string")?;
                 Matcher::Cidr(Cidr::parse(&block).or_else(|reason| self.fail(operand.read(), reason))?)
             }
             "exists" => match operand.value {
@@ -296,7 +294,7 @@ impl Compiler<'_> {
         Ok(matchers)
     }
 
-    fn double(&self, node: &Node, otherwise: &str) -> Result<f64, RulesError> {
+    fn double(&self, node: &Node, otherwise: &str) -> Result<Double, RulesError> {
         let Value::Number(text) = &node.value else { return self.fail(node.seen(), otherwise) };
         number::exact(text).map_or_else(|| self.fail(node.read(), format!("Cannot compare number : {text}")), Ok)
     }
@@ -327,25 +325,26 @@ impl Compiler<'_> {
                 Ok(Matcher::Number(Number::Double(wanted)))
             }
             "<" | "<=" => {
-                let high = Some(Bound { value: value(1, first)?, inclusive: first == "<=" });
+                let range = Range::ALL.to(value(1, first)?, first == "<=");
                 nothing_after(2, "Too many elements in numeric expression")?;
-                Ok(Matcher::Numeric(Range { low: None, high }))
+                Ok(Matcher::Numeric(range))
             }
             ">" | ">=" => {
-                let low = Bound { value: value(1, first)?, inclusive: first == ">=" };
+                let low = value(1, first)?;
+                let range = Range::ALL.from(low, first == ">=");
                 if terms.len() == 2 {
-                    return Ok(Matcher::Numeric(Range { low: Some(low), high: None }));
+                    return Ok(Matcher::Numeric(range));
                 }
                 let (second, second_term) = operator(2)?;
                 if second != "<" && second != "<=" {
                     return self.fail(second_term.read(), format!("Bad numeric range operator: {second}"));
                 }
-                let high = Bound { value: value(3, second)?, inclusive: second == "<=" };
+                let high = value(3, second)?;
                 nothing_after(4, "Too many terms in numeric range expression")?;
-                if low.value >= high.value {
+                if low >= high {
                     return self.fail(operand.read(), "Bottom must be less than top");
                 }
-                Ok(Matcher::Numeric(Range { low: Some(low), high: Some(high) }))
+                Ok(Matcher::Numeric(range.to(high, second == "<=")))
             }
             _ => self.fail(first_term.read(), format!("Unrecognized numeric range operator: {first}")),
         }

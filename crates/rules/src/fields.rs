@@ -5,10 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::Value;
-
+use crate::json::{Node, Value};
 use crate::matcher::Leaf;
-use crate::number::Number;
 
 /// The array elements that a value is in, outermost first: the array's number in the event and the element's index.
 /// Elements that are plain values are not counted: two of them may satisfy two different fields.
@@ -30,7 +28,7 @@ impl Wanted {
     }
 
     /// The event's fields on the wanted paths. An event that is not an object has none.
-    pub(crate) fn fields<'a>(&self, event: &'a Value) -> Fields<'a> {
+    pub(crate) fn fields<'a>(&self, event: &'a Node) -> Fields<'a> {
         let mut walk = Walk {
             wanted: self,
             path: String::new(),
@@ -39,7 +37,7 @@ impl Wanted {
             arrays: 0,
             fields: HashMap::new(),
         };
-        if let Value::Object(_) = event {
+        if let Value::Object(_) = event.value {
             walk.visit(event);
         }
         walk.fields
@@ -57,8 +55,8 @@ struct Walk<'a, 'w> {
 }
 
 impl<'a> Walk<'a, '_> {
-    fn visit(&mut self, value: &'a Value) {
-        match value {
+    fn visit(&mut self, node: &'a Node) {
+        match &node.value {
             Value::Object(members) => {
                 for (name, value) in members {
                     let parent = self.path.len();
@@ -78,7 +76,7 @@ impl<'a> Walk<'a, '_> {
                 let array = self.arrays;
                 self.arrays += 1;
                 for (index, element) in (0..).zip(elements) {
-                    if element.is_object() || element.is_array() {
+                    if matches!(element.value, Value::Object(_) | Value::Array(_)) {
                         self.membership.push((array, index));
                         self.visit(element);
                         self.membership.pop();
@@ -87,11 +85,9 @@ impl<'a> Walk<'a, '_> {
                     }
                 }
             }
-            Value::String(text) => self.add(Leaf::Text(text)),
-            Value::Number(number) => self.add(Leaf::Number(Number::of_json(number))),
-            Value::Bool(true) => self.add(Leaf::Literal("true")),
-            Value::Bool(false) => self.add(Leaf::Literal("false")),
-            Value::Null => self.add(Leaf::Literal("null")),
+            Value::Text(text) => self.add(Leaf::Text(text.as_bytes())),
+            Value::Number(number) => self.add(Leaf::Number(number.as_bytes())),
+            Value::Literal(literal) => self.add(Leaf::Literal(literal)),
         }
     }
 

@@ -3,8 +3,8 @@
 
 use crate::RulesError;
 
-/// Patterns nest a handful of levels; the bound keeps hostile text from the stack.
-const MAX_DEPTH: usize = 128;
+/// Patterns and events nest a handful of levels; the bound keeps hostile text from the stack.
+pub(crate) const MAX_DEPTH: usize = 128;
 
 /// A value and its place.
 #[derive(Debug)]
@@ -35,6 +35,27 @@ impl Node {
             Value::Object(_) | Value::Array(_) | Value::Text(_) => self.start + 1,
             Value::Number(_) | Value::Literal(_) => self.end,
         }
+    }
+
+    /// The value as written in the text that was read.
+    pub(crate) fn span(&self) -> std::ops::Range<usize> {
+        self.start..self.end
+    }
+
+    /// A value that was read by others and stands nowhere.
+    pub(crate) fn of(value: &serde_json::Value) -> Self {
+        let value = match value {
+            serde_json::Value::Object(members) => {
+                Value::Object(members.iter().map(|(name, value)| (name.clone(), Self::of(value))).collect())
+            }
+            serde_json::Value::Array(elements) => Value::Array(elements.iter().map(Self::of).collect()),
+            serde_json::Value::String(text) => Value::Text(text.clone()),
+            serde_json::Value::Number(number) => Value::Number(number.to_string()),
+            serde_json::Value::Bool(true) => Value::Literal("true"),
+            serde_json::Value::Bool(false) => Value::Literal("false"),
+            serde_json::Value::Null => Value::Literal("null"),
+        };
+        Self { value, start: 0, end: 0 }
     }
 
     /// Where the reader stands when it has read this value.

@@ -1,45 +1,69 @@
 //! Numbers as patterns compare them: by value where a double holds the written number exactly, else by their text.
 
-use std::cmp::Ordering;
+use zmij::Buffer;
+
+/// A finite double in its order: a greater number has the greater key, and both zeroes have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Double(u64);
+
+impl Double {
+    pub(crate) fn new(value: f64) -> Self {
+        // Adding zero turns -0 into 0.
+        let bits = (value + 0.0).to_bits();
+        Self(if bits >> 63 == 0 { bits | 1 << 63 } else { !bits })
+    }
+
+    /// The double that a JSON number is rounded to, unless it is out of range. Whether it is the number that was
+    /// written, [`exact`] says.
+    pub(crate) fn rounded(text: &[u8]) -> Option<Self> {
+        let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+        value.is_finite().then(|| Self::new(value))
+    }
+
+    pub(crate) fn key(self) -> u64 {
+        self.0
+    }
+
+    fn value(self) -> f64 {
+        f64::from_bits(if self.0 >> 63 == 0 { !self.0 } else { self.0 & !(1 << 63) })
+    }
+}
 
 /// A number that can be compared with others of its kind.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Number {
     /// The shortest writing of this double is the number that was written.
-    Double(f64),
+    Double(Double),
     /// More digits or a wider range than a double holds, such as some 20-digit identifiers: equal only to the same text.
-    Text(String),
+    Text(Box<[u8]>),
 }
 
 impl Number {
     /// Reads a JSON number.
     pub(crate) fn of_text(text: &str) -> Self {
-        exact(text).map_or_else(|| Self::Text(text.to_owned()), Self::Double)
-    }
-
-    /// The number of an event. `serde_json` holds what is no 64-bit integer as a double already.
-    pub(crate) fn of_json(number: &serde_json::Number) -> Self {
-        /// Every integer up to here is a double.
-        const SAFE: u64 = 1 << 53;
-        if number.is_f64() || number.as_i64().is_some_and(|n| n.unsigned_abs() <= SAFE) {
-            return number.as_f64().map_or_else(|| Self::Text(number.to_string()), Self::Double);
-        }
-        Self::of_text(&number.to_string())
-    }
-
-    /// The number as a double, when it is exactly one.
-    pub(crate) fn double(&self) -> Option<f64> {
-        match self {
-            Self::Double(value) => Some(*value),
-            Self::Text(_) => None,
-        }
+        exact(text).map_or_else(|| Self::Text(text.as_bytes().into()), Self::Double)
     }
 }
 
 /// The double of a JSON number, unless digits or range would be lost.
-pub(crate) fn exact(text: &str) -> Option<f64> {
-    let value: f64 = text.parse().ok()?;
-    (value.is_finite() && Decimal::of(text)? == Decimal::of(&format!("{value:e}"))?).then_some(value)
+pub(crate) fn exact(text: &str) -> Option<Double> {
+    Double::rounded(text.as_bytes()).filter(|double| is_exact(text.as_bytes(), *double))
+}
+
+/// Whether `double`, to which `text` was rounded, is the number that is written there: its shortest writing has the
+/// same digits. So does Java's `BigDecimal.valueOf`, by which the service decides.
+pub(crate) fn is_exact(text: &[u8], double: Double) -> bool {
+    /// Decimal digits that every double keeps.
+    const KEPT: usize = 15;
+    // Zeroes in front count here, too: the long way decides then.
+    if text.len() <= KEPT && !text.iter().any(|b| matches!(b, b'e' | b'E')) {
+        return true;
+    }
+    let mut buffer = Buffer::new();
+    let shortest = buffer.format_finite(double.value());
+    shortest.as_bytes() == text
+        || std::str::from_utf8(text)
+            .is_ok_and(|text| Decimal::of(text).is_some_and(|d| Some(d) == Decimal::of(shortest)))
 }
 
 /// A decimal number without leading and trailing zeroes: `0.digits · 10^exponent`.
@@ -68,29 +92,29 @@ impl Decimal {
     }
 }
 
-/// A bound of a range.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Bound {
-    pub(crate) value: f64,
-    pub(crate) inclusive: bool,
-}
-
-/// The numbers between two bounds; a bound that is absent does not bound.
-#[derive(Debug, Clone, PartialEq, Default)]
+/// The numbers from `low` to `high`, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Range {
-    pub(crate) low: Option<Bound>,
-    pub(crate) high: Option<Bound>,
+    pub(crate) low: u64,
+    pub(crate) high: u64,
 }
 
 impl Range {
-    pub(crate) fn contains(&self, value: f64) -> bool {
-        let within = |bound: &Option<Bound>, side: Ordering| {
-            bound.as_ref().is_none_or(|bound| match value.partial_cmp(&bound.value) {
-                Some(Ordering::Equal) => bound.inclusive,
-                order => order == Some(side),
-            })
-        };
-        within(&self.low, Ordering::Greater) && within(&self.high, Ordering::Less)
+    /// Every number.
+    pub(crate) const ALL: Self = Self { low: 0, high: u64::MAX };
+
+    /// Without the numbers below `bound`, and without `bound` itself unless it is included.
+    pub(crate) fn from(self, bound: Double, included: bool) -> Self {
+        Self { low: bound.0 + u64::from(!included), ..self }
+    }
+
+    /// Without the numbers above `bound`, and without `bound` itself unless it is included.
+    pub(crate) fn to(self, bound: Double, included: bool) -> Self {
+        Self { high: bound.0 - u64::from(!included), ..self }
+    }
+
+    pub(crate) fn contains(self, value: Double) -> bool {
+        (self.low..=self.high).contains(&value.0)
     }
 }
 
@@ -110,14 +134,21 @@ mod tests {
             "0.000033",
             "1E-320",
             "9007199254740992",
+            "-122.41600944012424",
             "1.0",
             "12e0",
         ] {
             assert!(exact(text).is_some(), "{text}");
         }
-        for text in
-            ["1E309", "2.0e422", "1E-325", "9007199254740993", "0.30000000000000000001", "1e99999999999999999999"]
-        {
+        for text in [
+            "1E309",
+            "2.0e422",
+            "1E-325",
+            "9007199254740993",
+            "0.30000000000000000001",
+            "0.30000000000000001",
+            "1e99999999999999999999",
+        ] {
             assert_eq!(exact(text), None, "{text}");
         }
     }
@@ -126,7 +157,21 @@ mod tests {
     fn equal_numbers_are_equal_however_written() {
         assert_eq!(Number::of_text("300"), Number::of_text("3.00e2"));
         assert_eq!(Number::of_text("-0"), Number::of_text("0.0"));
-        assert_eq!(Number::of_text("12345678901234567890"), Number::of_json(&12_345_678_901_234_567_890_u64.into()));
         assert_ne!(Number::of_text("12345678901234567890"), Number::of_text("12345678901234567891"));
+    }
+
+    #[test]
+    fn keys_are_ordered_as_the_numbers_are() {
+        let numbers = [f64::MIN, -1e9, -1.5, -f64::MIN_POSITIVE, 0.0, 5e-324, 1.0, 1e300, f64::MAX];
+        for pair in numbers.windows(2) {
+            assert!(Double::new(pair[0]) < Double::new(pair[1]), "{pair:?}");
+        }
+        for number in numbers {
+            assert_eq!(Double::new(number).value(), number);
+        }
+        assert_eq!(Double::new(-0.0), Double::new(0.0));
+        let range = Range::ALL.from(Double::new(0.0), false).to(Double::new(5.0), true);
+        assert!(range.contains(Double::new(5e-324)) && range.contains(Double::new(5.0)));
+        assert!(!range.contains(Double::new(-0.0)) && !range.contains(Double::new(5.000_001)));
     }
 }

@@ -38,7 +38,8 @@ impl Pattern {
 
     /// Whether the event matches. An event is a JSON object; anything else has no fields.
     pub fn matches(&self, event: &Value) -> bool {
-        let fields = self.wanted.fields(event);
+        let event = json::Node::of(event);
+        let fields = self.wanted.fields(&event);
         self.branches.iter().any(|branch| branch::matches(branch, &fields))
     }
 }
