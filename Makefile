@@ -47,11 +47,9 @@ e2e: build venv sdks
 
 test: fmt lint unit e2e
 
-# clock:: keeps the hundred seeds of `make test`: with more it meets the known limit that ARCHITECTURE.md names ("Clocks").
 soak: build venv
 	TIDEGATE_SOAK_SEEDS=$${TIDEGATE_SOAK_SEEDS:-2000} TIDEGATE_SOAK_HISTORIES=$${TIDEGATE_SOAK_HISTORIES:-2000} \
-		cargo test --locked --package tidegate-log --test it -- crash:: failing:: damage:: linear::
-	cargo test --locked --package tidegate-log --test it -- clock::
+		cargo test --locked --package tidegate-log --test it -- crash:: failing:: damage:: linear:: clock::
 	TIDEGATE_BIN=$(TIDEGATE_BIN) TIDEGATE_KILLS=$${TIDEGATE_KILLS:-1000} $(PYTHON) -m pytest tests/e2e/test_crash_streams.py -q -ra -s
 	TIDEGATE_BIN=$(TIDEGATE_BIN) TIDEGATE_TEST_PIPELINE_KILLS=$${TIDEGATE_TEST_PIPELINE_KILLS:-200} $(PYTHON) -m pytest tests/e2e/test_crash.py -q -ra -s
 

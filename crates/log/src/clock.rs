@@ -11,11 +11,19 @@
 //!
 //! A clock that is set back is believed at once for retention, because it hides nothing. For the times of arrival it
 //! is believed only after an hour, in which they go on by the monotonic clock. Else records that a clock stamped by
-//! mistake with last year would be past their retention as soon as it is put right.
+//! mistake with last year would be past their retention as soon as it is put right. Their time is written down
+//! together with the believed one, and with what the wall showed: a clock that is behind at a start still tells how
+//! long the stop was.
+//!
+//! Forward the times of arrival follow at once. It may be a clock that was put right or a machine that slept, and a
+//! record that is stamped too late is kept too long, where one that is stamped too early is lost. What cannot be known
+//! is that a clock is behind when a journal is begun: what arrives before it is put right counts as so much older.
 
 use std::time::Duration;
 
 use base::Timestamp;
+
+use crate::snapshot::Arrived;
 
 /// What the wall clock may gain on the monotonic one at once.
 const TOLERANCE: Duration = Duration::from_secs(300);
@@ -66,18 +74,28 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    /// Arrivals after a start, before which `believed` was the time.
-    pub fn new(believed: Timestamp, instant: Duration) -> Self {
-        Self { given: (believed, instant), wall: believed, back_since: None }
+    /// Arrivals after a start: the last record came at `last`, and `seen` was written down.
+    pub fn new(last: Timestamp, seen: Arrived, wall: Timestamp, instant: Duration) -> Self {
+        let behind = seen.time.since(wall) > TOLERANCE;
+        let stopped = if behind { wall.since(seen.wall) } else { Duration::ZERO };
+        Self { given: (last.max(seen.time + stopped), instant), wall, back_since: None }
     }
 
-    /// When a record arrives now, after one that arrived at `last`.
-    pub fn step(&mut self, last: Timestamp, wall: Timestamp, instant: Duration) -> Timestamp {
+    /// What is written down, `believed` being the time by which retention is judged. A jump forward counts only when
+    /// that one believes it: no record may ever have been stamped by it.
+    pub fn note(&mut self, believed: Timestamp, wall: Timestamp, instant: Duration) -> Arrived {
+        let expected = self.given.0 + instant.saturating_sub(self.given.1);
+        self.given.0 = self.given.0 + believed.since(expected);
+        Arrived { time: expected.max(believed), wall }
+    }
+
+    /// When a record that comes now arrives.
+    pub fn step(&mut self, wall: Timestamp, instant: Duration) -> Timestamp {
         let passed = instant.saturating_sub(self.given.1);
-        let (expected, steady) = (last.max(self.given.0 + passed), self.wall + passed);
+        let (expected, steady) = (self.given.0 + passed, self.wall + passed);
         if expected.since(wall) <= TOLERANCE {
             self.back_since = None;
-            self.given = (wall.max(last), instant);
+            self.given = (wall.max(self.given.0), instant);
         } else {
             if steady.since(wall) > TOLERANCE || wall.since(steady) > TOLERANCE {
                 self.back_since = None;
@@ -135,29 +153,40 @@ mod tests {
         assert_eq!(clock.step(at(1_010), secs(17)), at(1_010), "nor is a clock that was ahead");
     }
 
-    #[test]
-    fn arrivals_go_on_steadily_for_an_hour_while_the_clock_is_set_back() {
-        let mut arrivals = Arrivals::new(at(0), secs(0));
-        assert_eq!(arrivals.step(at(0), at(10), secs(10)), at(10));
-        assert_eq!(arrivals.step(at(10), at(-90_000), secs(70_000)), at(70_000), "nothing came for long");
-        assert_eq!(arrivals.step(at(70_000), at(-89_990), secs(70_010)), at(70_010));
-        assert_eq!(arrivals.step(at(70_010), at(-86_410), secs(73_590)), at(73_590));
-        assert_eq!(arrivals.step(at(73_590), at(-86_400), secs(73_600)), at(-86_400), "it is believed");
-        assert_eq!(arrivals.step(at(-86_400), at(-86_600), secs(73_700)), at(-86_400), "a little does not show");
-        assert_eq!(arrivals.step(at(-86_400), at(2_000), secs(73_800)), at(2_000), "nor is forward ever doubted");
-        assert_eq!(arrivals.step(at(2_000), at(-2_000), secs(73_900)), at(2_100));
-        assert_eq!(
-            arrivals.step(at(2_100), at(-9_000), secs(80_000)),
-            at(8_200),
-            "it is another jump, and doubted anew"
-        );
+    /// Written down when the wall showed the same.
+    fn right(time: Timestamp) -> Arrived {
+        Arrived { time, wall: time }
     }
 
     #[test]
-    fn a_start_under_a_clock_that_is_behind_goes_on_from_what_was_believed() {
-        let mut arrivals = Arrivals::new(at(50_000), secs(7));
-        assert_eq!(arrivals.step(at(1_000), at(20_000), secs(17)), at(50_010));
-        assert_eq!(arrivals.step(at(50_010), at(50_100), secs(27)), at(50_100));
-        assert_eq!(Arrivals::new(at(0), secs(7)).step(at(1_000), at(0), secs(8)), at(1_000));
+    fn arrivals_go_on_steadily_for_an_hour_while_the_clock_is_set_back() {
+        let mut arrivals = Arrivals::new(at(0), right(at(0)), at(0), secs(0));
+        assert_eq!(arrivals.step(at(10), secs(10)), at(10));
+        assert_eq!(arrivals.step(at(-90_000), secs(70_000)), at(70_000), "nothing came for long");
+        assert_eq!(arrivals.step(at(-89_990), secs(70_010)), at(70_010));
+        assert_eq!(arrivals.step(at(-86_410), secs(73_590)), at(73_590));
+        assert_eq!(arrivals.step(at(-86_400), secs(73_600)), at(-86_400), "it is believed");
+        assert_eq!(arrivals.step(at(-86_600), secs(73_700)), at(-86_400), "a little does not show");
+        assert_eq!(arrivals.step(at(2_000), secs(73_800)), at(2_000), "nor is forward ever doubted");
+        assert_eq!(arrivals.step(at(-2_000), secs(73_900)), at(2_100));
+        assert_eq!(arrivals.step(at(-9_000), secs(80_000)), at(8_200), "it is another jump, and doubted anew");
+    }
+
+    #[test]
+    fn a_start_under_a_clock_that_is_behind_goes_on_from_what_was_written_down() {
+        let mut arrivals = Arrivals::new(at(1_000), right(at(50_000)), at(19_990), secs(7));
+        assert_eq!(arrivals.step(at(20_000), secs(17)), at(50_010));
+        assert_eq!(arrivals.step(at(50_100), secs(27)), at(50_100));
+        let first = |last, seen| Arrivals::new(at(last), seen, at(0), secs(7)).step(at(1), secs(8));
+        assert_eq!(first(1_000, right(at(0))), at(1_001), "or from the last record");
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_before_and_after_a_stop_tells_how_long_it_was() {
+        let first = |seen, wall: i64| Arrivals::new(at(1_000), seen, at(wall), secs(7)).step(at(wall + 10), secs(17));
+        let seen = Arrived { time: at(50_000), wall: at(20_000) };
+        assert_eq!(first(seen, 30_000), at(60_010));
+        assert_eq!(first(seen, 10_000), at(50_010), "set back once more, it tells nothing");
+        assert_eq!(first(seen, 70_000), at(70_010), "put right meanwhile, it tells all");
     }
 }

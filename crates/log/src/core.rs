@@ -19,6 +19,7 @@ use crate::index_cache::IndexCache;
 use crate::queue::Queue;
 use crate::recover::Recovered;
 use crate::seal::Keyring;
+use crate::snapshot::{Arrived, Seen};
 use crate::view::View;
 use crate::writer::Writer;
 use crate::{LogConfig, LogError, metrics};
@@ -39,6 +40,10 @@ pub(crate) struct Core {
     pub shards: tokio::sync::RwLock<()>,
     steady: Mutex<SteadyClock>,
     arrivals: Mutex<Arrivals>,
+    /// Held while the time is written down.
+    noting: Mutex<()>,
+    /// Held while retention is enforced, which the upkeep and a caller may both want.
+    pub enforcing: Mutex<()>,
     /// Wakes the upkeep.
     pub upkeep: Arc<Notify>,
     pub tasks: TaskGroup,
@@ -48,7 +53,10 @@ pub(crate) struct Core {
 
 impl Core {
     pub fn new(env: &Env, config: LogConfig, files: Files, keyring: Keyring, recovered: Recovered) -> Self {
-        let Recovered { view, writer, known } = recovered;
+        let Recovered { view, writer, seen } = recovered;
+        let (wall, instant) = (env.clock.now(), env.clock.instant());
+        let arrived = seen.arrivals.unwrap_or(Arrived { time: seen.believed, wall: seen.believed });
+        let arrivals = Arrivals::new(view.last_arrival, arrived, wall, instant);
         Self {
             env: env.clone(),
             queue: Queue::new(config.queue_bytes),
@@ -60,8 +68,10 @@ impl Core {
             view: RwLock::new(view),
             writer: Mutex::new(writer),
             shards: tokio::sync::RwLock::default(),
-            steady: Mutex::new(SteadyClock::new(known, env.clock.now(), env.clock.instant())),
-            arrivals: Mutex::new(Arrivals::new(known, env.clock.instant())),
+            steady: Mutex::new(SteadyClock::new(seen.believed, wall, instant)),
+            arrivals: Mutex::new(arrivals),
+            noting: Mutex::default(),
+            enforcing: Mutex::default(),
             upkeep: Arc::new(Notify::new()),
             tasks: TaskGroup::new(Arc::clone(&env.clock), Arc::clone(&env.rng)),
             runtime: Handle::current(),
@@ -87,10 +97,22 @@ impl Core {
         steady.step(self.env.clock.now(), self.env.clock.instant())
     }
 
-    /// When a record arrives now, after one that arrived at `last`.
-    pub fn arrival(&self, last: Timestamp) -> Timestamp {
-        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        arrivals.step(last, self.env.clock.now(), self.env.clock.instant())
+    /// When a record that comes now arrives.
+    pub fn arrival(&self) -> Timestamp {
+        self.arrivals().step(self.env.clock.now(), self.env.clock.instant())
+    }
+
+    fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what time it is, so that a restart is no way around the doubts about a clock.
+    pub fn note_time(&self) -> Result<(), LogError> {
+        let _alone = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
+        let believed = self.steady_now();
+        let arrived = self.arrivals().note(believed, self.env.clock.now(), self.env.clock.instant());
+        let seen = Seen { believed, arrivals: Some(arrived) };
+        self.files.write_clock(&seen.encode()).map_err(LogError::io("writing down the time"))
     }
 
     /// The one writer.

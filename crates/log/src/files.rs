@@ -9,7 +9,7 @@
 //! NNNNNNNNNNNNNNNNNNNN.idx    where each shard's records lie in N.seg, once it is sealed
 //! NNNNNNNNNNNNNNNNNNNN.gone   empty: retention deleted N.seg, and an older segment is still there
 //! stopped                     the mark of a clean stop
-//! clock                       the time that was believed last
+//! clock                       the times that were believed last
 //! ```
 
 use std::collections::{BTreeSet, HashMap};

@@ -25,8 +25,8 @@ use crate::{LogError, metrics};
 pub(crate) struct Recovered {
     pub view: View,
     pub writer: Writer,
-    /// A time that has been, by what was written down.
-    pub known: Timestamp,
+    /// Times that have been, by what was written down.
+    pub seen: Seen,
 }
 
 /// Reads what is there, or starts a new journal.
@@ -60,15 +60,15 @@ pub(crate) fn recover(env: &Env, files: &Files, keyring: Keyring) -> Result<Reco
     };
     // Not the later of the two: a clock that was ahead may have stamped the last record.
     let last_arrival = Some(view.last_arrival).filter(|last| *last != Timestamp::default());
-    let known = last_seen(env, files, last_arrival)?;
-    Ok(Recovered { view, writer, known })
+    let seen = last_seen(env, files, last_arrival)?;
+    Ok(Recovered { view, writer, seen })
 }
 
-/// The time that was believed last. Where it was not written down, the last arrival or else the present is, and that is
+/// The times that were believed last. Where it was not written down, the last arrival or else the present is, and that is
 /// written down at once: at the next start the last arrival may be one that a wrong clock has stamped.
-fn last_seen(env: &Env, files: &Files, last_arrival: Option<Timestamp>) -> Result<Timestamp, LogError> {
+fn last_seen(env: &Env, files: &Files, last_arrival: Option<Timestamp>) -> Result<Seen, LogError> {
     match files.read_clock()?.map(|bytes| Seen::decode(&bytes)) {
-        Some(Ok(seen)) => return Ok(seen.believed),
+        Some(Ok(seen)) => return Ok(seen),
         Some(Err(what)) => {
             metrics::corruption();
             tracing::error!(file = "clock", what, "the time that was written down is corrupt; it is not relied on");
@@ -76,8 +76,9 @@ fn last_seen(env: &Env, files: &Files, last_arrival: Option<Timestamp>) -> Resul
         None => {}
     }
     let believed = last_arrival.unwrap_or_else(|| env.clock.now());
-    files.write_clock(&Seen { believed }.encode()).map_err(LogError::io("writing down the time"))?;
-    Ok(believed)
+    let seen = Seen { believed, arrivals: None };
+    files.write_clock(&seen.encode()).map_err(LogError::io("writing down the time"))?;
+    Ok(seen)
 }
 
 /// What is sealed must be opened by the master key that was given; better told now than by every read.
@@ -130,8 +131,8 @@ fn begin(env: &Env, files: &Files, listing: &Listing, keyring: Keyring) -> Resul
     let (file, header) = create_segment(files, &*env.rng, &snapshot.encode(), first)
         .map_err(LogError::io("creating the first segment"))?;
     let view = View::restore(snapshot, Active { first, file: Arc::clone(&file) }, keyring);
-    let known = last_seen(env, files, None)?;
-    Ok(Recovered { view, writer: Writer::new(file, header, SEGMENT_HEADER), known })
+    let seen = last_seen(env, files, None)?;
+    Ok(Recovered { view, writer: Writer::new(file, header, SEGMENT_HEADER), seen })
 }
 
 /// The newest usable snapshot, and the segment that it stands before.

@@ -4,7 +4,7 @@
 //! newest arrival is past that shard's retention; and when a closed shard goes. Promises that a jump of the wall clock
 //! deletes nothing, because it judges by the clock that [`crate::clock`] believes. Must not know how records are read.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use base::Timestamp;
 
@@ -12,16 +12,16 @@ use crate::catalogue::Wish;
 use crate::core::Core;
 use crate::files::Kind;
 use crate::read::index_of;
-use crate::snapshot::Seen;
 use crate::view::{Holds, Sealed, View};
 use crate::{LogError, Shard, ShardRef, Stream, metrics, writer};
 
 /// Deletes the sealed segments that nobody may read any more, and forgets the closed shards whose records are all
 /// past their retention. Idempotent. Blocks.
 pub(crate) fn enforce(core: &Core) -> Result<(), LogError> {
+    let _alone = core.enforcing.lock().unwrap_or_else(PoisonError::into_inner);
     let now = core.steady_now();
     // Neither can be written on a full disk, and only what follows makes room there: a failure is told afterwards.
-    let noted = core.files.write_clock(&Seen { believed: now }.encode()).map_err(LogError::io("writing down the time"));
+    let noted = core.note_time();
     let forgotten = forget(core, now);
     delete_unreadable(core, now)?;
     noted.and(forgotten)

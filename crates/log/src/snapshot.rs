@@ -5,12 +5,13 @@
 //! ```text
 //! snapshot  NNNNNNNNNNNNNNNNNNNN.snap   written before the segment of the same number is first used
 //! stopped   stopped                     written at a clean stop: what is durable for certain
-//! clock     clock                       written at a clean stop and on a period: the time that was believed
+//! clock     clock                       written at a clean stop and on a period: the times that were believed
 //!      0  magic    8   "TIDESNP1", "TIDESTP1" or "TIDECLK1", little-endian below
 //!      8  length   4   of the JSON
 //!     12  crc      4   CRC32C of the JSON
 //!     16  JSON
 //! ```
+//! `clock` is `{"believed":…,"arrivals":{"time":…,"wall":…}}`, all in milliseconds since 1970; `arrivals` may be absent.
 //! The mark of a clean stop stays true for ever, as a lower bound, so it need not be removed at the next start.
 
 use std::collections::HashMap;
@@ -52,10 +53,22 @@ pub(crate) struct Stopped {
 }
 
 /// The time, when it was written down.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Seen {
     /// By which retention was judged.
     pub believed: Timestamp,
+    /// By which arrivals were stamped; the first programs did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrivals: Option<Arrived>,
+}
+
+/// The time of arrival, when it was written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Arrived {
+    /// What a record was stamped with.
+    pub time: Timestamp,
+    /// What the wall clock showed, believed or not.
+    pub wall: Timestamp,
 }
 
 impl Seen {

@@ -23,7 +23,7 @@ use crate::core::Core;
 use crate::files::{Files, Kind};
 use crate::format::{CONTROL, EncodedBatch, RunEntry, SEGMENT_HEADER, SegmentHeader};
 use crate::queue::{AppendJob, Appended, Reply, Turn, answer};
-use crate::snapshot::{Seen, Stopped};
+use crate::snapshot::Stopped;
 use crate::view::Durable;
 use crate::{Append, LogError, NewRecord, metrics};
 
@@ -86,10 +86,9 @@ pub(crate) fn drain(core: &Core) {
             }
             Turn::Close(reply) => {
                 let stopped = Stopped { next: core.view().next };
-                let seen = Seen { believed: core.steady_now() };
                 let written = core.files.write_stopped(&stopped.encode());
-                let written = written.and_then(|()| core.files.write_clock(&seen.encode()));
-                answer(reply, written.map_err(LogError::io("leaving the mark of a clean stop")));
+                let written = written.map_err(LogError::io("leaving the mark of a clean stop"));
+                answer(reply, written.and_then(|()| core.note_time()));
             }
         }
     }
@@ -188,14 +187,11 @@ impl Writer {
 
     /// Goes on in a new segment when this one is full; the group's first position and arrival.
     fn prepare(&mut self, core: &Core) -> io::Result<(Position, Timestamp)> {
-        let (next, last_arrival) = {
-            let view = core.view();
-            (view.next, view.last_arrival)
-        };
+        let next = core.view().next;
         if self.offset >= core.config.segment_bytes && next > self.first {
             self.roll(core)?;
         }
-        Ok((next, core.arrival(last_arrival)))
+        Ok((next, core.arrival()))
     }
 
     /// Gives the batches their positions. Those of unknown shards are refused; those that are there already wait for

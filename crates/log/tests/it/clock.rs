@@ -40,6 +40,16 @@ impl Wrong {
         self.skew = skew;
     }
 
+    /// Time passes, and on a server's period it is written down: a kill forgets what passed since.
+    async fn pass(&self, minutes: u64) {
+        for minute in 1..=minutes {
+            self.world.env.clock.sleep(MINUTE).await;
+            if minute % 5 == 0 {
+                self.log.enforce_retention().await.unwrap();
+            }
+        }
+    }
+
     async fn put(&mut self) {
         let shard = self.log.stream(&key("s")).unwrap().shards[0].slot;
         let text = format!("{:04}/{}", self.put.len(), "x".repeat(self.rng.below(200) as usize));
@@ -87,14 +97,14 @@ async fn days(seed: u64) {
     for _ in 0..12 {
         for _ in 0..4 {
             wrong.anything().await;
-            wrong.world.env.clock.sleep(MINUTE * wrong.rng.below(120) as u32).await;
+            wrong.pass(wrong.rng.below(120)).await;
         }
         let far = [60_000, 3_600_000, 30 * 86_400_000, YEAR_MS, 2 * YEAR_MS][wrong.rng.below(5) as usize];
         let skew = far * [1, 1, -1][wrong.rng.below(3) as usize];
         wrong.set(skew);
         for _ in 0..5 {
             wrong.anything().await;
-            wrong.world.env.clock.sleep(MINUTE * wrong.rng.below(10) as u32).await;
+            wrong.pass(wrong.rng.below(10)).await;
             wrong.anything().await;
         }
         wrong.set(0);
@@ -135,6 +145,35 @@ async fn a_start_under_a_clock_of_next_year_deletes_nothing() {
         wrong.log.enforce_retention().await.unwrap();
         wrong.set(0);
         wrong.check(1).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_while_the_clock_is_behind_forgets_no_time() {
+    for clean in [false, true] {
+        let mut wrong = Wrong::new(4).await;
+        wrong.put().await;
+        wrong.pass(20 * 60).await;
+        wrong.set(-YEAR_MS);
+        wrong.log.enforce_retention().await.unwrap();
+        if clean {
+            wrong.log.close().await.unwrap();
+        }
+        wrong.world.fs.kill();
+        wrong.world.env.clock.sleep(HOUR * 10).await;
+        wrong.log = wrong.world.open_with(Wrong::config()).await;
+        let shard = wrong.log.stream(&key("s")).unwrap().shards[0].slot;
+        let arrival = put(&wrong.log, shard, "after the stop").await.arrival;
+        assert_eq!(arrival, START + HOUR * 30, "neither the idle time nor the stop is forgotten");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_is_written_down_by_several_at_once() {
+    let wrong = Wrong::new(5).await;
+    let enforced = (0..50).map(|_| wrong.log.enforce_retention());
+    for result in futures::future::join_all(enforced).await {
+        result.unwrap();
     }
 }
 

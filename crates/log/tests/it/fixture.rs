@@ -137,7 +137,23 @@ async fn sealed_records_and_divided_shards_of_version_1_are_read() {
     let log = world.open_with(sealing()).await;
     check_sealed(&log).await;
     log.set_encryption(&key("orders"), true).await.unwrap();
-    put(&log, log.stream(&key("orders")).unwrap().shards[2].slot, "and goes on").await;
+    let placed = put(&log, log.stream(&key("orders")).unwrap().shards[2].slot, "and goes on").await;
+    assert_eq!(placed.arrival, START + DAY * 2 + Duration::from_millis(300), "as written down, without arrivals' own");
+}
+
+/// How far the clock was behind when the fixture of it was written, long after the last record.
+const BEHIND: Duration = Duration::from_secs(30 * 86_400);
+const IDLE: Duration = Duration::from_secs(12 * 3_600);
+
+#[tokio::test(start_paused = true)]
+async fn the_times_of_version_1_are_read() {
+    let world = load("v1-clock");
+    world.clock.shift_wall(-(BEHIND.as_millis() as i64));
+    world.env.clock.sleep(IDLE * 3).await;
+    let log = world.open_small().await;
+    check(&log).await;
+    let slot = log.stream(&key("orders")).unwrap().shards[0].slot;
+    assert_eq!(put(&log, slot, "and goes on").await.arrival, START + IDLE * 3);
 }
 
 /// Writes the fixtures anew: only for a new version, into new folders.
@@ -151,6 +167,19 @@ async fn write_fixture() {
     log.close().await.unwrap();
     world.open_small().await.close().await.unwrap();
     save(&world, "v1");
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "writes the fixture"]
+async fn write_clock_fixture() {
+    let world = World::new(1);
+    let log = world.open_small().await;
+    write(&log, &world).await;
+    check(&log).await;
+    world.env.clock.sleep(IDLE - Duration::from_millis(200)).await;
+    world.clock.shift_wall(-(BEHIND.as_millis() as i64));
+    log.close().await.unwrap();
+    save(&world, "v1-clock");
 }
 
 #[tokio::test(start_paused = true)]
