@@ -124,3 +124,21 @@ pub fn life<T>(fs: &SimFs, seed: u64, run: impl AsyncFnOnce(World) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async { run(World::on(fs.clone(), seed)).await })
 }
+
+/// A runtime with one thread for what blocks, on which the log writes: who has it decides when that is.
+pub fn on_one_blocking_thread(run: impl Future<Output = ()>) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().start_paused(true).max_blocking_threads(1).build().unwrap().block_on(run);
+}
+
+/// Takes that thread once the log has left it, until the answer is dropped.
+pub async fn hold() -> std::sync::mpsc::Sender<()> {
+    let (held, dropped) = std::sync::mpsc::channel();
+    let (taken, is_taken) = tokio::sync::oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        taken.send(()).unwrap();
+        dropped.recv().is_err()
+    });
+    is_taken.await.unwrap();
+    held
+}
