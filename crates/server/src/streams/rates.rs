@@ -1,6 +1,6 @@
 //! How much went through over the last minute: a ring of five-second buckets.
 //!
-//! Owns the sums of one shard, in a fixed 424 bytes. Promises that [`Minute::sum`] lies between what came in the last
+//! Owns the sums of one shard, in a fixed 440 bytes of which a record that is written touches the first 24. Promises that [`Minute::sum`] lies between what came in the last
 //! 55 and the last 65 seconds, and is what came in the last 60 when it came evenly within five seconds.
 //! Must not know shards, locks or clocks: the instant is handed in.
 
@@ -39,27 +39,41 @@ const BUCKET_MS: u64 = BUCKET.as_millis() as u64;
 /// Those of the window and the one that is being filled.
 const BUCKETS: usize = (WINDOW.as_millis() / BUCKET.as_millis()) as usize + 1;
 
-/// Sums in and out over a sliding minute.
+/// The number of a bucket, counted from the clock's start. Taken once for all records of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BucketNumber(u64);
+
+impl BucketNumber {
+    /// The bucket of an instant.
+    pub fn of(now: Duration) -> Self {
+        Self(place(now).0)
+    }
+}
+
+/// Sums in and out over a sliding minute. What is counted for every record stands at the front, in this order.
 #[derive(Debug, Clone, Default)]
+#[repr(C)]
 pub(crate) struct Minute {
-    /// The bucket that is being filled, counted from the clock's start.
+    /// The bucket that is being filled.
     current: u64,
+    /// What was written in it so far; it goes into the ring when it is full.
+    filling: Amount,
     into: [Amount; BUCKETS],
     out: [Amount; BUCKETS],
 }
 
 impl Minute {
     /// Counts what was written; answers what was since the bucket began.
-    pub fn put(&mut self, now: Duration, amount: Amount) -> Amount {
-        let at = self.turn(now);
-        self.into[at].add(amount);
-        self.into[at]
+    pub fn put(&mut self, now: BucketNumber, amount: Amount) -> Amount {
+        self.turn(now);
+        self.filling.add(amount);
+        self.filling
     }
 
     /// Counts what was read.
     pub fn read(&mut self, now: Duration, amount: Amount) {
-        let at = self.turn(now);
-        self.out[at].add(amount);
+        self.turn(BucketNumber::of(now));
+        self.out[index(self.current)].add(amount);
     }
 
     /// What was written and what was read in the last minute.
@@ -67,7 +81,9 @@ impl Minute {
         let (bucket, into) = place(now);
         // The bucket that the window has partly left counts for the part that it has not.
         let share = (BUCKET_MS - into) as f64 / BUCKET_MS as f64;
-        (self.sum_of(&self.into, bucket, share), self.sum_of(&self.out, bucket, share))
+        let mut written = self.into;
+        written[index(self.current)] = self.filling;
+        (self.sum_of(&written, bucket, share), self.sum_of(&self.out, bucket, share))
     }
 
     fn sum_of(&self, ring: &[Amount; BUCKETS], bucket: u64, share: f64) -> Amount {
@@ -78,7 +94,7 @@ impl Minute {
             if self.current >= number + BUCKETS as u64 {
                 continue;
             }
-            let amount = ring[(number % BUCKETS as u64) as usize];
+            let amount = ring[index(number)];
             if number + BUCKETS as u64 == bucket + 1 {
                 sum.records += (amount.records as f64 * share).round() as u64;
                 sum.bytes += (amount.bytes as f64 * share).round() as u64;
@@ -89,19 +105,24 @@ impl Minute {
         sum
     }
 
-    /// The place of the current bucket, after those that passed since were emptied.
-    fn turn(&mut self, now: Duration) -> usize {
-        let (bucket, _) = place(now);
-        if bucket > self.current {
-            for number in (self.current + 1..=bucket).rev().take(BUCKETS) {
-                let at = (number % BUCKETS as u64) as usize;
-                (self.into[at], self.out[at]) = (Amount::default(), Amount::default());
-            }
-            self.current = bucket;
-        }
+    /// Begins the current bucket, and empties those that passed since.
+    fn turn(&mut self, now: BucketNumber) {
         // A caller who took the time a moment earlier than another counts with the later one.
-        (self.current % BUCKETS as u64) as usize
+        if now.0 <= self.current {
+            return;
+        }
+        self.into[index(self.current)] = self.filling;
+        self.filling = Amount::default();
+        for number in (self.current + 1..=now.0).rev().take(BUCKETS) {
+            (self.into[index(number)], self.out[index(number)]) = (Amount::default(), Amount::default());
+        }
+        self.current = now.0;
     }
+}
+
+/// Where a bucket has its place in the rings.
+const fn index(bucket: u64) -> usize {
+    (bucket % BUCKETS as u64) as usize
 }
 
 /// The bucket of an instant and the milliseconds into it.
@@ -120,7 +141,7 @@ mod tests {
     fn an_even_stream_has_its_exact_rate_at_every_moment_and_none_a_minute_later() {
         let mut minute = Minute::default();
         for ms in (0..180_000).step_by(100) {
-            minute.put(Duration::from_millis(ms), Amount { records: 1, bytes: 100 });
+            minute.put(BucketNumber::of(Duration::from_millis(ms)), Amount { records: 1, bytes: 100 });
             let sum = minute.sum(Duration::from_millis(ms)).0;
             let expected = (ms / 100 + 1).min(600);
             assert!(sum.records.abs_diff(expected) <= 1, "{} at {ms}, not {expected}", sum.records);
@@ -139,7 +160,7 @@ mod tests {
                 now += passed;
                 let amount = Amount { records: 1, bytes };
                 let at = Duration::from_millis(now);
-                if out { minute.read(at, amount) } else { _ = minute.put(at, amount) }
+                if out { minute.read(at, amount) } else { _ = minute.put(BucketNumber::of(at), amount) }
                 log.push((now, bytes, out));
             }
             let now = now + ahead;

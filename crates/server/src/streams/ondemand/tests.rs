@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::super::heavy::Heavy;
-use super::super::rates::{Amount, Minute};
+use super::super::rates::{Amount, BucketNumber, Minute};
 use super::super::spread::Spread;
 use super::*;
 
@@ -91,7 +91,7 @@ impl World {
             for (n, source) in sources.iter().enumerate() {
                 let bytes = source.bytes_per_second as u64;
                 let shard = self.shards.iter_mut().find(|shard| shard.range.contains(&source.hash)).expect("a tiling");
-                let _ = shard.minute.put(self.now, Amount { records: 1, bytes });
+                let _ = shard.minute.put(BucketNumber::of(self.now), Amount { records: 1, bytes });
                 shard.heavy.add(self.now, &source.key, n as u32, bytes);
                 shard.spread.add(self.now, &shard.range, source.hash, bytes);
             }
