@@ -27,8 +27,9 @@ Each DATA is a record. Without any, each line of the file, or of standard input,
 batches as they come, so a program may be piped in that writes for hours. Records that the server was too busy for are
 put again for half a minute, then given up.
 
-Records with the same key go to the same shard and stay in order. Without --key each record gets a random one, which
-spreads them over all shards.
+Records with the same key go to the same shard and stay in order, unless the server was too busy for some of a batch and
+took later ones: those that are put again come after them. Without --key each record gets a random one, which spreads them
+over all shards.
 
 Examples:
   tidegate stream put events 'hello' 'world'
