@@ -12,6 +12,7 @@ mod consumers;
 mod create;
 mod describe;
 mod encryption;
+mod endings;
 mod mode;
 mod monitoring;
 mod position;
@@ -30,7 +31,6 @@ mod tests;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use base::{Env, ErrorKind, Kinded, Scope, StateError, StateStore};
@@ -38,14 +38,13 @@ use log::{Log, LogError, Stream, StreamKey};
 use wire::kinesis::*;
 use wire::{Call, ServiceError, ServiceId};
 
-use crate::streams::{Exceeded, Settings, Streams};
+use crate::streams::{Daily, Exceeded, Settings, Streams};
 use address::{ConsumerAddress, key, no_stream, stream_name};
+use endings::Endings;
 use subscriptions::Subscriptions;
 use token::Seal;
 
 const SERVICE: ServiceId = ServiceId::Kinesis;
-/// A next token is of no use afterwards.
-const TOKEN_LIFE: Duration = Duration::from_secs(300);
 
 /// What SubscribeToShard answers with.
 type Events = wire::EventStream<SubscribeToShardOutput, SubscribeToShardEventStream>;
@@ -58,13 +57,15 @@ pub(crate) struct DataStreams {
     streams: Streams,
     /// Streams that are being created.
     creating: Mutex<HashSet<StreamKey>>,
+    endings: Endings,
     subscriptions: Subscriptions,
 }
 
 impl DataStreams {
     pub fn new(log: Log, streams: Streams, state: Arc<dyn StateStore>, env: Env) -> Arc<Self> {
         let seal = Seal::new(state, Arc::clone(&env.rng));
-        Arc::new(Self { log, env, seal, streams, creating: Mutex::default(), subscriptions: Subscriptions::default() })
+        let (creating, endings, subscriptions) = (Mutex::default(), Endings::default(), Subscriptions::default());
+        Arc::new(Self { log, env, seal, streams, creating, endings, subscriptions })
     }
 
     /// The stream that a call names by name, ARN or both.
@@ -100,15 +101,59 @@ impl DataStreams {
         Err(limited(format!("Rate exceeded for stream {name} under account {account}.")))
     }
 
-    /// Changes the settings of a stream by looking at them.
+    /// Remembers a change with a daily quota, which the stream may not have used up; nothing while quotas are off.
+    async fn admit_daily(&self, call: &Call, stream: &Stream, what: Daily) -> Result<(), ServiceError> {
+        if !self.streams.calls.hold() {
+            return Ok(());
+        }
+        self.set(stream, |settings| take_daily(settings, call, stream, what)).await
+    }
+
+    /// Forgets a change that was refused or failed; only changes that were made count.
+    async fn made<T>(
+        &self,
+        call: &Call,
+        stream: &Stream,
+        what: Daily,
+        result: Result<T, ServiceError>,
+    ) -> Result<T, ServiceError> {
+        if result.is_err() && self.streams.calls.hold() {
+            let forgotten = self.set(stream, |settings| {
+                settings.changes.give_back(what, call.now);
+                Ok(())
+            });
+            if let Err(error) = forgotten.await {
+                tracing::warn!(stream = %stream.key, %error, "a change that failed counts against its daily quota");
+            }
+        }
+        result
+    }
+
+    /// Changes the settings of a stream by looking at them. What is set on a stream that is deleted meanwhile is gone with
+    /// it, and is answered so.
     async fn set<R>(
         &self,
         stream: &Stream,
         mut change: impl FnMut(&mut Settings) -> Result<R, ServiceError>,
     ) -> Result<R, ServiceError> {
         let changed = self.streams.settings.update(stream, |settings| change(settings).map_err(Refused)).await;
-        changed.map_err(|Refused(error)| error)
+        let changed = changed.map_err(|Refused(error)| error)?;
+        match self.log.stream(&stream.key) {
+            Ok(now) if now.id == stream.id => Ok(changed),
+            _ => Err(no_stream(&stream.key.scope, &stream.key.name)),
+        }
     }
+}
+
+fn take_daily(settings: &mut Settings, call: &Call, stream: &Stream, what: Daily) -> Result<(), ServiceError> {
+    if settings.changes.take(what, call.now) {
+        return Ok(());
+    }
+    let (name, account) = (&stream.key.name, &call.scope.account);
+    Err(limited(format!(
+        "{what:?} can be called at most {} times in a rolling 24-hour period for stream {name} under account {account}.",
+        what.most()
+    )))
 }
 
 /// Why a change of settings was not made.
@@ -206,7 +251,7 @@ operations! {
         = retention::increase.await;
     list_shards: ListShardsInput -> ListShardsOutput = shards::list.await;
     list_stream_consumers: ListStreamConsumersInput -> ListStreamConsumersOutput = consumers::list.await;
-    list_streams: ListStreamsInput -> ListStreamsOutput = describe::list;
+    list_streams: ListStreamsInput -> ListStreamsOutput = describe::list.await;
     list_tags_for_resource: ListTagsForResourceInput -> ListTagsForResourceOutput = tags::of_resource;
     list_tags_for_stream: ListTagsForStreamInput -> ListTagsForStreamOutput = tags::of_stream;
     merge_shards: MergeShardsInput -> MergeShardsOutput = reshard::merge.await;
@@ -224,6 +269,8 @@ operations! {
     update_max_record_size: UpdateMaxRecordSizeInput -> UpdateMaxRecordSizeOutput = mode::max_record_size.await;
     update_shard_count: UpdateShardCountInput -> UpdateShardCountOutput = reshard::count.await;
     update_stream_mode: UpdateStreamModeInput -> UpdateStreamModeOutput = mode::stream_mode.await;
+    update_stream_record_distribution_strategy: UpdateStreamRecordDistributionStrategyInput
+        -> UpdateStreamRecordDistributionStrategyOutput = mode::record_distribution_strategy;
     update_stream_warm_throughput: UpdateStreamWarmThroughputInput -> UpdateStreamWarmThroughputOutput
         = mode::warm_throughput.await;
 }

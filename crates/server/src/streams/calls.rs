@@ -36,6 +36,11 @@ impl CallQuotas {
         Self { clock, on, buckets: Mutex::default() }
     }
 
+    /// Whether quotas hold.
+    pub const fn hold(&self) -> bool {
+        self.on
+    }
+
     /// Whether an operation that is counted by account may be called; so may all that are not.
     pub fn account(&self, scope: &Scope, operation: &'static str) -> bool {
         match self.quota(operation) {

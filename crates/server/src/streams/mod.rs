@@ -8,6 +8,7 @@
 mod account;
 mod budget;
 mod calls;
+mod daily;
 mod heavy;
 mod ondemand;
 mod quotas;
@@ -25,11 +26,12 @@ mod traffic;
 
 pub(crate) use account::{Accounts, Commitment};
 pub(crate) use budget::{Exceeded, ShardBudget};
+pub(crate) use daily::Daily;
 pub(crate) use quotas::Pace;
 pub(crate) use rates::Amount;
 pub(crate) use report::{prometheus, traffic as traffic_report};
 pub(crate) use room::Streams;
-pub(crate) use scale::steps as steps_to;
+pub(crate) use scale::{PLANS, is_outdated, steps as steps_to};
 pub(crate) use scaler::Scaler;
 pub(crate) use settings::{Consumer, Mode, Settings, ShardMetric};
 pub(crate) use table::SettingsTable;

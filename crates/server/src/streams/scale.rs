@@ -4,7 +4,21 @@
 //! asks.
 
 use base::{HashKey, ShardId};
-use log::{Reshard, Stream};
+use log::{LogError, Reshard, Stream};
+
+/// How often steps are planned anew because somebody else changed the shards between plan and deed.
+pub(crate) const PLANS: usize = 8;
+
+/// Whether steps of a plan were refused because the shards are no longer those that it was made for.
+pub(crate) const fn is_outdated(error: &LogError) -> bool {
+    matches!(
+        error,
+        LogError::AlreadyClosed { .. }
+            | LogError::NoSuchShard { .. }
+            | LogError::NotAdjacent { .. }
+            | LogError::SplitOutside { .. }
+    )
+}
 
 /// The first hash keys of `count` equal shards, but the first one's, as the service divides the space.
 fn borders(count: u32) -> Vec<u128> {

@@ -15,6 +15,7 @@ use log::{Log, LogError, Reshard, Stream, StreamId, StreamKey};
 
 use super::ondemand::{Bounds, Calm, LEAST, Observed, step};
 use super::rates::WINDOW;
+use super::scale::{PLANS, is_outdated};
 use super::traffic::ShardTraffic;
 use super::{Mode, Settings, Streams};
 use crate::metrics;
@@ -62,13 +63,28 @@ impl Scaler {
             // One that was deleted has nothing to scale.
             let Ok(stream) = self.log.stream(&key) else { continue };
             looked.push(stream.id);
-            if let Err(error) = self.scale(&stream).await {
-                metrics::scaling_failed();
-                tracing::warn!(stream = %key, %error, "an on-demand stream could not be scaled; trying again");
-            }
+            self.follow(stream).await;
         }
         self.calm().retain(|id, _| looked.contains(id));
         metrics::reconciled("on_demand", self.env.clock.now());
+    }
+
+    /// Scales a stream, at once again when somebody else changed its shards meanwhile.
+    async fn follow(&self, mut stream: Arc<Stream>) {
+        let mut plans = 1;
+        while let Err(error) = self.scale(&stream).await {
+            match self.log.stream(&stream.key) {
+                Ok(now) if is_outdated(&error) && now.id == stream.id && plans < PLANS => stream = now,
+                Err(LogError::StreamNotFound(_)) => return,
+                _ => {
+                    metrics::scaling_failed();
+                    let key = &stream.key;
+                    tracing::warn!(stream = %key, %error, "an on-demand stream could not be scaled; trying again");
+                    return;
+                }
+            }
+            plans += 1;
+        }
     }
 
     async fn scale(&self, stream: &Stream) -> Result<(), LogError> {

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::daily::Changes;
+
 /// Who decides how many shards a stream has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -104,6 +106,9 @@ pub(crate) struct Settings {
     pub last_epoch: i64,
     /// The key that encryption was started with, as it was named.
     pub key_id: Option<String>,
+    /// When it was changed by what may be done only so often in a day; kept only while quotas hold.
+    #[serde(skip_serializing_if = "Changes::is_empty")]
+    pub changes: Changes,
 }
 
 impl Settings {
@@ -137,6 +142,7 @@ impl Default for Settings {
             consumers: BTreeMap::new(),
             last_epoch: 0,
             key_id: None,
+            changes: Changes::default(),
         }
     }
 }

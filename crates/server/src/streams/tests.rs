@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::fs::sim::SimFs;
-use base::{Env, Scope, SeededRng, StateError, StateStore, TestClock, Timestamp};
+use base::{Clock, Env, Scope, SeededRng, StateError, StateStore, TestClock, Timestamp};
 use log::{Log, LogConfig, Stream, StreamKey, StreamKind, StreamSpec};
 
 use super::*;
@@ -83,6 +83,43 @@ async fn changes_survive_and_those_made_at_once_all_happen() {
     futures::future::join_all(keys.iter().map(|key| tag(&table, &stream, key))).await;
     assert_eq!(table.of(stream.id).tags.len(), 20);
     assert_eq!(world.open().await.of(stream.id).tags.len(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_changed_today_is_known_after_a_restart() {
+    let world = World::new().await;
+    let (table, stream) = (world.open().await, world.create("s").await);
+    let now = Timestamp::from_millis(1_700_000_000_000);
+    let change = async |table: &SettingsTable| {
+        table.update(&stream, |settings| Ok::<_, StateError>(settings.changes.take(Daily::UpdateStreamMode, now))).await
+    };
+    assert!(change(&table).await.unwrap() && change(&table).await.unwrap());
+    assert!(!change(&world.open().await).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sampled_share_is_true_to_within_a_few_percent() {
+    let world = World::new().await;
+    let clock = Arc::new(TestClock::at(Timestamp::from_millis(1_700_000_000_000)));
+    let traffic = Traffic::new(clock.clone(), false);
+    let stream = world.create("s").await;
+    // The rate at which a sample says least: 448 records in five seconds, a fifth of them of one key.
+    for n in 0..448 * 11_u64 {
+        if n > 0 && n.is_multiple_of(448) {
+            clock.sleep(Duration::from_secs(5)).await;
+        }
+        let key = if n % 5 == 0 { "heavy".to_owned() } else { format!("key-{n}") };
+        let (shard, hash) = stream.route(&key.parse().unwrap(), None);
+        traffic.meter(&stream).put(shard.id, &key, hash.0, 200).unwrap();
+    }
+    let shard = traffic.of(&stream).remove(0);
+    let heavy = shard.heavy.first().unwrap();
+    assert_eq!(heavy.key, "heavy");
+    // Four standard deviations of 1.4 percent; the sketch may be too high, and says by how much.
+    let (least, most) = (heavy.share - heavy.error - 0.056, heavy.share + 0.056);
+    assert!((least..=most).contains(&0.2), "{heavy:?}");
+    assert_eq!(shard.totals.into, Amount { records: 448 * 11, bytes: 448 * 11 * 200 });
+    assert_eq!(shard.into.records, 448 * 11);
 }
 
 #[tokio::test(start_paused = true)]

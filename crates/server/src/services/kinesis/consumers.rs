@@ -10,7 +10,8 @@ use wire::{Call, ServiceError, only};
 
 use super::address::{self, ConsumerAddress, no_stream, stream_arn};
 use super::describe::limit;
-use super::{DataStreams, SERVICE, TOKEN_LIFE, failed_state, in_use, invalid, limited, no_resource, tags};
+use super::endings::is_deleting;
+use super::{DataStreams, SERVICE, failed_state, in_use, invalid, limited, no_resource, tags};
 use crate::streams::{self, Mode};
 
 /// Consumers of one stream, at most.
@@ -51,6 +52,7 @@ pub(super) async fn register(
     tags::check(&tags)?;
     let (name, most) = (&input.consumer_name, most(service, call, &stream)?);
     let (stream_name, account) = (&stream.key.name, &call.scope.account);
+    let _registering = service.endings.register(&stream).ok_or_else(|| is_deleting(&stream))?;
     let registered = service
         .set(&stream, |settings| {
             if settings.consumers.contains_key(name) {
@@ -126,6 +128,8 @@ pub(super) async fn deregister(
             Ok(())
         })
         .await?;
+    // Afterwards: a subscription that begins now finds its consumer gone when it first looks.
+    service.subscriptions.end(&stream, &consumer);
     Ok(DeregisterStreamConsumerOutput::default())
 }
 
@@ -151,11 +155,11 @@ pub(super) fn describe(
 
 /// What a next token says.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Rest {
     /// The stream's number.
     id: u32,
-    after: String,
-    issued: Timestamp,
+    after_consumer: String,
 }
 
 pub(super) async fn list(
@@ -176,14 +180,11 @@ pub(super) async fn list(
             return Err(invalid("NextToken and StreamCreationTimestamp cannot be provided together."));
         }
         Some(token) => {
-            let rest: Option<Rest> = service.seal.open(token).await?;
-            let rest =
-                rest.filter(|rest| rest.id == stream.id.number()).ok_or_else(|| invalid("Invalid NextToken."))?;
-            if call.now.since(rest.issued) > TOKEN_LIFE {
-                let message = "the next token is older than 300 seconds";
-                return Err(ServiceError::new("ExpiredNextTokenException", message));
+            let rest: Rest = service.seal.open_next(call.now, token).await?;
+            if rest.id != stream.id.number() {
+                return Err(invalid("Invalid NextToken."));
             }
-            Some(rest.after)
+            Some(rest.after_consumer)
         }
     };
     let settings = service.streams.settings.of(stream.id);
@@ -191,8 +192,8 @@ pub(super) async fn list(
     let page: Vec<_> = rest.by_ref().take(limit(input.max_results, PAGE)).collect();
     let next_token = match page.last().filter(|_| rest.next().is_some()) {
         Some((last, _)) => {
-            let rest = Rest { id: stream.id.number(), after: (*last).clone(), issued: call.now };
-            Some(service.seal.seal(&rest).await?)
+            let rest = Rest { id: stream.id.number(), after_consumer: (*last).clone() };
+            Some(service.seal.seal_next(call.now, rest).await?)
         }
         None => None,
     };

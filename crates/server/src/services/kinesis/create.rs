@@ -10,7 +10,7 @@ use wire::kinesis::*;
 use wire::{Call, ServiceError, only};
 
 use super::address::{key, stream_arn};
-use super::mode::{check_commitment, mode_of, shards_for};
+use super::mode::{check_commitment, check_strategy, mode_of, shards_for};
 use super::{DataStreams, SERVICE, failed, failed_state, in_use, invalid, tags, too_many_shards};
 use crate::streams::{Mode, Settings};
 
@@ -18,7 +18,6 @@ use crate::streams::{Mode, Settings};
 const RETENTION: Duration = Duration::from_secs(24 * 3_600);
 /// Shards of a new on-demand stream: 4 MB/s in.
 const ON_DEMAND_SHARDS: u32 = 4;
-const DEFAULT_STRATEGY: &str = "USER_PARTITION_KEY";
 
 /// Holds a stream's name while it is being created.
 struct Creating<'a> {
@@ -61,11 +60,8 @@ fn wanted(service: &DataStreams, call: &Call, input: &CreateStreamInput) -> Resu
             return Err(ServiceError::validation(SERVICE, message));
         }
     };
-    if input.record_distribution_strategy.as_deref().is_some_and(|strategy| strategy != DEFAULT_STRATEGY) {
-        return Err(ServiceError::not_done(SERVICE, "RecordDistributionStrategy AUTO"));
-    }
-    if input.record_distribution_strategy.is_some() && mode == Mode::Provisioned {
-        return Err(invalid("RecordDistributionStrategy is for streams in ON_DEMAND mode only"));
+    if let Some(strategy) = &input.record_distribution_strategy {
+        check_strategy(strategy, mode)?;
     }
     if let Some(warm) = input.warm_throughput_mibps {
         check_commitment(service, call, mode)?;
@@ -138,7 +134,8 @@ pub(super) async fn delete(
     let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
     let name = &stream.key.name;
     let enforced = input.enforce_consumer_deletion.unwrap_or(false);
-    if !enforced && !service.streams.settings.of(stream.id).consumers.is_empty() {
+    let deleting = service.endings.delete(&stream, enforced);
+    if deleting.is_none() || (!enforced && !service.streams.settings.of(stream.id).consumers.is_empty()) {
         let arn = stream_arn(&call.scope, name);
         return Err(in_use(format!(
             "DeleteStream can't delete {arn} because there are consumers associated with this data stream. To delete \

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use base::{Position, SequenceNumber, ShardId};
+use base::{Position, Scope, SequenceNumber, ShardId};
 use log::{Stream, StreamKind};
+use serde::{Deserialize, Serialize};
 use wire::kinesis::*;
 use wire::{Call, ServiceError, only};
 
@@ -73,9 +74,9 @@ fn enhanced(metrics: &BTreeSet<ShardMetric>) -> Vec<EnhancedMetrics> {
     vec![EnhancedMetrics { shard_level_metrics: Some(monitoring::shown(metrics)) }]
 }
 
-/// `NONE` or `KMS`, of what is appended from now on.
-pub(super) fn encryption_type(stream: &Stream) -> String {
-    if stream.encrypted { "KMS" } else { "NONE" }.to_owned()
+/// `KMS` or `NONE`.
+pub(super) fn encryption_type(is_encrypted: bool) -> String {
+    if is_encrypted { "KMS" } else { "NONE" }.to_owned()
 }
 
 fn key_id(stream: &Stream, settings: &Settings) -> Option<String> {
@@ -106,7 +107,7 @@ pub(super) fn stream(
             retention_period_hours: hours(stream.retention),
             stream_creation_timestamp: stream.created,
             enhanced_monitoring: enhanced(&settings.monitored),
-            encryption_type: Some(encryption_type(&stream)),
+            encryption_type: Some(encryption_type(stream.encrypted)),
             key_id: key_id(&stream, &settings),
             ..Default::default()
         },
@@ -133,32 +134,54 @@ pub(super) fn summary(
             retention_period_hours: hours(stream.retention),
             stream_creation_timestamp: stream.created,
             enhanced_monitoring: enhanced(&settings.monitored),
-            encryption_type: Some(encryption_type(&stream)),
+            encryption_type: Some(encryption_type(stream.encrypted)),
             key_id: key_id(&stream, &settings),
             max_record_size_in_kib: i32::try_from(settings.max_record_kib).ok(),
             warm_throughput: mode::warm(&stream, &settings),
+            record_distribution_strategy: (settings.mode == Mode::OnDemand).then(|| mode::STRATEGY.to_owned()),
             ..Default::default()
         },
         ..Default::default()
     })
 }
 
-pub(super) fn list(
+/// What a next token says.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rest {
+    scope: Scope,
+    after_stream: String,
+}
+
+pub(super) async fn list(
     service: &DataStreams,
     call: &Call,
     input: ListStreamsInput,
 ) -> Result<ListStreamsOutput, ServiceError> {
-    // The next token is the last name: the service's two ways to go on are one.
     let after = match (input.next_token, input.exclusive_start_stream_name) {
-        (Some(token), Some(name)) if token != name => {
+        (Some(_), Some(_)) => {
             return Err(invalid("NextToken and ExclusiveStartStreamName cannot be provided together."));
         }
-        (token, name) => token.or(name).unwrap_or_default(),
+        (Some(token), None) => {
+            let rest: Rest = service.seal.open_next(call.now, &token).await?;
+            if rest.scope != call.scope {
+                return Err(invalid("Invalid NextToken."));
+            }
+            rest.after_stream
+        }
+        (None, name) => name.unwrap_or_default(),
     };
     let streams = service.log.streams(StreamKind::Kinesis, &call.scope);
     let mut rest = streams.iter().filter(|stream| stream.key.name > after);
     let page: Vec<_> = rest.by_ref().take(limit(input.limit, LISTED)).collect();
     let has_more_streams = rest.next().is_some();
+    let next_token = match page.last().filter(|_| has_more_streams) {
+        Some(last) => {
+            let rest = Rest { scope: call.scope.clone(), after_stream: last.key.name.clone() };
+            Some(service.seal.seal_next(call.now, rest).await?)
+        }
+        None => None,
+    };
     let summary = |stream: &Stream| StreamSummary {
         stream_name: stream.key.name.clone(),
         stream_arn: stream_arn(&call.scope, &stream.key.name),
@@ -169,7 +192,7 @@ pub(super) fn list(
     };
     Ok(ListStreamsOutput {
         stream_names: page.iter().map(|stream| stream.key.name.clone()).collect(),
-        next_token: page.last().filter(|_| has_more_streams).map(|stream| stream.key.name.clone()),
+        next_token,
         stream_summaries: Some(page.into_iter().map(|stream| summary(stream)).collect()),
         has_more_streams,
         ..Default::default()

@@ -4,10 +4,12 @@
 //! Kinesis itself owns in AWS KMS, `alias/aws/kinesis`. There are no other keys.
 
 use base::Scope;
+use log::Stream;
 use wire::kinesis::*;
 use wire::{Call, ServiceError, only};
 
 use super::{DataStreams, SERVICE, failed, invalid};
+use crate::streams::Daily;
 
 /// The key that Kinesis owns.
 pub(super) const OWN_KEY: &str = "alias/aws/kinesis";
@@ -38,16 +40,22 @@ pub(super) async fn start(
     let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
     check_type(&input.encryption_type)?;
     check_key(&call.scope, &input.key_id)?;
+    service.admit_daily(call, &stream, Daily::StartStreamEncryption).await?;
+    let started = turn_on(service, call, &stream, input.key_id).await;
+    service.made(call, &stream, Daily::StartStreamEncryption, started).await?;
+    Ok(StartStreamEncryptionOutput::default())
+}
+
+async fn turn_on(service: &DataStreams, call: &Call, stream: &Stream, key: String) -> Result<(), ServiceError> {
     // How the key was named is remembered first: it is shown only while records are sealed.
     service
-        .set(&stream, |settings| {
-            settings.key_id = Some(input.key_id.clone());
+        .set(stream, |settings| {
+            settings.key_id = Some(key.clone());
             Ok(())
         })
         .await?;
     let started = service.log.set_encryption(&stream.key, true).await;
-    started.map_err(|error| failed(&call.scope, &stream.key.name, &error))?;
-    Ok(StartStreamEncryptionOutput::default())
+    started.map(drop).map_err(|error| failed(&call.scope, &stream.key.name, &error))
 }
 
 pub(super) async fn stop(
@@ -59,7 +67,9 @@ pub(super) async fn stop(
     let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
     check_type(&input.encryption_type)?;
     check_key(&call.scope, &input.key_id)?;
+    service.admit_daily(call, &stream, Daily::StopStreamEncryption).await?;
     let stopped = service.log.set_encryption(&stream.key, false).await;
-    stopped.map_err(|error| failed(&call.scope, &stream.key.name, &error))?;
+    let stopped = stopped.map_err(|error| failed(&call.scope, &stream.key.name, &error));
+    service.made(call, &stream, Daily::StopStreamEncryption, stopped).await?;
     Ok(StopStreamEncryptionOutput::default())
 }

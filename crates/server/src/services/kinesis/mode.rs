@@ -1,4 +1,4 @@
-//! UpdateStreamMode, UpdateStreamWarmThroughput and UpdateMaxRecordSize.
+//! UpdateStreamMode, UpdateStreamWarmThroughput, UpdateStreamRecordDistributionStrategy and UpdateMaxRecordSize.
 //!
 //! An on-demand stream keeps at least as many open shards as it is to be warm for: a shard takes 1 MiB a second.
 
@@ -9,7 +9,7 @@ use wire::{Call, ServiceError, only};
 use super::address::stream_arn;
 use super::reshard::scale;
 use super::{DataStreams, SERVICE, failed_state, invalid};
-use crate::streams::{Mode, Settings};
+use crate::streams::{Daily, Mode, Settings};
 
 /// MiB a second that a stream can be warm for, at most: 10 GiB.
 const MAX_WARM: i32 = 10 << 10;
@@ -72,15 +72,34 @@ pub(super) async fn stream_mode(
         None => None,
     };
     // First what may be refused.
-    warm_up(service, call, &stream, warm).await?;
+    let is_switch = service.streams.settings.of(stream.id).mode != mode;
+    if is_switch {
+        service.admit_daily(call, &stream, Daily::UpdateStreamMode).await?;
+    }
+    let switched = switch(service, call, &stream, mode, warm).await;
+    if is_switch {
+        service.made(call, &stream, Daily::UpdateStreamMode, switched).await?
+    } else {
+        switched?
+    }
+    Ok(UpdateStreamModeOutput::default())
+}
+
+async fn switch(
+    service: &DataStreams,
+    call: &Call,
+    stream: &Stream,
+    mode: Mode,
+    warm: Option<u32>,
+) -> Result<(), ServiceError> {
+    warm_up(service, call, stream, warm).await?;
     service
-        .set(&stream, |settings| {
+        .set(stream, |settings| {
             settings.mode = mode;
             settings.warm_mibps = warm.or(settings.warm_mibps.filter(|_| mode == Mode::OnDemand));
             Ok(())
         })
-        .await?;
-    Ok(UpdateStreamModeOutput::default())
+        .await
 }
 
 pub(super) async fn warm_throughput(
@@ -113,6 +132,32 @@ async fn warm_up(service: &DataStreams, call: &Call, stream: &Stream, target: Op
         Some(target) if target as usize > stream.open_shards().len() => scale(service, call, stream, target).await,
         _ => Ok(()),
     }
+}
+
+/// Producers choose where a record goes, by its partition key. The other strategy is not available, so this one is all
+/// that an on-demand stream can be set to.
+pub(super) const STRATEGY: &str = "USER_PARTITION_KEY";
+
+/// Refuses a strategy that is not there, and any for a stream whose owner decides over its shards.
+pub(super) fn check_strategy(strategy: &str, mode: Mode) -> Result<(), ServiceError> {
+    if mode == Mode::Provisioned {
+        return Err(invalid("RecordDistributionStrategy is for streams in ON_DEMAND mode only"));
+    }
+    if strategy == STRATEGY {
+        return Ok(());
+    }
+    Err(ServiceError::not_done(SERVICE, &format!("RecordDistributionStrategy {strategy}")))
+}
+
+pub(super) fn record_distribution_strategy(
+    service: &DataStreams,
+    call: &Call,
+    input: UpdateStreamRecordDistributionStrategyInput,
+) -> Result<UpdateStreamRecordDistributionStrategyOutput, ServiceError> {
+    only(SERVICE, &input, &["StreamARN", "RecordDistributionStrategy"])?;
+    let stream = service.stream(call, None, Some(&input.stream_arn))?;
+    check_strategy(&input.record_distribution_strategy, service.streams.settings.of(stream.id).mode)?;
+    Ok(UpdateStreamRecordDistributionStrategyOutput::default())
 }
 
 pub(super) async fn max_record_size(

@@ -10,7 +10,7 @@ use wire::{Call, ServiceError, only};
 use super::address::no_stream;
 use super::describe::encryption_type;
 use super::{DataStreams, SERVICE, dry_run, failed, invalid};
-use crate::streams::{Meter, Throttled};
+use crate::streams::Meter;
 
 /// Bytes of all data and partition keys of one call, at most.
 const MAX_CALL: usize = 10 << 20;
@@ -29,7 +29,7 @@ pub(super) async fn one(
     only(SERVICE, &input, &known)?;
     let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
     let record = Entry { data: input.data, key: input.partition_key, hash: input.explicit_hash_key, number: None };
-    let (record, (shard, hash)) = record.read(&stream, max_record(service, &stream))?;
+    let (record, mut place) = record.read(&stream, max_record(service, &stream))?;
     if let Some(text) = input.sequence_number_for_ordering {
         // Records of a shard are always in the order of their calls, so there is nothing to do for a number that was
         // given out; any other is refused, as the service does.
@@ -44,17 +44,18 @@ pub(super) async fn one(
     }
     dry_run(input.dry_run)?;
     let meter = service.streams.traffic.meter(&stream);
-    admit(&meter, &record, shard, hash).map_err(|Throttled| rate_exceeded(call, &stream, shard))?;
-    let mut place = (shard, hash);
-    let (stream, placed) = append(service, call, stream, vec![record], &mut [&mut place]).await?;
-    let shard = place.0;
+    place.admit(&meter, &record);
+    let records = Vec::from_iter(place.admitted.then_some(record));
+    let to = if place.admitted { vec![&mut place] } else { Vec::new() };
+    let (stream, placed) = append(service, call, stream, records, to).await?;
+    let shard = place.shard;
     let Some(Placed { position, arrival }) = placed.first().copied() else {
         return Err(rate_exceeded(call, &stream, shard));
     };
     Ok(PutRecordOutput {
         shard_id: shard.to_string(),
         sequence_number: SequenceNumber::new(position, shard, arrival).to_string(),
-        encryption_type: Some(encryption_type(&stream)),
+        encryption_type: Some(encryption_type(stream.encrypted)),
         ..Default::default()
     })
 }
@@ -83,27 +84,25 @@ pub(super) async fn many(
     }
     dry_run(input.dry_run)?;
     let meter = service.streams.traffic.meter(&stream);
-    let routed = records.iter().zip(&places);
-    let admitted: Vec<bool> =
-        routed.map(|(record, (shard, hash))| admit(&meter, record, *shard, *hash).is_ok()).collect();
-    let mut each = admitted.iter();
-    records.retain(|_| each.next().is_some_and(|admitted| *admitted));
-    let mut to: Vec<&mut Place> =
-        places.iter_mut().zip(&admitted).filter(|(_, admitted)| **admitted).map(|(place, _)| place).collect();
-    let (stream, placed) = append(service, call, stream, records, &mut to).await?;
+    for (record, place) in records.iter().zip(&mut places) {
+        place.admit(&meter, record);
+    }
+    let mut each = places.iter();
+    records.retain(|_| each.next().is_some_and(|place| place.admitted));
+    let to = places.iter_mut().filter(|place| place.admitted).collect();
+    let (stream, placed) = append(service, call, stream, records, to).await?;
     let mut placed = placed.into_iter();
     let answers: Vec<_> = places
         .into_iter()
-        .zip(admitted)
-        .map(|((shard, _), admitted)| match if admitted { placed.next() } else { None } {
+        .map(|place| match if place.admitted { placed.next() } else { None } {
             Some(Placed { position, arrival }) => PutRecordsResultEntry {
-                shard_id: Some(shard.to_string()),
-                sequence_number: Some(SequenceNumber::new(position, shard, arrival).to_string()),
+                shard_id: Some(place.shard.to_string()),
+                sequence_number: Some(SequenceNumber::new(position, place.shard, arrival).to_string()),
                 ..Default::default()
             },
             None => PutRecordsResultEntry {
                 error_code: Some(THROTTLED.to_owned()),
-                error_message: Some(rate_exceeded(call, &stream, shard).message),
+                error_message: Some(rate_exceeded(call, &stream, place.shard).message),
                 ..Default::default()
             },
         })
@@ -112,7 +111,7 @@ pub(super) async fn many(
     Ok(PutRecordsOutput {
         failed_record_count: i32::try_from(failures).ok(),
         records: answers,
-        encryption_type: Some(encryption_type(&stream)),
+        encryption_type: Some(encryption_type(stream.encrypted)),
         ..Default::default()
     })
 }
@@ -122,17 +121,41 @@ fn max_record(service: &DataStreams, stream: &Stream) -> usize {
     service.streams.settings.of(stream.id).max_record_kib as usize * 1_024
 }
 
-/// Where a record goes: the shard, and the hash key that leads there.
-type Place = (ShardId, HashKey);
+/// Where a record goes.
+struct Place {
+    shard: ShardId,
+    /// The hash key that leads there.
+    hash: HashKey,
+    /// Whether the shard's quota lets it in.
+    admitted: bool,
+}
 
-/// Appends records in one batch; nowhere when the log is overloaded. When a shard was closed meanwhile, nothing was
-/// written, and they go to the shards that took over. The stream as it was then.
+impl Place {
+    /// Counts the record, unless a quota refuses it.
+    fn admit(&mut self, meter: &Meter, record: &NewRecord) {
+        let key = record.partition_key.as_str();
+        self.admitted = meter.put(self.shard, key, self.hash.0, record.data.len() + key.len()).is_ok();
+    }
+
+    /// Leads a record to the shard that has its hash key now. Another one than before has a quota of its own.
+    fn route_again(&mut self, stream: &Stream, meter: &Meter, record: &mut NewRecord) {
+        let shard = stream.route(&record.partition_key, Some(self.hash)).0;
+        if shard.id != self.shard {
+            (record.shard, self.shard) = (shard.slot, shard.id);
+            self.admit(meter, record);
+        }
+    }
+}
+
+/// Appends admitted records in one batch; nowhere when the log is overloaded. When a shard was closed meanwhile, nothing
+/// was written, and they go to the shards that took over, which may not admit all of them. The stream as it was then,
+/// and where those are that are still admitted.
 async fn append(
     service: &DataStreams,
     call: &Call,
     mut stream: Arc<Stream>,
     records: Vec<NewRecord>,
-    places: &mut [&mut Place],
+    mut places: Vec<&mut Place>,
 ) -> Result<(Arc<Stream>, Vec<Placed>), ServiceError> {
     let name = stream.key.name.clone();
     let mut batch = Append { producer: None, records };
@@ -152,20 +175,16 @@ async fn append(
             return Err(no_stream(&call.scope, &name));
         }
         stream = now;
-        for (record, place) in batch.records.iter_mut().zip(places.iter_mut()) {
-            let (shard, hash) = stream.route(&record.partition_key, Some(place.1));
-            record.shard = shard.slot;
-            **place = (shard.id, hash);
+        let meter = service.streams.traffic.meter(&stream);
+        for (record, place) in batch.records.iter_mut().zip(&mut places) {
+            place.route_again(&stream, &meter, record);
         }
+        let mut each = places.iter();
+        batch.records.retain(|_| each.next().is_some_and(|place| place.admitted));
+        places.retain(|place| place.admitted);
     }
     let message = format!("the shards of stream {name} change too fast; send the records again");
     Err(ServiceError::new("ServiceUnavailable", message).with_status(503))
-}
-
-/// Counts a record, unless a quota refuses it.
-fn admit(meter: &Meter, record: &NewRecord, shard: ShardId, hash: HashKey) -> Result<(), Throttled> {
-    let key = record.partition_key.as_str();
-    meter.put(shard, key, hash.0, record.data.len() + key.len())
 }
 
 /// What a shard answers that is written to or read from too fast.
@@ -184,7 +203,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// The record, the shard that it goes to and the hash key that leads there.
+    /// The record and where it goes, before it is admitted there.
     fn read(self, stream: &Stream, max: usize) -> Result<(NewRecord, Place), ServiceError> {
         let Some(key) = &self.key else { return Err(self.violated("partitionKey", "null", "Member must not be null")) };
         if self.data.len() + key.len() > max {
@@ -202,7 +221,8 @@ impl Entry {
         });
         let explicit_hash_key = explicit_hash_key.transpose()?;
         let (shard, hash) = stream.route(&partition_key, explicit_hash_key);
-        Ok((NewRecord { shard: shard.slot, partition_key, explicit_hash_key, data: self.data }, (shard.id, hash)))
+        let place = Place { shard: shard.id, hash, admitted: false };
+        Ok((NewRecord { shard: shard.slot, partition_key, explicit_hash_key, data: self.data }, place))
     }
 
     fn violated(&self, member: &str, value: &str, rule: &str) -> ServiceError {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::{Position, SequenceNumber, ShardId, Timestamp};
-use log::{ReadLimit, Slice, Stream, Tail};
+use log::{ReadLimit, Slice, Tail};
 use serde::{Deserialize, Serialize};
 use wire::kinesis::*;
 use wire::{Call, ServiceError, only};
@@ -104,7 +104,7 @@ pub(super) async fn records(
     };
     let next = Iterator { next: slice.next, issued: call.now, ..iterator };
     Ok(GetRecordsOutput {
-        records: shown(&stream, shard.id, slice.records),
+        records: shown(shard.id, slice.records),
         next_shard_iterator: if slice.at_end { None } else { Some(service.seal.seal(&next).await?) },
         millis_behind_latest: i64::try_from(behind.as_millis()).ok(),
         child_shards,
@@ -121,14 +121,14 @@ pub(super) fn behind(slice: &Slice, tail: &Tail, now: Timestamp) -> Duration {
 }
 
 /// Records as they are answered.
-pub(super) fn shown(stream: &Stream, shard: ShardId, records: Vec<log::Record>) -> Vec<Record> {
-    let encryption = stream.encrypted.then(|| encryption_type(stream));
+pub(super) fn shown(shard: ShardId, records: Vec<log::Record>) -> Vec<Record> {
     let shown = records.into_iter().map(|record| Record {
         sequence_number: SequenceNumber::new(record.position, shard, record.arrival).to_string(),
         approximate_arrival_timestamp: Some(record.arrival),
         data: record.data,
         partition_key: Some(record.partition_key.to_string()),
-        encryption_type: encryption.clone(),
+        // As it was written, whatever the stream is set to by now.
+        encryption_type: record.sealed.then(|| encryption_type(true)),
         ..Default::default()
     });
     shown.collect()

@@ -7,9 +7,9 @@ use log::{LogError, MAX_SHARDS, Reshard, Stream};
 use wire::kinesis::*;
 use wire::{Call, ServiceError, only};
 
-use super::address::{no_shard, shard_to_change, stream_arn};
-use super::{DataStreams, SERVICE, failed, invalid, limited, too_many_shards};
-use crate::streams::{Mode, steps_to};
+use super::address::{no_shard, no_stream, shard_to_change, stream_arn};
+use super::{DataStreams, SERVICE, failed, in_use, invalid, limited, too_many_shards};
+use crate::streams::{Daily, Mode, PLANS, is_outdated, steps_to};
 
 /// On-demand streams change their shards themselves.
 fn check_provisioned(service: &DataStreams, call: &Call, stream: &Stream, what: &str) -> Result<(), ServiceError> {
@@ -45,17 +45,17 @@ fn not_adjacent(call: &Call, stream: &Stream, shards: (ShardId, ShardId)) -> Ser
     ))
 }
 
-/// Changes the shards, when the account may have `additional` more.
+/// Makes one change of shards that a call names, when the account may have `additional` more.
 async fn apply(
     service: &DataStreams,
     call: &Call,
     stream: &Stream,
-    steps: Vec<Reshard>,
+    step: Reshard,
     additional: usize,
 ) -> Result<(), ServiceError> {
     let reserved = service.streams.budget.reserve(&call.scope, additional);
     let _reserved = reserved.map_err(|exceeded| too_many_shards(&call.scope, exceeded))?;
-    service.log.reshard(&stream.key, steps).await.map(|_| ()).map_err(|error| match error {
+    service.log.reshard(&stream.key, vec![step]).await.map(|_| ()).map_err(|error| match error {
         LogError::AlreadyClosed { shard, .. } => closed(call, stream, shard),
         LogError::NoSuchShard { shard, .. } => no_shard(&call.scope, stream, &shard.to_string()),
         LogError::NotAdjacent { shard, adjacent, .. } => not_adjacent(call, stream, (shard, adjacent)),
@@ -63,16 +63,36 @@ async fn apply(
     })
 }
 
-/// Brings a stream to so many equal shards.
+/// Brings a stream to so many equal shards. The caller names no shards, so when somebody else changes them meanwhile
+/// the steps are planned anew, and the call is refused only when that goes on and on.
 pub(super) async fn scale(
     service: &DataStreams,
     call: &Call,
     stream: &Stream,
     target: u32,
 ) -> Result<(), ServiceError> {
-    let additional = (target as usize).saturating_sub(stream.open_shards().len());
-    let steps = steps_to(stream, target);
-    if steps.is_empty() { Ok(()) } else { apply(service, call, stream, steps, additional).await }
+    let name = &stream.key.name;
+    for _ in 0..PLANS {
+        let now = service.stream(call, Some(name), None)?;
+        if now.id != stream.id {
+            return Err(no_stream(&call.scope, name));
+        }
+        // Also asked after steps that were made: one may have met a shard of somebody else's that got its child's id.
+        let steps = steps_to(&now, target);
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let additional = (target as usize).saturating_sub(now.open_shards().len());
+        let reserved = service.streams.budget.reserve(&call.scope, additional);
+        let _reserved = reserved.map_err(|exceeded| too_many_shards(&call.scope, exceeded))?;
+        match service.log.reshard(&stream.key, steps).await {
+            Ok(_) => {}
+            Err(error) if is_outdated(&error) => {}
+            Err(error) => return Err(failed(&call.scope, name, &error)),
+        }
+    }
+    let account = &call.scope.account;
+    Err(in_use(format!("Stream {name} under account {account} not ACTIVE, instead in state UPDATING")))
 }
 
 pub(super) async fn split(
@@ -95,7 +115,7 @@ pub(super) async fn split(
             shard.id, stream.key.name, call.scope.account
         ))
     })?;
-    apply(service, call, &stream, vec![Reshard::Split { shard: shard.id, at }], 1).await?;
+    apply(service, call, &stream, Reshard::Split { shard: shard.id, at }, 1).await?;
     Ok(SplitShardOutput::default())
 }
 
@@ -112,7 +132,7 @@ pub(super) async fn merge(
     check_open(call, &stream, shard)?;
     check_open(call, &stream, adjacent)?;
     let step = Reshard::Merge { shard: shard.id, adjacent: adjacent.id };
-    apply(service, call, &stream, vec![step], 0).await?;
+    apply(service, call, &stream, step, 0).await?;
     Ok(MergeShardsOutput::default())
 }
 
@@ -139,7 +159,9 @@ pub(super) async fn count(
         let message = format!("Target shard count or number of open shards cannot be greater than {MAX_SHARDS}.");
         return Err(limited(format!("{message} {counts}")));
     }
-    scale(service, call, &stream, target).await?;
+    service.admit_daily(call, &stream, Daily::UpdateShardCount).await?;
+    let scaled = scale(service, call, &stream, target).await;
+    service.made(call, &stream, Daily::UpdateShardCount, scaled).await?;
     Ok(UpdateShardCountOutput {
         stream_name: Some(stream.key.name.clone()),
         stream_arn: Some(stream_arn(&call.scope, &stream.key.name)),

@@ -8,20 +8,20 @@ use wire::{Call, ServiceError, only};
 
 use super::address::no_stream;
 use super::describe::{limit, shown};
-use super::{DataStreams, SERVICE, TOKEN_LIFE, invalid};
+use super::{DataStreams, SERVICE, invalid};
 
 /// Shards of a page, at most.
 const PAGE: usize = 1_000;
 
 /// What a next token says.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Rest {
     stream: String,
     /// The stream's number: one deleted and created again, or of another region, is not taken for it.
     id: u32,
     after: ShardId,
     filter: Filter,
-    issued: Timestamp,
 }
 
 /// Which shards are listed.
@@ -114,8 +114,7 @@ pub(super) async fn list(
     let next_token = match page.last().filter(|_| rest.next().is_some()) {
         Some(last) => {
             let (name, id) = (stream.key.name.clone(), stream.id.number());
-            let rest = Rest { stream: name, id, after: last.id, filter, issued: call.now };
-            Some(service.seal.seal(&rest).await?)
+            Some(service.seal.seal_next(call.now, Rest { stream: name, id, after: last.id, filter }).await?)
         }
         None => None,
     };
@@ -153,11 +152,7 @@ async fn go_on(
     if others {
         return Err(invalid("NextToken and StreamName cannot be provided together."));
     }
-    let rest: Option<Rest> = service.seal.open(token).await?;
-    let rest = rest.ok_or_else(|| invalid("Invalid NextToken."))?;
-    if call.now.since(rest.issued) > TOKEN_LIFE {
-        return Err(ServiceError::new("ExpiredNextTokenException", "the next token is older than 300 seconds"));
-    }
+    let rest: Rest = service.seal.open_next(call.now, token).await?;
     let stream = service.stream(call, Some(&rest.stream), input.stream_arn.as_deref())?;
     service.admit_on(&stream, "list_shards")?;
     if stream.id.number() != rest.id {

@@ -88,7 +88,7 @@ struct Reader {
 
 /// What came while there was nothing to read.
 enum Woken {
-    /// Something to read, or the shard's end.
+    /// Something to read, the shard's end, or the consumer's.
     Readable,
     /// Nothing, for a heartbeat.
     Silence,
@@ -118,7 +118,10 @@ impl Reader {
             // With the service's quotas: what was pushed too fast is waited for.
             let pause = self.pace.pause(self.clock.instant());
             if !pause.is_zero() {
-                self.clock.sleep(pause).await;
+                tokio::select! {
+                    () = self.clock.sleep(pause) => {}
+                    () = self.subscription.until_orphaned() => continue,
+                }
             }
             let slice = match self.log.read(self.shard.slot, self.next, EVENT).await {
                 Ok(slice) => slice,
@@ -153,6 +156,7 @@ impl Reader {
         tokio::select! {
             readable = self.log.wait(self.shard.slot, self.next) => readable.map(|()| Woken::Readable),
             () = self.subscription.until_taken_over() => Ok(Woken::TakenOver),
+            () = self.subscription.until_orphaned() => Ok(Woken::Readable),
             () = self.clock.sleep(HEARTBEAT.min(left)) => Ok(if left > HEARTBEAT { Woken::Silence } else { Woken::Over }),
         }
     }
@@ -184,7 +188,7 @@ impl Reader {
         let arrival = slice.records.last().map(|record| record.arrival).or(tail.last_arrival);
         let number = SequenceNumber::new(last, self.shard.id, arrival.unwrap_or(self.shard.opened));
         Ok(SubscribeToShardEvent {
-            records: shown(&stream, self.shard.id, slice.records),
+            records: shown(self.shard.id, slice.records),
             continuation_sequence_number: (!is_end).then(|| number.to_string()),
             millis_behind_latest: i64::try_from(behind.as_millis()).unwrap_or(i64::MAX),
             child_shards: is_end.then(|| children(&stream, self.shard.id)),

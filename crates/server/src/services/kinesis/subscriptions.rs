@@ -1,7 +1,7 @@
 //! Which consumers are subscribed to which shards.
 //!
 //! Promises one subscription of a consumer on a shard: a call within five seconds after another is refused, a later one
-//! takes over. Must not know what subscriptions send.
+//! takes over, and that a consumer's subscriptions learn of its end at once. Must not know what subscriptions send.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +26,8 @@ struct Active {
     since: Duration,
     /// Cancelled when another takes over.
     replaced: CancellationToken,
+    /// Cancelled when its consumer is deregistered.
+    orphaned: CancellationToken,
     /// Cancelled when it is gone.
     gone: CancellationToken,
 }
@@ -40,6 +42,7 @@ pub(super) struct Subscriptions {
 pub(super) struct Subscription {
     message: String,
     replaced: CancellationToken,
+    orphaned: CancellationToken,
     gone: CancellationToken,
 }
 
@@ -65,12 +68,20 @@ impl Subscriptions {
         if active.get(&key).is_some_and(is_fresh) {
             return Err(in_use(message));
         }
-        let (replaced, gone) = (CancellationToken::new(), CancellationToken::new());
-        let new = Active { since: now, replaced: replaced.clone(), gone: gone.clone() };
+        let [replaced, orphaned, gone] = std::array::from_fn(|_| CancellationToken::new());
+        let (to_replace, to_orphan) = (replaced.clone(), orphaned.clone());
+        let new = Active { since: now, replaced: to_replace, orphaned: to_orphan, gone: gone.clone() };
         if let Some(before) = active.insert(key, new) {
             before.replaced.cancel();
         }
-        Ok(Subscription { message, replaced, gone })
+        Ok(Subscription { message, replaced, orphaned, gone })
+    }
+
+    /// Tells the subscriptions of a consumer that was deregistered.
+    pub fn end(&self, stream: &Stream, consumer: &ConsumerAddress) {
+        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let its = active.iter().filter(|((id, of, _), _)| *id == stream.id.number() && of == consumer);
+        its.for_each(|(_, active)| active.orphaned.cancel());
     }
 }
 
@@ -81,6 +92,11 @@ impl Subscription {
 
     pub async fn until_taken_over(&self) {
         self.replaced.cancelled().await;
+    }
+
+    /// Until its consumer is deregistered.
+    pub async fn until_orphaned(&self) {
+        self.orphaned.cancelled().await;
     }
 
     /// What the one that was replaced is told.

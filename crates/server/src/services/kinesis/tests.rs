@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use base::fs::sim::SimFs;
 use base::{Principal, SeededRng, TestClock, Timestamp};
 use bytes::Bytes;
@@ -178,6 +180,21 @@ async fn listings_go_on_where_they_stopped() {
         }
     }
     assert_eq!(names, ["s0", "s1", "s2", "s3", "s4"]);
+    let streams = async |region: &str, token: &str, start: Option<&str>| {
+        let (next_token, limit) = (Some(token.to_owned()), Some(2));
+        let exclusive_start_stream_name = start.map(str::to_owned);
+        let input = ListStreamsInput { next_token, limit, exclusive_start_stream_name };
+        world.service.list_streams(&world.call_in(region), input).await
+    };
+    let first = ListStreamsInput { limit: Some(2), ..Default::default() };
+    let old = world.service.list_streams(&world.call(), first).await.unwrap().next_token.unwrap();
+    assert_eq!(streams("eu-central-1", &old, None).await.unwrap().stream_names, ["s2", "s3"]);
+    for (region, token, start) in
+        [("eu-central-1", "s1", None), ("us-east-1", &old, None), ("eu-central-1", &old, Some("s1"))]
+    {
+        let error = streams(region, token, start).await.unwrap_err();
+        assert_eq!(error.code, "InvalidArgumentException", "{region} {token} {start:?}");
+    }
     let first = ListShardsInput { stream_name: Some("s1".into()), max_results: Some(3), ..Default::default() };
     let page = world.service.list_shards(&world.call(), first).await.unwrap();
     assert_eq!(page.shards.unwrap().len(), 3);
@@ -185,10 +202,13 @@ async fn listings_go_on_where_they_stopped() {
     let rest = ListShardsInput { next_token: Some(token.clone()), ..Default::default() };
     let page = world.service.list_shards(&world.call(), rest.clone()).await.unwrap();
     assert_eq!((page.shards.unwrap()[0].shard_id.as_str(), page.next_token), ("shardId-000000000003", None));
+    let error = streams("eu-central-1", rest.next_token.as_deref().unwrap(), None).await.unwrap_err();
+    assert_eq!(error.code, "InvalidArgumentException", "a token of another listing");
     let both = ListShardsInput { stream_name: Some("s1".into()), ..rest.clone() };
     assert_eq!(world.service.list_shards(&world.call(), both).await.unwrap_err().code, "InvalidArgumentException");
     world.clock.shift_wall(301_000);
     assert_eq!(world.service.list_shards(&world.call(), rest).await.unwrap_err().code, "ExpiredNextTokenException");
+    assert_eq!(streams("eu-central-1", &old, None).await.unwrap_err().code, "ExpiredNextTokenException");
     let describe = DescribeStreamInput {
         stream_name: Some("s1".into()),
         limit: Some(2),
@@ -278,18 +298,34 @@ async fn records_have_the_service_s_limits() {
     assert_eq!(world.service.get_records(&world.call(), input).await.unwrap().records.len(), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_overloaded_log_refuses_record_by_record() {
+#[test]
+fn an_overloaded_log_refuses_record_by_record() {
+    // The log writes on the one thread for what blocks.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().start_paused(true).max_blocking_threads(1);
+    runtime.build().unwrap().block_on(overload());
+}
+
+async fn overload() {
     let world = World::with(LogConfig { queue_bytes: 50_000, ..LogConfig::default() }).await;
     world.create("s", 1).await;
+    // Taken once the log has left it, until `held` is dropped.
+    let (held, dropped) = std::sync::mpsc::channel::<()>();
+    let (taken, is_taken) = tokio::sync::oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        taken.send(()).unwrap();
+        dropped.recv().is_err()
+    });
+    is_taken.await.unwrap();
     let records = || vec![entry("key", vec![0; 10_000]), entry("key", vec![0; 10_000])];
-    let calls = (0..50).map(|_| {
+    let calls = futures::future::join_all((0..50).map(|_| {
         let (service, call) = (Arc::clone(&world.service), world.call());
         async move { service.put_records(&call, puts("s", records())).await.unwrap() }
-    });
-    let answers = futures::future::join_all(calls).await;
+    }));
+    // All of them have come before the log can write any.
+    let (answers, ()) = futures::join!(calls, async { drop(held) });
     let (refused, taken): (Vec<_>, Vec<_>) = answers.into_iter().partition(|a| a.failed_record_count == Some(2));
-    assert!(!refused.is_empty() && !taken.is_empty());
+    assert_eq!((refused.len(), taken.len()), (48, 2), "the queue has room for two");
     assert!(taken.iter().all(|a| a.failed_record_count == Some(0)));
     let entry = &refused[0].records[1];
     assert_eq!(entry.error_code.as_deref(), Some("ProvisionedThroughputExceededException"));

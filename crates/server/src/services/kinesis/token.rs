@@ -1,6 +1,7 @@
 //! Opaque tokens: shard iterators and the next tokens of listings, which only this server can make.
 //!
-//! Promises that a token read back is one that was given out, unchanged, by this data folder, also before a restart.
+//! Promises that a token read back is one that was given out, unchanged, by this data folder, also before a restart, and
+//! that a listing cannot be gone on with later than five minutes after its last page.
 //! Must not know what a token says.
 //!
 //! ```text
@@ -8,23 +9,33 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use base::{Batch, Precondition, Rng, StateError, StateStore, Table};
+use base::{Batch, Precondition, Rng, StateError, StateStore, Table, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use tokio::sync::OnceCell;
 use wire::ServiceError;
 
-use super::SERVICE;
+use super::{SERVICE, invalid};
 
 const TABLE: Table = Table("kinesis.keys");
 const NAME: &[u8] = b"tokens";
 const TAG: usize = 16;
+/// A next token is of no use afterwards.
+const NEXT_LIFE: Duration = Duration::from_secs(300);
+
+/// What a next token says: the rest of a listing.
+#[derive(Serialize, Deserialize)]
+struct Next<T> {
+    issued: Timestamp,
+    rest: T,
+}
 
 /// Makes and reads tokens.
 pub(super) struct Seal {
@@ -54,6 +65,22 @@ impl Seal {
         let Some((tag, content)) = bytes.split_at_checked(TAG) else { return Ok(None) };
         let is_ours: bool = self.tag(content).await?.ct_eq(tag).into();
         Ok(if is_ours { serde_json::from_slice(content).ok() } else { None })
+    }
+
+    /// Gives out a next token: what is to be listed yet.
+    pub async fn seal_next(&self, now: Timestamp, rest: impl Serialize) -> Result<String, ServiceError> {
+        self.seal(&Next { issued: now, rest }).await
+    }
+
+    /// Reads a next token of the same listing.
+    pub async fn open_next<T: DeserializeOwned>(&self, now: Timestamp, token: &str) -> Result<T, ServiceError> {
+        let next: Option<Next<T>> = self.open(token).await?;
+        let Next { issued, rest } = next.ok_or_else(|| invalid("Invalid NextToken."))?;
+        if now.since(issued) > NEXT_LIFE {
+            let message = "the next token is older than 300 seconds; begin the listing again";
+            return Err(ServiceError::new("ExpiredNextTokenException", message));
+        }
+        Ok(rest)
     }
 
     async fn tag(&self, content: &[u8]) -> Result<Vec<u8>, ServiceError> {

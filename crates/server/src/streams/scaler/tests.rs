@@ -100,6 +100,27 @@ async fn an_account_s_limit_holds_and_a_provisioned_stream_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_look_that_is_overtaken_looks_again_at_once() {
+    let world = World::new(100).await;
+    let stream = world.stream();
+    for _ in 0..60 {
+        let meter = world.streams.traffic.meter(&stream);
+        for n in 0..200 {
+            let key: PartitionKey = format!("key-{n}").parse().unwrap();
+            let (shard, hash) = stream.route(&key, None);
+            meter.put(shard.id, key.as_str(), hash.0, 40_000).unwrap();
+        }
+        world.clock.sleep(Duration::from_secs(1)).await;
+    }
+    // Somebody else's split is on its way when the scaler has made up its mind to split all four.
+    let first = stream.shards[0].id;
+    let split = vec![Reshard::Split { shard: first, at: base::HashKey(500) }];
+    let (split, ()) = tokio::join!(world.log.reshard(&stream.key, split), world.scaler.reconcile());
+    split.unwrap();
+    assert_eq!(world.open(), 5 + 3, "the other three are split in the same look");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_disk_that_fails_puts_scaling_off() {
     let world = World::new(100).await;
     world.run(55, 8_000_000, 200).await;

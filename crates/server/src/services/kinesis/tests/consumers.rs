@@ -114,3 +114,38 @@ async fn a_stream_with_consumers_is_deleted_only_when_that_is_enforced() {
     world.create("s", 1).await;
     assert_eq!(world.deregister(&consumer.consumer_arn).await.unwrap_err().code, "ResourceNotFoundException");
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_a_registration_and_a_deletion_at_once_one_is_refused() {
+    let world = World::new().await;
+    world.create("s", 1).await;
+    let (call, delete) = (world.call(), DeleteStreamInput { stream_name: Some("s".into()), ..Default::default() });
+    let (registered, deleted) = tokio::join!(world.register("c"), world.service.delete_stream(&call, delete.clone()));
+    let consumer = registered.unwrap();
+    assert_eq!(deleted.unwrap_err().code, "ResourceInUseException");
+    world.deregister(&consumer.consumer_arn).await.unwrap();
+    let (deleted, registered) = tokio::join!(world.service.delete_stream(&call, delete), world.register("c"));
+    deleted.unwrap();
+    let error = registered.unwrap_err();
+    assert_eq!(error.code, "ResourceInUseException");
+    assert_eq!(error.message, "Stream s under account 000000000000 not ACTIVE, instead in state DELETING");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_set_on_a_stream_that_is_gone_is_not_set() {
+    let world = World::new().await;
+    world.create("s", 1).await;
+    let stream = world.service.stream(&world.call(), Some("s"), None).unwrap();
+    let input = DeleteStreamInput {
+        stream_name: Some("s".into()),
+        enforce_consumer_deletion: Some(true),
+        ..Default::default()
+    };
+    world.service.delete_stream(&world.call(), input).await.unwrap();
+    world.create("s", 1).await;
+    let set = world.service.set(&stream, |settings| {
+        settings.last_epoch = 7;
+        Ok(())
+    });
+    assert_eq!(set.await.unwrap_err().code, "ResourceNotFoundException");
+}

@@ -1,7 +1,5 @@
 //! The service's quotas as a client meets them, when they are on.
 
-use std::time::Duration;
-
 use base::Clock;
 
 use super::*;
@@ -58,6 +56,85 @@ async fn a_thousand_small_records_a_second_pass() {
         refused += answer.failed_record_count.unwrap();
     }
     assert_eq!(refused, 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_merge_leads_to_another_shard_is_counted_there() {
+    let world = World::limited().await;
+    world.create("s", 2).await;
+    // Each shard admits its half; the shard that took over from both while they were on their way does not admit all.
+    let both = [records(6, MIB / 8, false), records(6, MIB / 8, true)].concat();
+    let call = world.call();
+    let (merged, answer) = tokio::join!(
+        world.merge("s", "shardId-000000000000", "shardId-000000000001"),
+        world.service.put_records(&call, puts("s", both))
+    );
+    merged.unwrap();
+    let answer = answer.unwrap();
+    assert_eq!(answer.failed_record_count, Some(4));
+    for (n, record) in answer.records.iter().enumerate() {
+        assert_eq!(record.sequence_number.is_none(), n >= 8, "record {n}");
+        let message = record.error_message.as_deref();
+        assert!(message.is_none_or(|text| text.contains("shardId-000000000002")), "{message:?}");
+    }
+    let input = GetShardIteratorInput {
+        stream_name: Some("s".into()),
+        shard_id: "shardId-000000000002".into(),
+        shard_iterator_type: "TRIM_HORIZON".into(),
+        ..Default::default()
+    };
+    let iterator = world.service.get_shard_iterator(&world.call(), input).await.unwrap().shard_iterator.unwrap();
+    let read = world.get(&iterator).await.unwrap();
+    let numbers: Vec<_> = answer.records.into_iter().filter_map(|record| record.sequence_number).collect();
+    assert_eq!(read.records.into_iter().map(|record| record.sequence_number).collect::<Vec<_>>(), numbers);
+}
+
+#[tokio::test(start_paused = true)]
+async fn some_changes_can_be_made_only_so_often_in_a_day() {
+    let of = |config: &mut config::Streams| config.aws_limits = true;
+    let key = LogConfig { master_key: Some(base::MasterKey::new([7; 32])), ..LogConfig::default() };
+    let world = World::of(key, of).await;
+    world.create("s", 2).await;
+    // What is refused for another reason does not count.
+    assert_eq!(world.scale("s", 9).await.unwrap_err().code, "InvalidArgumentException");
+    for target in [4, 2, 4, 2, 4, 2, 4, 2, 4, 2] {
+        world.scale("s", target).await.unwrap();
+        world.clock.sleep(Duration::from_secs(60)).await;
+    }
+    let error = world.scale("s", 4).await.unwrap_err();
+    assert_eq!(error.code, "LimitExceededException");
+    let expected = "UpdateShardCount can be called at most 10 times in a rolling 24-hour period for stream s under \
+                    account 000000000000.";
+    assert_eq!(error.message, expected);
+    world.create("t", 2).await;
+    world.scale("t", 4).await.unwrap();
+    for n in 0..26 {
+        let (started, stopped) = (world.encrypt("s", true).await, world.encrypt("s", false).await);
+        for answer in [started, stopped] {
+            let refused = (n == 25).then_some("LimitExceededException".into());
+            assert_eq!(answer.err().map(|error| error.code), refused, "round {n}");
+        }
+    }
+    world.mode("PROVISIONED").await.unwrap();
+    for mode in ["ON_DEMAND", "PROVISIONED", "PROVISIONED"] {
+        world.mode(mode).await.unwrap();
+    }
+    assert_eq!(world.mode("ON_DEMAND").await.unwrap_err().code, "LimitExceededException");
+    world.clock.sleep(Duration::from_secs(86_400 - 600)).await;
+    world.scale("s", 4).await.unwrap();
+    assert_eq!(world.scale("s", 2).await.unwrap_err().code, "LimitExceededException", "the second is not a day ago");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_fails_does_not_count() {
+    let world = World::of(LogConfig::default(), |config| (config.aws_limits, config.max_shards) = (true, 3)).await;
+    world.create("s", 2).await;
+    for _ in 0..30 {
+        assert!(world.scale("s", 4).await.unwrap_err().message.contains("shard limit"));
+        assert_eq!(world.encrypt("s", true).await.unwrap_err().code, "KMSInvalidStateException");
+        world.clock.sleep(Duration::from_secs(1)).await;
+    }
+    world.scale("s", 3).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

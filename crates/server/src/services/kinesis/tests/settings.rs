@@ -25,13 +25,24 @@ impl World {
         }
     }
 
-    async fn mode(&self, mode: &str) -> Result<(), ServiceError> {
+    pub(super) async fn mode(&self, mode: &str) -> Result<(), ServiceError> {
         let input = UpdateStreamModeInput {
             stream_arn: STREAM.into(),
             stream_mode_details: StreamModeDetails { stream_mode: mode.into(), ..Default::default() },
             ..Default::default()
         };
         self.service.update_stream_mode(&self.call(), input).await.map(drop)
+    }
+
+    pub(super) async fn encrypt(&self, name: &str, on: bool) -> Result<(), ServiceError> {
+        let (stream_name, key_id) = (Some(name.to_owned()), "alias/aws/kinesis".to_owned());
+        let encryption_type = "KMS".to_owned();
+        if on {
+            let input = StartStreamEncryptionInput { stream_name, encryption_type, key_id, ..Default::default() };
+            return self.service.start_stream_encryption(&self.call(), input).await.map(drop);
+        }
+        let input = StopStreamEncryptionInput { stream_name, encryption_type, key_id, ..Default::default() };
+        self.service.stop_stream_encryption(&self.call(), input).await.map(drop)
     }
 
     async fn warm(&self, mibps: i32) -> Result<UpdateStreamWarmThroughputOutput, ServiceError> {
@@ -204,6 +215,53 @@ async fn encryption_is_by_the_key_that_kinesis_owns() {
     let summary = world.summary("s").await;
     assert_eq!((summary.encryption_type.as_deref(), summary.key_id), (Some("NONE"), None));
     assert_eq!(world.read_all(&iterator).await, ["plain", "sealed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_says_how_it_was_written_whatever_its_stream_is_set_to() {
+    let config = LogConfig { master_key: Some(MasterKey::new([7; 32])), ..LogConfig::default() };
+    let world = World::with(config).await;
+    world.create("s", 1).await;
+    for (n, encrypted) in [false, true, false].into_iter().enumerate() {
+        if n > 0 {
+            world.encrypt("s", encrypted).await.unwrap();
+        }
+        world.put("s", &n.to_string()).await;
+        let (mut next, mut kinds) = (world.iterate("s", "TRIM_HORIZON", None).await.unwrap(), Vec::new());
+        while kinds.len() <= n {
+            let read = world.get(&next).await.unwrap();
+            kinds.extend(read.records.into_iter().map(|record| record.encryption_type));
+            next = read.next_shard_iterator.unwrap();
+        }
+        let kinds: Vec<_> = kinds.iter().map(Option::as_deref).collect();
+        assert_eq!(kinds, [None, Some("KMS"), None][..=n]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_on_demand_stream_distributes_by_partition_key_and_cannot_otherwise() {
+    let world = World::new().await;
+    world
+        .service
+        .create_stream(&world.call(), CreateStreamInput { stream_name: "s".into(), ..Default::default() })
+        .await
+        .unwrap();
+    let update = async |strategy: &str| {
+        let input = UpdateStreamRecordDistributionStrategyInput {
+            stream_arn: STREAM.into(),
+            record_distribution_strategy: strategy.into(),
+            ..Default::default()
+        };
+        world.service.update_stream_record_distribution_strategy(&world.call(), input).await.map(drop)
+    };
+    update("USER_PARTITION_KEY").await.unwrap();
+    assert_eq!(world.summary("s").await.record_distribution_strategy.as_deref(), Some("USER_PARTITION_KEY"));
+    let error = update("AUTO").await.unwrap_err();
+    assert_eq!((&*error.code, error.status), ("NotImplemented", Some(501)));
+    assert!(error.message.starts_with("RecordDistributionStrategy AUTO of "), "{}", error.message);
+    world.mode("PROVISIONED").await.unwrap();
+    assert_eq!(world.summary("s").await.record_distribution_strategy, None);
+    assert_eq!(update("AUTO").await.unwrap_err().code, "InvalidArgumentException");
 }
 
 #[tokio::test(start_paused = true)]

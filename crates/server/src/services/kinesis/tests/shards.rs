@@ -15,7 +15,7 @@ impl World {
         self.service.split_shard(&self.call(), input).await.map(drop)
     }
 
-    async fn merge(&self, name: &str, one: &str, other: &str) -> Result<(), ServiceError> {
+    pub(super) async fn merge(&self, name: &str, one: &str, other: &str) -> Result<(), ServiceError> {
         let input = MergeShardsInput {
             stream_name: Some(name.into()),
             shard_to_merge: one.into(),
@@ -25,7 +25,7 @@ impl World {
         self.service.merge_shards(&self.call(), input).await.map(drop)
     }
 
-    async fn scale(&self, name: &str, target: i32) -> Result<UpdateShardCountOutput, ServiceError> {
+    pub(super) async fn scale(&self, name: &str, target: i32) -> Result<UpdateShardCountOutput, ServiceError> {
         let input = UpdateShardCountInput {
             stream_name: Some(name.into()),
             target_shard_count: target,
@@ -144,6 +144,25 @@ async fn a_shard_count_goes_to_the_double_or_the_half_at_most() {
     let summary = world.service.describe_stream_summary(&world.call(), describe).await.unwrap();
     assert_eq!(summary.stream_description_summary.open_shard_count, 6);
     assert_eq!(world.scale("s", 6).await.unwrap().current_shard_count, Some(6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scaling_that_is_overtaken_is_planned_anew() {
+    let world = World::new().await;
+    world.create("s", 4).await;
+    // The split is on its way to the log when the scaling is planned.
+    let shard = id(0);
+    let (split, scaled) = tokio::join!(world.split("s", &shard, "500"), world.scale("s", 8));
+    split.unwrap();
+    assert_eq!(scaled.unwrap().target_shard_count, Some(8));
+    world.create("new", 8).await;
+    let ranges = async |name: &str| {
+        let filter = ShardFilter { r#type: "AT_LATEST".into(), ..Default::default() };
+        let mut ranges: Vec<_> = world.list(name, Some(filter)).await.unwrap();
+        ranges.sort_by_key(|shard| shard.hash_key_range.starting_hash_key.parse::<u128>().unwrap());
+        ranges.into_iter().map(|shard| shard.hash_key_range).collect::<Vec<_>>()
+    };
+    assert_eq!(ranges("s").await, ranges("new").await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -160,6 +160,24 @@ async fn a_subscription_ends_with_its_consumer_and_with_its_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_idle_subscription_ends_when_its_consumer_does_and_no_later() {
+    let (world, arn) = World::with_consumer().await;
+    let other = world.register("other").await.unwrap().consumer_arn;
+    let mut one = world.subscribe(&arn, SHARD, from("LATEST", None)).await.unwrap();
+    let mut two = world.subscribe(&other, SHARD, from("LATEST", None)).await.unwrap();
+    let before = world.env.clock.instant();
+    let (event, deregistered) = tokio::join!(one.next(), world.deregister(&arn));
+    deregistered.unwrap();
+    let Some(Err(error)) = event else { panic!("it goes on") };
+    assert_eq!(error.code, "ResourceNotFoundException");
+    assert_eq!(world.env.clock.instant(), before, "no time passes");
+    assert!(one.next().await.is_none());
+    // Another consumer's goes on.
+    let (pushed, _) = tokio::join!(self::event(&mut two), world.put("s", "x"));
+    assert_eq!(data(&pushed), ["x"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_subscribed_to_is_refused() {
     let (world, arn) = World::with_consumer().await;
     let missing = format!("{arn}1");
