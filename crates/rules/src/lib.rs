@@ -12,15 +12,20 @@
 mod address;
 mod branch;
 mod compile;
+mod engine;
 mod error;
+mod event;
 mod fields;
 mod json;
 mod matcher;
 mod number;
 mod pattern;
+mod scan;
 mod text;
 mod visibility;
 
+pub use engine::{Engine, Scratch};
 pub use error::RulesError;
+pub use event::{Event, EventError};
 pub use pattern::Pattern;
 pub use visibility::is_read_only_management;

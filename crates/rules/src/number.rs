@@ -24,6 +24,11 @@ impl Double {
         self.0
     }
 
+    /// Its shortest writing that is read as the same double.
+    pub(crate) fn shortest(self) -> String {
+        Buffer::new().format_finite(self.value()).to_owned()
+    }
+
     fn value(self) -> f64 {
         f64::from_bits(if self.0 >> 63 == 0 { !self.0 } else { self.0 & !(1 << 63) })
     }
@@ -64,6 +69,18 @@ pub(crate) fn is_exact(text: &[u8], double: Double) -> bool {
     shortest.as_bytes() == text
         || std::str::from_utf8(text)
             .is_ok_and(|text| Decimal::of(text).is_some_and(|d| Some(d) == Decimal::of(shortest)))
+}
+
+/// Whether a number is written so that it is a double exactly when it is written as that double's shortest: with a
+/// point, without exponent, nothing superfluous, and neither great nor small enough that an exponent would be shorter.
+pub(crate) fn is_plain(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let Some(point) = digits.iter().take(12).position(|b| *b == b'.') else { return false };
+    let (whole, fraction) = (&digits[..point], &digits[point + 1..]);
+    // A number that begins with 0 is left to those who read it.
+    matches!(whole.first(), Some(b'1'..=b'9'))
+        && matches!(fraction.last(), Some(b'1'..=b'9'))
+        && fraction.iter().all(u8::is_ascii_digit)
 }
 
 /// A decimal number without leading and trailing zeroes: `0.digits · 10^exponent`.
@@ -158,6 +175,18 @@ mod tests {
         assert_eq!(Number::of_text("300"), Number::of_text("3.00e2"));
         assert_eq!(Number::of_text("-0"), Number::of_text("0.0"));
         assert_ne!(Number::of_text("12345678901234567890"), Number::of_text("12345678901234567891"));
+    }
+
+    #[test]
+    fn a_plain_number_is_exact_when_it_is_the_shortest() {
+        for text in ["1.5", "-122.42916360922355", "37.7299002162173241", "99999999999.5", "3.10000000000000001"] {
+            assert!(is_plain(text.as_bytes()), "{text}");
+            let double = Double::rounded(text.as_bytes()).unwrap();
+            assert_eq!(is_exact(text.as_bytes(), double), double.shortest() == text, "{text}");
+        }
+        for text in ["0.5", "1", "1.50", "1e0", "1.5e3", "-0.0", "123456789012.5"] {
+            assert!(!is_plain(text.as_bytes()), "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::branch::{self, Branch};
 use crate::fields::Wanted;
-use crate::{RulesError, compile, json};
+use crate::{Event, RulesError, compile, json};
 
 /// An event pattern.
 ///
@@ -34,6 +34,21 @@ impl Pattern {
             wanted.add(path);
         }
         Ok(Self { branches, wanted })
+    }
+
+    /// The alternatives of the pattern.
+    pub(crate) fn branches(&self) -> &[Branch] {
+        &self.branches
+    }
+
+    /// Whether a checked event matches, by reading all of it: for one pattern and one event, and to compare with.
+    pub fn matches_event(&self, event: Event<'_>) -> bool {
+        // What was checked is JSON and text.
+        let Some(event) = std::str::from_utf8(event.bytes()).ok().and_then(|text| json::read(text).ok()) else {
+            return false;
+        };
+        let fields = self.wanted.fields(&event);
+        self.branches.iter().any(|branch| branch::matches(branch, &fields))
     }
 
     /// Whether the event matches. An event is a JSON object; anything else has no fields.
