@@ -9,6 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::InvalidId;
 
+mod civil;
+
+use civil::Civil;
+
+const ISO_SECS: &str = "%Y-%m-%dT%H:%M:%SZ";
+const ISO_MILLIS: &str = "%Y-%m-%dT%H:%M:%S%.3fZ";
+const BASIC: &str = "%Y%m%dT%H%M%SZ";
+
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Timestamp(i64);
@@ -42,17 +50,17 @@ impl Timestamp {
 
     /// `2026-11-23T04:05:06Z`: seconds only, as EventBridge writes times.
     pub fn to_iso_secs(self) -> String {
-        self.format("%Y-%m-%dT%H:%M:%SZ")
+        Civil::of(self).map_or_else(|| self.format(ISO_SECS), |civil| civil.iso(None))
     }
 
     /// `2026-11-23T04:05:06.789Z`, as SNS writes times.
     pub fn to_iso_millis(self) -> String {
-        self.format("%Y-%m-%dT%H:%M:%S%.3fZ")
+        Civil::of(self).map_or_else(|| self.format(ISO_MILLIS), |civil| civil.iso(Some(civil.millis)))
     }
 
     /// `20261123T040506Z`, as signatures write times.
     pub fn to_basic(self) -> String {
-        self.format("%Y%m%dT%H%M%SZ")
+        Civil::of(self).map_or_else(|| self.format(BASIC), Civil::basic)
     }
 
     /// Formats in UTC by a strftime pattern that is part of the program, not of its input.
@@ -63,7 +71,10 @@ impl Timestamp {
 
     /// Parses `20261123T040506Z`.
     pub fn from_basic(v: &str) -> Result<Self, InvalidId> {
-        jiff::fmt::strtime::parse("%Y%m%dT%H%M%SZ", v)
+        if let Some(civil) = Civil::read_basic(v) {
+            return Ok(civil.timestamp());
+        }
+        jiff::fmt::strtime::parse(BASIC, v)
             .and_then(|t| t.to_datetime())
             .and_then(|t| t.to_zoned(jiff::tz::TimeZone::UTC))
             .map(|t| Self(t.timestamp().as_millisecond()))
