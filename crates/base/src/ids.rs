@@ -102,6 +102,14 @@ id!(
     |v| (1..=256).contains(&v.len()) && all(v, b"_-")
 );
 id!(
+    /// An SQS queue. A FIFO queue's ends with `.fifo`.
+    QueueName, "queue name", "1 to 80 letters, digits, '_' or '-', the last five of a FIFO queue being .fifo",
+    |v| {
+        let plain = v.strip_suffix(".fifo").unwrap_or(v);
+        v.len() <= 80 && !plain.is_empty() && all(plain, b"_-")
+    }
+);
+id!(
     /// A Firehose delivery stream.
     DeliveryStreamName, "delivery stream name", "1 to 64 letters, digits, '_', '.' or '-'",
     |v| (1..=64).contains(&v.len()) && all(v, b"_.-")

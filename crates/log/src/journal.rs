@@ -14,7 +14,7 @@ use crate::catalogue::Wish;
 use crate::core::Core;
 use crate::files::Files;
 use crate::format::EncodedBatch;
-use crate::queue::AppendJob;
+use crate::queue::{AppendJob, Appended};
 use crate::read::{self, Request};
 use crate::recover::recover;
 use crate::seal::{Keyring, Sealing};
@@ -27,6 +27,15 @@ use crate::{
 #[must_use = "shards are held only as long as this is kept"]
 #[derive(Debug)]
 pub struct HeldShards<'a>(#[expect(dead_code, reason = "kept for its end")] RwLockReadGuard<'a, ()>);
+
+/// A batch on its way to the disk: see [`Log::submit`].
+#[must_use = "its outcome is not known yet"]
+#[derive(Debug)]
+pub struct Submitted {
+    started: Duration,
+    /// The writer's answer, and where each record stands in the batch.
+    waiting: Option<(oneshot::Receiver<Result<Appended, LogError>>, Vec<u32>)>,
+}
 
 /// The journal of all streams. Cloning gives another handle to the same one. It must be opened within a tokio runtime,
 /// on whose blocking threads it writes and reads.
@@ -124,6 +133,11 @@ impl Log {
         self.core.view().catalogue.of_kind(kind, scope).cloned().collect()
     }
 
+    /// The streams of a kind in all scopes.
+    pub fn all_streams(&self, kind: StreamKind) -> Vec<Arc<Stream>> {
+        self.core.view().catalogue.all().filter(|stream| stream.key.kind == kind).cloned().collect()
+    }
+
     /// Appends one atomic batch; `Ok` after its group's fsync, with a place per record in request order. Empty when
     /// the producer's last position is not smaller than the batch's (it is there already, durably), or when there are
     /// no records.
@@ -133,18 +147,35 @@ impl Log {
 
     /// The same for a caller that needs the records again when a shard is closed, to send them to its children.
     pub async fn try_append(&self, append: &Append) -> Result<Vec<Placed>, LogError> {
-        if append.records.is_empty() {
-            return Ok(Vec::new());
+        let submitted = self.submit(append)?;
+        let placed = self.placed(submitted).await?;
+        if !placed.is_empty() {
+            self.count(append);
         }
+        Ok(placed)
+    }
+
+    /// Hands a batch to the writer without waiting: batches get their positions in the order of these calls. An error
+    /// means that it was not taken; what becomes of one that was is told by [`Log::placed`], and whoever drops that
+    /// takes nothing back.
+    pub fn submit(&self, append: &Append) -> Result<Submitted, LogError> {
         let started = self.core.env.clock.instant();
+        if append.records.is_empty() {
+            return Ok(Submitted { started, waiting: None });
+        }
         let mut batch = EncodedBatch::data(append, &self.sealing(append)?)?;
         let order = std::mem::take(&mut batch.order);
         let (reply, answer) = oneshot::channel();
         let start = self.core.queue.append(AppendJob { batch, reply })?;
         self.drain(start);
+        Ok(Submitted { started, waiting: Some((answer, order)) })
+    }
+
+    /// The outcome of a batch that was handed over, as [`Log::append`] answers it.
+    pub async fn placed(&self, submitted: Submitted) -> Result<Vec<Placed>, LogError> {
+        let Some((answer, order)) = submitted.waiting else { return Ok(Vec::new()) };
         let Some((first, arrival)) = answer.await.map_err(|_| LogError::Closed)?? else { return Ok(Vec::new()) };
-        metrics::put_latency(self.core.env.clock.instant().saturating_sub(started));
-        self.count(append);
+        metrics::put_latency(self.core.env.clock.instant().saturating_sub(submitted.started));
         let mut placed = vec![Placed { position: first, arrival }; order.len()];
         for (n, place) in order.into_iter().enumerate() {
             placed[place as usize].position = Position::new(first.get() + n as u64);
@@ -190,6 +221,18 @@ impl Log {
                 return Ok(());
             }
         }
+    }
+
+    /// Says that nobody needs the records of a shard before a position any more, though they are not past their
+    /// retention: segments that hold nothing else go. Kept in memory only, so it is said again after a start; what was
+    /// released may be readable until its segment goes.
+    pub fn release(&self, shard: ShardRef, before: Position) {
+        self.core.publish().release(shard, before);
+    }
+
+    /// The time by which retention is judged: the wall clock, but for its jumps.
+    pub fn believed_time(&self) -> Timestamp {
+        self.core.steady_now()
     }
 
     /// The ends of a shard.

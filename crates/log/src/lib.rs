@@ -30,7 +30,7 @@ mod writer;
 
 pub use config::LogConfig;
 pub use error::LogError;
-pub use journal::{HeldShards, Log};
+pub use journal::{HeldShards, Log, Submitted};
 pub use record::{
     Append, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DATA_BYTES, NewRecord, Placed, ReadLimit, Record, Slice, Tail,
 };

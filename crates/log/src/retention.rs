@@ -1,12 +1,12 @@
 //! Deleting what nobody may read any more.
 //!
 //! Owns the decision when a segment goes: when every shard with records in it is gone, or when even the segment's
-//! newest arrival is past that shard's retention; and when a closed shard goes. Promises that a jump of the wall clock
-//! deletes nothing, because it judges by the clock that [`crate::clock`] believes. Must not know how records are read.
+//! newest arrival is past that shard's retention, or nobody needs what that shard has in it; and when a closed shard
+//! goes. Promises that a jump of the wall clock deletes nothing, because it judges by the clock that [`crate::clock`] believes. Must not know how records are read.
 
 use std::sync::{Arc, PoisonError};
 
-use base::Timestamp;
+use base::{Position, Timestamp};
 
 use crate::catalogue::Wish;
 use crate::core::Core;
@@ -33,7 +33,7 @@ fn delete_unreadable(core: &Core, now: Timestamp) -> Result<(), LogError> {
     let mut oldest = true;
     for segment in sealed.iter().take(sealed.len().saturating_sub(1)) {
         let holds = holds(core, segment)?;
-        let unreadable = unreadable(&core.view(), holds, now);
+        let unreadable = unreadable(&core.view(), holds, segment.end, now);
         if unreadable {
             delete(core, segment, oldest)?;
         } else {
@@ -78,9 +78,10 @@ fn holds<'a>(core: &Core, segment: &'a Sealed) -> Result<&'a Holds, LogError> {
     }))
 }
 
-fn unreadable(view: &View, holds: &Holds, now: Timestamp) -> bool {
+fn unreadable(view: &View, holds: &Holds, end: Position, now: Timestamp) -> bool {
     let gone = |shard: &ShardRef| match (view.shard(*shard), holds.newest) {
         (Err(_), _) => true,
+        (Ok(state), _) if state.released >= end => true,
         (Ok(state), Some(newest)) => state.expired(newest, now),
         // Nothing but damage: when it arrived is not known, so it stays.
         (Ok(_), None) => false,

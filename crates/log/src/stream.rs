@@ -24,6 +24,8 @@ pub enum StreamKind {
     Bus,
     /// Messages published to a topic.
     Topic,
+    /// Messages of a queue, and what became of them.
+    Queue,
     /// Asynchronous invocations of a function.
     Invocations,
     /// A function's output.
@@ -36,6 +38,7 @@ impl fmt::Display for StreamKind {
             Self::Kinesis => "kinesis",
             Self::Bus => "bus",
             Self::Topic => "topic",
+            Self::Queue => "queue",
             Self::Invocations => "invocations",
             Self::FunctionLog => "function_log",
         })

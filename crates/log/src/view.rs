@@ -75,6 +75,8 @@ pub(crate) struct ShardState {
     pub sealed_next: Position,
     /// Where its records lie in the active segment.
     pub runs: Vec<Run>,
+    /// Nobody needs its records before this position.
+    pub released: Position,
     /// Tells those who wait that something is durable, or that the shard is closed or deleted.
     pub changed: Arc<Notify>,
 }
@@ -303,6 +305,13 @@ impl View {
     pub fn sealed_runs(&mut self) {
         for shard in self.shards.iter_mut().flatten() {
             shard.sealed_next = shard.next;
+    /// Nobody needs a shard's records before a position. A shard that is gone needs none at all.
+    pub fn release(&mut self, shard: ShardRef, before: Position) {
+        if let Some(Some(state)) = self.shards.get_mut(shard.0 as usize) {
+            state.released = state.released.max(before);
+        }
+    }
+
             shard.runs = Vec::new();
         }
     }
@@ -326,6 +335,7 @@ impl ShardState {
             changed: Arc::new(Notify::new()),
         }
     }
+            released: Position::ZERO,
 
     fn update(&mut self, stream: Arc<StreamState>, shard: &Shard) {
         self.stream = stream;
