@@ -7,6 +7,7 @@
 use crate::RulesError;
 use crate::address::{self, Cidr};
 use crate::branch::{Branch, Condition};
+use crate::complexity;
 use crate::json::{Node, Value};
 use crate::matcher::Matcher;
 use crate::number::{self, Double, Number, Range};
@@ -50,7 +51,9 @@ const RESERVED: [&str; 24] = [
 pub(crate) fn compile(text: &str, root: &Node) -> Result<Vec<Branch>, RulesError> {
     let with_or = Compiler { text, or_is_operator: true }.pattern(root);
     match with_or {
-        Err(error) if text.contains(OR) => Compiler { text, or_is_operator: false }.pattern(root).map_err(|_| error),
+        Err(error @ RulesError::Invalid { .. }) if text.contains(OR) => {
+            Compiler { text, or_is_operator: false }.pattern(root).map_err(|_| error)
+        }
         result => result,
     }
 }
@@ -142,7 +145,7 @@ impl Compiler<'_> {
         if elements.is_empty() {
             return self.fail(array.read(), "Empty arrays are not allowed");
         }
-        elements
+        let matchers = elements
             .iter()
             .map(|element| match &element.value {
                 Value::Text(text) => {
@@ -155,7 +158,8 @@ impl Compiler<'_> {
                     self.fail(element.seen(), "Match value must be String, number, true, false, or null")
                 }
             })
-            .collect()
+            .collect::<Result<Vec<_>, _>>()?;
+        if complexity::is_too_complex(&matchers) { Err(RulesError::TooComplex) } else { Ok(matchers) }
     }
 
     /// `{ "operator": operand }`.

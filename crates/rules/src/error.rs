@@ -23,6 +23,11 @@ pub enum RulesError {
         /// The column after the last character read when the mistake was seen, from 1.
         column: usize,
     },
+    /// Its wildcards would be too much work.
+    #[error(
+        "Event pattern is not valid. Reason: Rule is too complex - try using fewer wildcard characters or fewer repeating character sequences after a wildcard character"
+    )]
+    TooComplex,
     /// The pattern is not text at all.
     #[error("Event pattern is not valid. Reason: it is not UTF-8 from byte {offset} on")]
     NotText {

@@ -12,9 +12,11 @@
 mod address;
 mod branch;
 mod compile;
+mod complexity;
 mod engine;
 mod error;
 mod event;
+mod explain;
 mod fields;
 mod json;
 mod matcher;
@@ -27,5 +29,6 @@ mod visibility;
 pub use engine::{Engine, Scratch};
 pub use error::RulesError;
 pub use event::{Event, EventError};
+pub use explain::{Alternative, Explanation, Field, Found, Verdict};
 pub use pattern::Pattern;
 pub use visibility::is_read_only_management;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::branch::{self, Branch};
 use crate::fields::Wanted;
-use crate::{Event, RulesError, compile, json};
+use crate::{Event, Explanation, RulesError, compile, explain, json};
 
 /// An event pattern.
 ///
@@ -15,6 +15,7 @@ use crate::{Event, RulesError, compile, json};
 /// ```
 #[derive(Debug)]
 pub struct Pattern {
+    text: String,
     /// The event matches when one of them does.
     branches: Vec<Branch>,
     wanted: Wanted,
@@ -33,7 +34,7 @@ impl Pattern {
         for path in branches.iter().flat_map(|branch| branch.keys()) {
             wanted.add(path);
         }
-        Ok(Self { branches, wanted })
+        Ok(Self { text: text.to_owned(), branches, wanted })
     }
 
     /// The alternatives of the pattern.
@@ -43,12 +44,15 @@ impl Pattern {
 
     /// Whether a checked event matches, by reading all of it: for one pattern and one event, and to compare with.
     pub fn matches_event(&self, event: Event<'_>) -> bool {
-        // What was checked is JSON and text.
-        let Some(event) = std::str::from_utf8(event.bytes()).ok().and_then(|text| json::read(text).ok()) else {
-            return false;
-        };
+        let event = tree(event);
         let fields = self.wanted.fields(&event);
         self.branches.iter().any(|branch| branch::matches(branch, &fields))
+    }
+
+    /// Why a checked event matches or does not, field by field.
+    pub fn explain(&self, event: Event<'_>) -> Explanation {
+        let event = tree(event);
+        explain::explain(&self.text, &self.branches, &self.wanted.fields(&event))
     }
 
     /// Whether the event matches. An event is a JSON object; anything else has no fields.
@@ -57,6 +61,12 @@ impl Pattern {
         let fields = self.wanted.fields(&event);
         self.branches.iter().any(|branch| branch::matches(branch, &fields))
     }
+}
+
+/// The event as a tree. What was checked is text and JSON, so it is never the empty tree.
+fn tree(event: Event<'_>) -> json::Node {
+    let text = std::str::from_utf8(event.bytes()).unwrap_or_default();
+    json::read(text).unwrap_or_else(|_| json::Node::of(&Value::Null))
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ const LANES: usize = 16;
 const BLOCK: usize = 64;
 
 fn lanes(text: &[u8], at: usize) -> Option<u8x16> {
-    let bytes: [u8; LANES] = text.get(at..at + LANES)?.try_into().ok()?;
-    Some(u8x16::new(bytes))
+    text.get(at..)?.first_chunk::<LANES>().map(|bytes| u8x16::new(*bytes))
 }
 
 fn equal(lanes: u8x16, byte: u8) -> u32 {
@@ -85,18 +84,23 @@ struct Masks {
     closes: u64,
 }
 
-/// The masks of `width` bytes, a multiple of 16.
+/// The masks of `WIDTH` bytes, a multiple of 16; what lies behind the text counts as spaces.
 #[inline]
-fn masks(text: &[u8], at: usize, width: usize) -> Masks {
+fn masks<const WIDTH: usize>(text: &[u8], at: usize) -> Masks {
+    let left = text.get(at..).unwrap_or_default();
+    if let Some(block) = left.first_chunk::<WIDTH>() {
+        return masks_of(block);
+    }
+    let mut padded = [b' '; WIDTH];
+    padded[..left.len()].copy_from_slice(left);
+    masks_of(&padded)
+}
+
+#[inline]
+fn masks_of<const WIDTH: usize>(block: &[u8; WIDTH]) -> Masks {
     let mut out = Masks { quotes: 0, escapes: 0, opens: 0, closes: 0 };
-    for part in 0..width / LANES {
-        let from = at + part * LANES;
-        let block = lanes(text, from).unwrap_or_else(|| {
-            let mut padded = [b' '; LANES];
-            let left = text.get(from..).unwrap_or_default();
-            padded[..left.len()].copy_from_slice(left);
-            u8x16::new(padded)
-        });
+    for (part, bytes) in block.as_chunks::<LANES>().0.iter().enumerate() {
+        let block = u8x16::new(*bytes);
         // Brackets and braces differ in this bit only.
         let folded = block | u8x16::splat(0x20);
         let shift = part * LANES;
@@ -143,7 +147,7 @@ pub(crate) fn container_end(text: &[u8], mut at: usize) -> usize {
     // What is left is often short: the first look is a short one.
     let mut width = LANES;
     while at < text.len() {
-        let found = masks(text, at, width);
+        let found = if width == BLOCK { masks::<BLOCK>(text, at) } else { masks::<LANES>(text, at) };
         let quotes = if found.escapes == 0 && !carried {
             found.quotes
         } else {

@@ -5,8 +5,8 @@
 //! the value and with what it satisfies, hardly with the number of operators, and no combination of them makes it
 //! explode.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
 
 use rustc_hash::FxBuildHasher;
 
@@ -35,28 +35,54 @@ pub(super) struct Check {
     pub matcher: Matcher,
     /// The lookup says all when the value is ASCII.
     pub ascii_is_sure: bool,
-    pub then: Hit,
+    /// What follows, for everyone who asks the same.
+    pub then: Vec<Hit>,
 }
 
 /// Operators that are asked.
 pub(super) type Checks = Slab<Check>;
 
 impl Check {
-    fn new(matcher: &Matcher, then: Hit) -> Self {
+    fn new(matcher: &Matcher) -> Self {
         let ascii_is_sure = match matcher {
             Matcher::Caseless(text) | Matcher::PrefixCaseless(text) | Matcher::SuffixCaseless(text) => text.is_ascii(),
             _ => false,
         };
-        Self { matcher: matcher.clone(), ascii_is_sure, then }
+        Self { matcher: matcher.clone(), ascii_is_sure, then: Vec::new() }
     }
 }
 
-/// Takes the check of this operator out of a list of hits.
+/// The place of this operator's check in a list of hits, and its number.
+fn find_check(checks: &Checks, hits: &[Hit], matcher: &Matcher) -> Option<(usize, u32)> {
+    hits.iter().enumerate().find_map(|(place, hit)| match *hit {
+        Hit::Check(id) if checks.get(id).is_some_and(|check| check.matcher == *matcher) => Some((place, id)),
+        _ => None,
+    })
+}
+
+/// Adds what follows to the check of this operator, which is made when it is new.
+fn add_check(checks: &mut Checks, hits: &mut Vec<Hit>, matcher: &Matcher, then: Hit) {
+    let id = find_check(checks, hits, matcher).map_or_else(
+        || {
+            let id = checks.add(Check::new(matcher));
+            hits.push(Hit::Check(id));
+            id
+        },
+        |(_, id)| id,
+    );
+    if let Some(check) = checks.get_mut(id) {
+        check.then.push(then);
+    }
+}
+
+/// Takes what follows from the check of this operator, which goes with the last.
 fn remove_check(checks: &mut Checks, hits: &mut Vec<Hit>, matcher: &Matcher, then: Hit) {
-    let is_it = |check: &Check| check.then == then && check.matcher == *matcher;
-    let position = hits.iter().position(|h| matches!(h, Hit::Check(id) if checks.get(*id).is_some_and(is_it)));
-    if let Some(Hit::Check(id)) = position.map(|p| hits.swap_remove(p)) {
+    let Some((place, id)) = find_check(checks, hits, matcher) else { return };
+    let Some(check) = checks.get_mut(id) else { return };
+    check.then.retain(|hit| *hit != then);
+    if check.then.is_empty() {
         checks.remove(id);
+        hits.swap_remove(place);
     }
 }
 
@@ -90,8 +116,6 @@ pub(super) struct Index {
     /// The same by their shortest writing, so that most numbers need not be read.
     plain_numbers: Map<Box<[u8]>>,
     ranges: Ranges,
-    /// What ranges tell, while it is little: when none of it is news, the number need not be read.
-    range_hits: BTreeSet<Hit>,
     number_texts: Map<Box<[u8]>>,
     literals: [Vec<Hit>; 3],
 }
@@ -181,7 +205,7 @@ impl Index {
     /// Adds or removes what follows when `matcher` matches.
     pub fn edit(&mut self, matcher: &Matcher, hit: Hit, add: bool, checks: &mut Checks) {
         let places = match matcher {
-            Matcher::Wildcard(wildcard) if add => vec![self.best(wildcard_places(wildcard))],
+            Matcher::Wildcard(wildcard) if add => vec![self.best(wildcard_places(wildcard), matcher, checks)],
             // It is at one of them.
             Matcher::Wildcard(wildcard) => wildcard_places(wildcard),
             matcher => vec![place(matcher)],
@@ -190,7 +214,8 @@ impl Index {
             match place {
                 Place::Nowhere => {}
                 Place::Block(block) => self.addresses.edit(block, hit, add),
-                Place::Range(range) => self.edit_range(range, hit, add),
+                Place::Range(range) if add => self.ranges.insert(range, hit),
+                Place::Range(range) => self.ranges.remove(range, hit),
                 Place::Number(value) => self.edit_number(value, hit, add),
                 place => self.edit_list(&place, ask, matcher, hit, add, checks),
             }
@@ -199,8 +224,8 @@ impl Index {
 
     fn edit_list(&mut self, place: &Place, ask: bool, matcher: &Matcher, hit: Hit, add: bool, checks: &mut Checks) {
         if add {
-            let hit = if ask { Hit::Check(checks.add(Check::new(matcher, hit))) } else { hit };
-            return self.hits(place).push(hit);
+            let hits = self.hits(place);
+            return if ask { add_check(checks, hits, matcher, hit) } else { hits.push(hit) };
         }
         let Some(hits) = self.known_hits(place) else { return };
         if ask {
@@ -213,20 +238,24 @@ impl Index {
         }
     }
 
-    /// The place that will be found least often, as far as can be told: few others are there, and it is long.
-    fn best(&mut self, places: Vec<(Place, bool)>) -> (Place, bool) {
+    /// Where the same is asked already; else the place that will be found least often, as far as can be told: few others
+    /// are there, and it is long.
+    fn best(&mut self, places: Vec<(Place, bool)>, matcher: &Matcher, checks: &Checks) -> (Place, bool) {
         let mut best: Option<(usize, (Place, bool))> = None;
         for (place, ask) in places {
-            let others = match &place {
-                Place::Prefix(key) => self.prefixes.get_mut(key),
-                Place::Suffix(key) => self.suffixes.get_mut(key),
-                Place::Piece(key) => self.pieces.get_mut(key),
-                _ => None,
+            let (length, others) = match &place {
+                Place::Prefix(key) => (key.len(), self.prefixes.get_mut(key)),
+                Place::Suffix(key) => (key.len(), self.suffixes.get_mut(key)),
+                Place::Piece(key) => (key.len(), self.pieces.get_mut(key)),
+                _ => (usize::MAX, None),
             };
-            let by_chance = match &place {
-                Place::Prefix(key) | Place::Suffix(key) | Place::Piece(key) => {
-                    64_usize.checked_shr(2 * (key.len() as u32 - 1)).unwrap_or(0)
-                }
+            if ask && others.as_ref().is_some_and(|hits| find_check(checks, hits, matcher).is_some()) {
+                return (place, ask);
+            }
+            let by_chance = match length {
+                1 => 64,
+                2 => 16,
+                3 => 4,
                 _ => 0,
             };
             let weight = others.map_or(0, |hits| hits.len()) * 4 + by_chance;
@@ -235,17 +264,6 @@ impl Index {
             }
         }
         best.map_or((Place::AnyText, true), |(_, place)| place)
-    }
-
-    fn edit_range(&mut self, range: number::Range, hit: Hit, add: bool) {
-        if add {
-            self.ranges.insert(range, hit);
-            self.range_hits.insert(hit);
-        } else {
-            // All ranges of a condition come and go together.
-            self.ranges.remove(range, hit);
-            self.range_hits.remove(&hit);
-        }
     }
 
     fn edit_number(&mut self, value: Double, hit: Hit, add: bool) {
@@ -380,11 +398,8 @@ impl Index {
         {
             hits.iter().for_each(|hit| sink.hit(*hit));
         }
-        /// More than so many are looked up instead of asked one by one.
-        const FEW: usize = 8;
         let by_value = !plain && !self.numbers.is_empty();
-        let ranges = !self.ranges.is_empty()
-            && (self.range_hits.len() > FEW || self.range_hits.iter().any(|hit| sink.is_news(*hit)));
+        let ranges = self.ranges.may_tell(|hit| sink.is_news(hit));
         if !(by_value || ranges) {
             return;
         }
@@ -401,7 +416,7 @@ impl Index {
             tell(hits);
         }
         if ranges {
-            self.ranges.walk(value.key(), &mut tell);
+            self.ranges.walk(value, &mut tell);
         }
     }
 
@@ -420,8 +435,9 @@ fn tell(hits: &[Hit], leaf: Leaf<'_>, folded_ascii: bool, checks: &Checks, sink:
         };
         let Some(check) = checks.get(id) else { continue };
         let sure = folded_ascii && check.ascii_is_sure;
-        if sink.is_news(check.then) && (sure || (sink.first_ask(id) && check.matcher.matches(&leaf))) {
-            sink.hit(check.then);
+        let asked = sink.first_ask(id) && check.then.iter().any(|hit| sink.is_news(*hit));
+        if asked && (sure || check.matcher.matches(&leaf)) {
+            check.then.iter().for_each(|hit| sink.hit(*hit));
         }
     }
 }

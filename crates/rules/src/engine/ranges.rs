@@ -3,16 +3,62 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use rustc_hash::FxBuildHasher;
+
 use super::index::Hit;
 use crate::address::Cidr;
-use crate::number::Range;
+use crate::number::{Double, Range};
+
+/// So many ranges are compared one by one.
+const FEW: usize = 16;
+
+/// Ranges of numbers.
+#[derive(Debug, Default)]
+pub(super) struct Ranges {
+    few: Vec<(Range, Hit)>,
+    /// All, once they were more than a few.
+    many: Option<Tree>,
+}
+
+impl Ranges {
+    pub fn insert(&mut self, range: Range, hit: Hit) {
+        if let Some(tree) = &mut self.many {
+            return tree.insert(range, hit);
+        }
+        self.few.push((range, hit));
+        if self.few.len() > FEW {
+            let tree = self.many.insert(Tree::default());
+            self.few.drain(..).for_each(|(range, hit)| tree.insert(range, hit));
+        }
+    }
+
+    pub fn remove(&mut self, range: Range, hit: Hit) {
+        match &mut self.many {
+            Some(tree) => tree.remove(range, hit),
+            None => self.few.retain(|known| *known != (range, hit)),
+        }
+    }
+
+    /// Whether a value can have a hit that is asked for. When there are many ranges, it is not looked at closely.
+    pub fn may_tell(&self, is_asked: impl Fn(Hit) -> bool) -> bool {
+        self.many.is_some() || self.few.iter().any(|(_, hit)| is_asked(*hit))
+    }
+
+    /// Tells the hits of every range that holds `value`.
+    pub fn walk(&self, value: Double, tell: &mut impl FnMut(&[Hit])) {
+        match &self.many {
+            Some(tree) => tree.walk(value.key(), tell),
+            None => self.few.iter().filter(|(range, _)| range.contains(value)).for_each(|(_, hit)| tell(&[*hit])),
+        }
+    }
+}
 
 /// Ranges by the highest bit in which their ends differ and the bits above it. Every range of such a node holds the
 /// node's middle, so that one end alone decides.
 #[derive(Debug, Default)]
-pub(super) struct Ranges {
+struct Tree {
     /// By the number of bits below the common ones, and the common ones.
-    nodes: HashMap<(u32, u64), Node>,
+    nodes: HashMap<(u32, u64), Node, FxBuildHasher>,
     /// Bit `n` is set when a node has `n` differing bits; 64 is kept beside it.
     used: u64,
     whole: bool,
@@ -28,17 +74,13 @@ fn above(value: u64, bits: u32) -> u64 {
     value.checked_shr(bits).unwrap_or(0)
 }
 
-impl Ranges {
-    pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
-    }
-
+impl Tree {
     fn place(range: Range) -> (u32, u64) {
         let bits = u64::BITS - (range.low ^ range.high).leading_zeros();
         (bits, above(range.low, bits))
     }
 
-    pub fn insert(&mut self, range: Range, hit: Hit) {
+    fn insert(&mut self, range: Range, hit: Hit) {
         let place = Self::place(range);
         match place.0 {
             64 => self.whole = true,
@@ -49,7 +91,7 @@ impl Ranges {
         node.by_high.entry(range.high).or_default().push(hit);
     }
 
-    pub fn remove(&mut self, range: Range, hit: Hit) {
+    fn remove(&mut self, range: Range, hit: Hit) {
         let place = Self::place(range);
         let Some(node) = self.nodes.get_mut(&place) else { return };
         for (ends, end) in [(&mut node.by_low, range.low), (&mut node.by_high, range.high)] {
@@ -65,8 +107,7 @@ impl Ranges {
         }
     }
 
-    /// Tells the hits of every range that holds `value`.
-    pub fn walk(&self, value: u64, tell: &mut impl FnMut(&[Hit])) {
+    fn walk(&self, value: u64, tell: &mut impl FnMut(&[Hit])) {
         let mut levels = self.used;
         while levels != 0 {
             let bits = levels.trailing_zeros();
@@ -98,7 +139,7 @@ pub(super) struct Blocks {
 
 #[derive(Debug, Default)]
 struct Family<N> {
-    blocks: HashMap<(u32, N), Vec<Hit>>,
+    blocks: HashMap<(u32, N), Vec<Hit>, FxBuildHasher>,
     /// The numbers of bits in use, ascending, with how many blocks have each.
     used: BTreeMap<u32, usize>,
 }
@@ -174,10 +215,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_walk_tells_the_ranges_that_hold_the_value(
+        fn a_walk_of_the_tree_tells_the_ranges_that_hold_the_value(
             ranges in prop::collection::vec((0_u64..40, 0_u64..40, any::<bool>()), 0..20), value in 0_u64..40, shift in 0_u32..59,
         ) {
-            let mut tree = Ranges::default();
+            let mut tree = Tree::default();
             let ranges: Vec<_> = ranges.into_iter()
                 .map(|(a, b, kept)| (Range { low: a.min(b) << shift, high: a.max(b) << shift }, kept)).collect();
             for (id, (range, _)) in (0..).zip(&ranges) {
