@@ -25,8 +25,14 @@ pub(crate) enum Change {
     Delete { v: u8, id: StreamId },
     /// Splits and merges, planned whole: shards that are closed and new ones, some of which may be closed already.
     Reshard { v: u8, id: StreamId, closed: Vec<ShardId>, opened: Vec<Shard>, at: Position, time: Timestamp },
-    /// Records stay readable for another time.
-    Retain { v: u8, id: StreamId, retention_ms: u64 },
+    /// Records stay readable for another time, but for those that arrived before the horizon.
+    Retain {
+        v: u8,
+        id: StreamId,
+        retention_ms: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        horizon: Option<Timestamp>,
+    },
     /// Records appended from now on are sealed, or are not. The key stays for ever, for those that were.
     Encrypt { v: u8, id: StreamId, on: bool, key: Option<WrappedKey> },
     /// Closed shards without readable records are gone; by id.
@@ -109,8 +115,15 @@ impl Catalogue {
         self.streams.values()
     }
 
-    /// Turns a wish into a change at a position of the journal; none when all is as wished already.
-    pub fn plan(&self, wish: Wish, at: Position, time: Timestamp) -> Result<Option<Change>, LogError> {
+    /// Turns a wish into a change at a position of the journal, at the `time` of an arrival and of `judged`, by which
+    /// retention is judged; none when all is as wished already.
+    pub fn plan(
+        &self,
+        wish: Wish,
+        at: Position,
+        time: Timestamp,
+        judged: Timestamp,
+    ) -> Result<Option<Change>, LogError> {
         let v = VERSION;
         let change = match wish {
             Wish::Create(key, _) if self.streams.contains_key(&key) => return Err(LogError::StreamExists(key)),
@@ -129,7 +142,9 @@ impl Catalogue {
                 if millis(stream.retention) == retention_ms {
                     return Ok(None);
                 }
-                Change::Retain { v, id: stream.id, retention_ms }
+                // What is past its retention now must not come back with a longer one.
+                let horizon = stream.horizon.max(Some(judged - stream.retention));
+                Change::Retain { v, id: stream.id, retention_ms, horizon }
             }
             Wish::Encrypt(key, id, on, new) => {
                 let stream = self.stream(&key)?;
@@ -178,10 +193,10 @@ impl Catalogue {
                 opened.iter().for_each(|shard| self.reserve(shard.slot));
                 self.replace(id, |stream| stream.reshard(&closed, opened, at, time))
             }
-            Change::Retain { id, retention_ms, .. } => {
-                let retention = Duration::from_millis(retention_ms);
-                self.replace(id, |stream| stream.retention = retention)
-            }
+            Change::Retain { id, retention_ms, horizon, .. } => self.replace(id, |stream| {
+                stream.retention = Duration::from_millis(retention_ms);
+                stream.horizon = stream.horizon.max(horizon);
+            }),
             Change::Encrypt { id, on, key, .. } => self.replace(id, |stream| {
                 stream.encrypted = on;
                 stream.record_key = key.or_else(|| stream.record_key.take());

@@ -34,8 +34,10 @@ pub struct HeldShards<'a>(#[expect(dead_code, reason = "kept for its end")] RwLo
 pub struct Submitted {
     started: Duration,
     /// The writer's answer, and where each record stands in the batch.
-    waiting: Option<(oneshot::Receiver<Result<Appended, LogError>>, Vec<u32>)>,
+    waiting: Option<(Answer, Vec<u32>)>,
 }
+
+type Answer = oneshot::Receiver<Result<Appended, LogError>>;
 
 /// The journal of all streams. Cloning gives another handle to the same one. It must be opened within a tokio runtime,
 /// on whose blocking threads it writes and reads.
@@ -102,8 +104,8 @@ impl Log {
     }
 
     /// Changes how long records stay readable after their arrival, durably. It holds for the records that are there,
-    /// too: with a shorter time older ones cannot be read any more at once, and with a longer one those come back
-    /// that were not deleted yet.
+    /// too: with a shorter time older ones cannot be read any more at once, and with a longer one those stay longer
+    /// that can still be read. What was past its retention before never comes back.
     pub async fn set_retention(&self, key: &StreamKey, retention: Duration) -> Result<Arc<Stream>, LogError> {
         self.change(Wish::Retain(key.clone(), retention)).await?;
         self.stream(key)

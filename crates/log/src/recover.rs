@@ -43,13 +43,13 @@ pub(crate) fn recover(env: &Env, files: &Files, keyring: Keyring) -> Result<Reco
     view.sealed = sealed(&listing, active);
     for segment in view.sealed.clone().iter().filter(|s| s.first >= start) {
         let file = files.open_segment(segment.first).map_err(LogError::io(open_error(segment.first)))?;
-        replay(&mut view, segment.first, &*file, Some(segment.end), Position::ZERO)?;
+        replay(&mut view, files, segment.first, &*file, (Some(segment.end), Position::ZERO))?;
         view.sealed_runs();
     }
-    let (scan, header) = replay(&mut view, active, &*file, None, stopped)?;
+    let (scan, header) = replay(&mut view, files, active, &*file, (None, stopped))?;
     check_keys(&view, &keys)?;
     let writer = match header {
-        Some(header) if scan.damages.is_empty() => {
+        Some(header) if scan.damages.is_empty() && !scan.completed => {
             settle(active, files, &*file, &scan)?;
             Writer::new(file, header, scan.offset)
         }
@@ -128,8 +128,8 @@ fn begin(env: &Env, files: &Files, listing: &Listing, keyring: Keyring) -> Resul
         return Err(LogError::Unusable { file: name(*later, Kind::Snapshot), what: what.into() });
     }
     let snapshot = Snapshot { next: first, ..Snapshot::default() };
-    let (file, header) = create_segment(files, &*env.rng, &snapshot.encode(), first)
-        .map_err(LogError::io("creating the first segment"))?;
+    let (file, header) =
+        create_segment(files, &*env.rng, snapshot.clone()).map_err(LogError::io("creating the first segment"))?;
     let view = View::restore(snapshot, Active { first, file: Arc::clone(&file) }, keyring);
     let seen = last_seen(env, files, None)?;
     Ok(Recovered { view, writer: Writer::new(file, header, SEGMENT_HEADER), seen })
@@ -164,20 +164,20 @@ fn sealed(listing: &Listing, active: Position) -> Vec<Arc<Sealed>> {
     before.map(|&first| Sealed::new(first, end(first).unwrap_or(active), None)).collect()
 }
 
-/// Applies a segment's batches.
+/// Applies a segment's batches. Where it ends is known, or at least what was durable when last seen.
 fn replay(
     view: &mut View,
+    files: &Files,
     first: Position,
     file: &dyn File,
-    end: Option<Position>,
-    at_least: Position,
+    (end, at_least): (Option<Position>, Position),
 ) -> Result<(Scan, Option<SegmentHeader>), LogError> {
     if view.next != first {
         let what = format!("its records start at {first}, but those before it end at {}", view.next);
         tracing::error!(file = name(first, Kind::Segment), what, "records are missing before a segment");
         view.passed(first, view.last_arrival);
     }
-    let (mark, header) = segment_mark(first, file)?;
+    let (mark, header) = segment_mark(files, first, file)?;
     let known = Known { mark, first, end, at_least, shard_limit: view.catalogue.shard_limit() };
     let mut last_change = None;
     let replay = |batch: ScannedBatch<'_>| replay_batch(view, &mut last_change, first, &batch).map_err(Failure);
@@ -203,10 +203,10 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// `last_change` is the control record applied last and the position after it: what follows may be its copy.
+/// `last_change` is the group of the control record applied last: what else is in it are its copies.
 fn replay_batch(
     view: &mut View,
-    last_change: &mut Option<(Position, Vec<u8>)>,
+    last_change: &mut Option<Position>,
     segment: Position,
     batch: &ScannedBatch<'_>,
 ) -> Result<(), LogError> {
@@ -223,17 +223,14 @@ fn replay_batch(
     if header.control {
         view.passed(header.next(), header.arrival);
         let Ok(record) = decode_record(batch.body, 0) else {
-            // Logged above. If the other copy is lost, too, the number that it may have given must not be given again.
+            // Logged above. If no copy is left, the number that it may have given must not be given again.
             view.catalogue.skip_stream();
             return Ok(());
         };
-        let data = &batch.body[record.data..record.end];
-        if last_change.as_ref().is_some_and(|(next, last)| *next == header.first && last == data) {
-            *last_change = None;
-            return Ok(());
+        if last_change.replace(header.group) != Some(header.group) {
+            let data = &batch.body[record.data..record.end];
+            view.change(Change::decode(data).ok_or_else(|| unknown_change(segment))?);
         }
-        view.change(Change::decode(data).ok_or_else(|| unknown_change(segment))?);
-        *last_change = Some((header.next(), data.to_vec()));
         return Ok(());
     }
     for run in &header.runs {
@@ -254,8 +251,9 @@ fn unknown_change(segment: Position) -> LogError {
     LogError::Unusable { file: name(segment, Kind::Segment), what }
 }
 
-/// By which the batches of a segment begin: from its header, or if that is damaged from its first batch.
-fn segment_mark(first: Position, file: &dyn File) -> Result<(u64, Option<SegmentHeader>), LogError> {
+/// By which the batches of a segment begin: from its header, or if that is damaged from its snapshot, which may be gone,
+/// or its first batch.
+fn segment_mark(files: &Files, first: Position, file: &dyn File) -> Result<(u64, Option<SegmentHeader>), LogError> {
     let doing = || format!("reading {}", name(first, Kind::Segment));
     let len = file.len().map_err(LogError::io(doing()))?;
     let mut start = vec![0; len.min(SEGMENT_HEADER + 8) as usize];
@@ -267,8 +265,9 @@ fn segment_mark(first: Position, file: &dyn File) -> Result<(u64, Option<Segment
     };
     metrics::corruption();
     tracing::error!(file = name(first, Kind::Segment), what, "a segment's header is corrupt");
-    let mark = start.get(SEGMENT_HEADER as usize..).and_then(|m| m.try_into().ok()).map_or(0, u64::from_le_bytes);
-    Ok((mark, None))
+    let snapshot = files.read(first, Kind::Snapshot)?.and_then(|bytes| Snapshot::decode(&bytes).ok());
+    let batch = || start.get(SEGMENT_HEADER as usize..)?.try_into().ok().map(u64::from_le_bytes);
+    Ok((snapshot.and_then(|s| s.mark).or_else(batch).unwrap_or_default(), None))
 }
 
 /// Cuts a torn tail, and makes durable what is kept.
@@ -301,7 +300,7 @@ fn set_aside(env: &Env, files: &Files, view: &mut View, active: Position) -> Res
         // Nothing readable at all: the position after it is as good as any, and its name stays its own.
         view.passed(active.next(), view.last_arrival);
     }
-    let (file, header) = create_segment(files, &*env.rng, &view.snapshot().encode(), view.next)
+    let (file, header) = create_segment(files, &*env.rng, view.snapshot())
         .map_err(LogError::io("creating a segment after a damaged one"))?;
     view.sealed.push(Sealed::new(active, view.next, None));
     view.sealed_runs();
@@ -317,7 +316,7 @@ pub(crate) fn rebuild_index(
     shard_limit: u32,
 ) -> Result<SegmentIndex, LogError> {
     let file = files.open_segment(first).map_err(LogError::io(open_error(first)))?;
-    let (mark, _) = segment_mark(first, &*file)?;
+    let (mark, _) = segment_mark(files, first, &*file)?;
     let known = Known { mark, first, end: Some(end), at_least: end, shard_limit };
     let mut by_shard: BTreeMap<_, Vec<Run>> = BTreeMap::new();
     let scan = scan_segment::<Failure>(&*file, known, |batch| {

@@ -3,7 +3,7 @@
 //! Owns the snapshot file, the mark of a clean stop and the last time seen. Promises that a loaded one is exactly what was written.
 //!
 //! ```text
-//! snapshot  NNNNNNNNNNNNNNNNNNNN.snap   written before the segment of the same number is first used
+//! snapshot  NNNNNNNNNNNNNNNNNNNN.snap   written before the segment of the same number is first used; has its mark, too
 //! stopped   stopped                     written at a clean stop: what is durable for certain
 //! clock     clock                       written at a clean stop and on a period: the times that were believed
 //!      0  magic    8   "TIDESNP1", "TIDESTP1" or "TIDECLK1", little-endian below
@@ -36,6 +36,9 @@ pub(crate) struct Snapshot {
     pub next: Position,
     /// The last arrival of all.
     pub last_arrival: Timestamp,
+    /// By which the batches of the segment begin; the first programs did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<u64>,
     /// Streams and numbering.
     pub catalogue: Catalogue,
     /// Each shard that has had records: the position after its last one, and when that arrived.

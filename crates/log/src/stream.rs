@@ -111,6 +111,8 @@ pub struct Stream {
     pub encrypted: bool,
     /// All shards, open and closed, by shard id. A closed one is here as long as it has readable records.
     pub shards: Vec<Shard>,
+    /// What arrived before this was past its retention when that was changed, and stays so.
+    pub(crate) horizon: Option<Timestamp>,
     /// The key of its sealed records, wrapped; none before the first time that it was encrypted.
     pub(crate) record_key: Option<WrappedKey>,
     /// Last hash key and place in `shards` of every open shard, in the order of hash keys.
@@ -124,6 +126,8 @@ struct Stored {
     id: StreamId,
     created: Timestamp,
     retention_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    horizon: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     encrypted: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +143,7 @@ impl From<Stored> for Stream {
             id: s.id,
             created: s.created,
             retention: Duration::from_millis(s.retention_ms),
+            horizon: s.horizon,
             encrypted: s.encrypted,
             record_key: s.record_key,
             shards: s.shards,
@@ -153,6 +158,7 @@ impl From<Stream> for Stored {
             id: s.id,
             created: s.created,
             retention_ms: millis(s.retention),
+            horizon: s.horizon,
             encrypted: s.encrypted,
             record_key: s.record_key,
             shards: s.shards,
@@ -228,7 +234,8 @@ impl Stream {
             })
             .collect::<Vec<_>>();
         let (routes, retention) = (routes(&shards), spec.retention);
-        Ok(Self { routes, key, id, created, retention, encrypted: false, record_key: None, shards })
+        let (horizon, encrypted, record_key) = (None, false, None);
+        Ok(Self { routes, key, id, created, retention, horizon, encrypted, record_key, shards })
     }
 
     /// The shard of this id, open or closed.

@@ -56,6 +56,8 @@ pub(crate) struct Active {
 pub(crate) struct StreamState {
     pub name: StreamKey,
     pub retention: Duration,
+    /// Whatever arrived before it stays past its retention.
+    pub horizon: Option<Timestamp>,
     /// Opens its sealed records; none when there are none.
     pub record_key: Option<Arc<RecordKey>>,
     /// Whether new records are sealed.
@@ -73,10 +75,10 @@ pub(crate) struct ShardState {
     pub last_arrival: Option<Timestamp>,
     /// Records at or after this position are in the active segment.
     pub sealed_next: Position,
-    /// Where its records lie in the active segment.
-    pub runs: Vec<Run>,
     /// Nobody needs its records before this position.
     pub released: Position,
+    /// Where its records lie in the active segment.
+    pub runs: Vec<Run>,
     /// Tells those who wait that something is durable, or that the shard is closed or deleted.
     pub changed: Arc<Notify>,
 }
@@ -144,6 +146,7 @@ impl View {
         Snapshot {
             next: self.next,
             last_arrival: self.last_arrival,
+            mark: None,
             catalogue: self.catalogue.clone(),
             tails: tails.collect(),
             producers: self.producers.clone(),
@@ -226,6 +229,7 @@ impl View {
         let state = Arc::new(StreamState {
             name: stream.key.clone(),
             retention: stream.retention,
+            horizon: stream.horizon,
             // A wrong master key is told when the journal has been read to its end: the stream may be deleted by then.
             record_key: self.keyring.unwrap(stream).ok().flatten().map(Arc::new),
             encrypted: stream.encrypted,
@@ -301,10 +305,6 @@ impl View {
         self.sealed_runs();
     }
 
-    /// What was read or written so far lies in sealed segments.
-    pub fn sealed_runs(&mut self) {
-        for shard in self.shards.iter_mut().flatten() {
-            shard.sealed_next = shard.next;
     /// Nobody needs a shard's records before a position. A shard that is gone needs none at all.
     pub fn release(&mut self, shard: ShardRef, before: Position) {
         if let Some(Some(state)) = self.shards.get_mut(shard.0 as usize) {
@@ -312,6 +312,10 @@ impl View {
         }
     }
 
+    /// What was read or written so far lies in sealed segments.
+    pub fn sealed_runs(&mut self) {
+        for shard in self.shards.iter_mut().flatten() {
+            shard.sealed_next = shard.next;
             shard.runs = Vec::new();
         }
     }
@@ -331,11 +335,11 @@ impl ShardState {
             next: shard.opened_at.next(),
             last_arrival: None,
             sealed_next: shard.opened_at.next(),
+            released: Position::ZERO,
             runs: Vec::new(),
             changed: Arc::new(Notify::new()),
         }
     }
-            released: Position::ZERO,
 
     fn update(&mut self, stream: Arc<StreamState>, shard: &Shard) {
         self.stream = stream;
@@ -346,6 +350,6 @@ impl ShardState {
 
     /// Whether a record that arrived then is past its retention. Before its arrival, by a clock set back, it is not.
     pub fn expired(&self, arrival: Timestamp, now: Timestamp) -> bool {
-        now.since(arrival) > self.stream.retention
+        now.since(arrival) > self.stream.retention || self.stream.horizon.is_some_and(|horizon| arrival < horizon)
     }
 }

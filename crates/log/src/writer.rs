@@ -23,7 +23,7 @@ use crate::core::Core;
 use crate::files::{Files, Kind};
 use crate::format::{CONTROL, EncodedBatch, RunEntry, SEGMENT_HEADER, SegmentHeader};
 use crate::queue::{AppendJob, Appended, Reply, Turn, answer};
-use crate::snapshot::Stopped;
+use crate::snapshot::{Snapshot, Stopped};
 use crate::view::Durable;
 use crate::{Append, LogError, NewRecord, metrics};
 
@@ -34,9 +34,10 @@ const JOIN_BYTES: usize = 64 << 10;
 const SMALL_GROUP: u64 = 64 << 10;
 const AHEAD_BYTES: u64 = 256 << 10;
 
-/// How often a change of the catalogue is written. Without it the records of whole shards could not be read, so that
-/// damage in one place must not take it.
-const CONTROL_COPIES: usize = 2;
+/// The copies of a change of the catalogue, by the least size of each. Without the change the records of whole shards
+/// could not be read, so that damage in one place must not take it: the one in the middle keeps the others so far
+/// apart that no page of the disk has parts of both.
+const COPIES: [usize; 3] = [0, 4_096, 0];
 
 /// The part of a sync's time that is spent waiting for a fuller group, and bounds of it.
 const PATIENCE: u32 = 4;
@@ -291,12 +292,14 @@ impl Writer {
 
     fn change(&mut self, core: &Core, wish: Wish) -> Result<(), LogError> {
         let (next, arrival) = self.prepare(core).map_err(|e| self.poison(core, e))?;
-        let Some(change) = core.view().catalogue.plan(wish, next, arrival)? else { return Ok(()) };
+        let judged = core.steady_now();
+        let Some(change) = core.view().catalogue.plan(wish, next, arrival, judged)? else { return Ok(()) };
         let key_drawn = matches!(change, Change::Encrypt { key: Some(_), .. });
-        let append = control_append(&change)?;
-        let (mut copies, mut end, mut offset) = (Vec::with_capacity(CONTROL_COPIES), next, self.offset);
-        for _ in 0..CONTROL_COPIES {
-            let placed = Placing::new(EncodedBatch::control(&append)?, self.mark, end, next, offset, arrival, None);
+        let data = change.encode()?;
+        let (mut copies, mut end, mut offset) = (Vec::with_capacity(COPIES.len()), next, self.offset);
+        for at_least in COPIES {
+            let batch = EncodedBatch::control(&control_append(&data, at_least)?)?;
+            let placed = Placing::new(batch, self.mark, end, next, offset, arrival, None);
             (end, offset) = (placed.next(), offset + placed.bytes.len() as u64);
             copies.push(placed);
         }
@@ -318,7 +321,7 @@ impl Writer {
             let view = core.view();
             (view.snapshot(), view.active_index())
         };
-        let (file, header) = create_segment(&core.files, &*core.env.rng, &snapshot.encode(), snapshot.next)?;
+        let (file, header) = create_segment(&core.files, &*core.env.rng, snapshot)?;
         core.publish().roll(Arc::clone(&file), index);
         *self = Self {
             joined: std::mem::take(&mut self.joined),
@@ -344,25 +347,24 @@ impl Writer {
 pub(crate) fn create_segment(
     files: &Files,
     rng: &dyn Rng,
-    snapshot: &[u8],
-    first: Position,
+    snapshot: Snapshot,
 ) -> io::Result<(Arc<dyn File>, SegmentHeader)> {
-    files.write(first, Kind::Snapshot, snapshot)?;
     // Never zero: an empty place must not look like a batch.
     let mut mark = [0; 8];
     rng.fill(&mut mark);
-    let header = SegmentHeader { first, mark: u64::from_le_bytes(mark) | 1 };
-    Ok((files.create_segment(first, &header.encode())?, header))
+    let header = SegmentHeader { first: snapshot.next, mark: u64::from_le_bytes(mark) | 1 };
+    let snapshot = Snapshot { mark: Some(header.mark), ..snapshot };
+    files.write(header.first, Kind::Snapshot, &snapshot.encode())?;
+    Ok((files.create_segment(header.first, &header.encode())?, header))
 }
 
-/// A change as the one record of a control batch.
-fn control_append(change: &Change) -> Result<Append, LogError> {
+/// A change as the one record of a control batch, of this size at least: JSON may end in blanks.
+fn control_append(change: &[u8], at_least: usize) -> Result<Append, LogError> {
     let partition_key = "catalogue".parse().map_err(|e| LogError::Invalid(format!("control record: {e}")))?;
-    let data = change.encode()?.into();
-    Ok(Append {
-        producer: None,
-        records: vec![NewRecord { shard: CONTROL, partition_key, explicit_hash_key: None, data }],
-    })
+    let mut data = change.to_vec();
+    data.resize(change.len().max(at_least), b' ');
+    let record = NewRecord { shard: CONTROL, partition_key, explicit_hash_key: None, data: data.into() };
+    Ok(Append { producer: None, records: vec![record] })
 }
 
 impl Placing {

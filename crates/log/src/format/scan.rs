@@ -61,6 +61,19 @@ pub(crate) struct Scan {
     pub torn: bool,
     /// What is lost before `offset`.
     pub damages: Vec<Damage>,
+    /// The last group is a change of the catalogue that may be torn, and not all of its copies are there.
+    pub completed: bool,
+}
+
+/// Where reading goes on after a break.
+#[derive(Debug, Clone, Copy)]
+struct Later {
+    offset: u64,
+    first: Position,
+    /// It proves that what is missing was durable.
+    proof: bool,
+    /// Nothing is missing but copies of the change that it brings.
+    repeats: bool,
 }
 
 enum Found {
@@ -77,7 +90,8 @@ pub(crate) fn scan_segment<E: From<io::Error>>(
     mut on_batch: impl FnMut(ScannedBatch<'_>) -> Result<(), E>,
 ) -> Result<Scan, E> {
     let mut window = Window { len: file.len()?, file, mark: known.mark, start: 0, buf: Vec::new() };
-    let mut scan = Scan { offset: SEGMENT_HEADER, next: known.first, last_group: 0, torn: false, damages: Vec::new() };
+    let (offset, next, damages) = (SEGMENT_HEADER, known.first, Vec::new());
+    let mut scan = Scan { offset, next, last_group: 0, torn: false, damages, completed: false };
     let mut group = known.first;
     loop {
         if known.end.is_some_and(|end| scan.next >= end) {
@@ -96,14 +110,17 @@ pub(crate) fn scan_segment<E: From<io::Error>>(
             }
             Found::End if scan.next >= known.end.unwrap_or(known.at_least) => return Ok(scan),
             Found::Batch(..) | Found::Broken | Found::End => {
-                let Some((offset, next)) = after_break(&mut window, &scan, known)? else {
+                let Some(later) = after_break(&mut window, &scan, known)? else {
                     scan.torn = scan.offset < window.len;
                     return Ok(scan);
                 };
-                let last = Position::new(next.get().saturating_sub(1));
-                let shards = salvage(&mut window, scan.offset, offset, known, next.get() - scan.next.get())?;
-                scan.damages.push(Damage { offset: scan.offset, first: scan.next, last, shards });
-                (scan.offset, scan.next) = (offset, next);
+                if later.proof {
+                    let damage = damage(&mut window, &scan, later, known)?;
+                    scan.damages.push(damage);
+                } else {
+                    scan.completed = true;
+                }
+                (scan.offset, scan.next) = (later.offset, later.first);
             }
         }
     }
@@ -123,25 +140,38 @@ fn deliver<E: From<io::Error>>(
     Ok(())
 }
 
+/// What is lost between a break and where reading goes on.
+fn damage(window: &mut Window<'_>, scan: &Scan, later: Later, known: Known) -> io::Result<Damage> {
+    let shards = match later.repeats {
+        true => Some([super::CONTROL].into()),
+        false => salvage(window, scan.offset, later.offset, known, later.first.get() - scan.next.get())?,
+    };
+    let last = Position::new(later.first.get().saturating_sub(1));
+    Ok(Damage { offset: scan.offset, first: scan.next, last, shards })
+}
+
 /// Whether a batch with damaged records, whose positions end before `next`, was durable once.
 fn proven(window: &mut Window<'_>, scan: &Scan, known: Known, next: Position) -> io::Result<bool> {
     let expected = known.end.unwrap_or(known.at_least);
-    Ok(next <= expected || later_batch(window, scan, known)?.is_some())
+    Ok(next <= expected || later_batch(window, scan, known)?.is_some_and(|later| later.proof))
 }
 
-/// Where reading goes on after a break that is proven to be corruption; none when it is a torn tail.
-fn after_break(window: &mut Window<'_>, scan: &Scan, known: Known) -> io::Result<Option<(u64, Position)>> {
+/// Where reading goes on after a break that is proven to be corruption, or that a copy makes good; none when it is a
+/// torn tail.
+fn after_break(window: &mut Window<'_>, scan: &Scan, known: Known) -> io::Result<Option<Later>> {
     if let Some(found) = later_batch(window, scan, known)? {
         return Ok(Some(found));
     }
     let expected = known.end.unwrap_or(known.at_least);
-    Ok((scan.next < expected).then_some((window.len.max(scan.offset), expected)))
+    let (offset, proof, repeats) = (window.len.max(scan.offset), true, false);
+    Ok((scan.next < expected).then_some(Later { offset, first: expected, proof, repeats }))
 }
 
-/// The next valid batch behind the break, if one proves that what is missing was durable.
-fn later_batch(window: &mut Window<'_>, scan: &Scan, known: Known) -> io::Result<Option<(u64, Position)>> {
+/// The next valid batch behind the break, if one proves that what is missing was durable, or if itself is a copy of
+/// the change that the break begins with: a change is a group of its own.
+fn later_batch(window: &mut Window<'_>, scan: &Scan, known: Known) -> io::Result<Option<Later>> {
     let expected = known.end.unwrap_or(known.at_least);
-    let (mut at, mut nearest) = (scan.offset + 1, None);
+    let (mut at, mut nearest, mut copy) = (scan.offset + 1, None, false);
     while let Some(offset) = window.find_mark(at)? {
         at = offset + 1;
         let Found::Batch(header, true) = window.batch_at(offset, Position::ZERO)? else { continue };
@@ -149,12 +179,16 @@ fn later_batch(window: &mut Window<'_>, scan: &Scan, known: Known) -> io::Result
             continue;
         }
         at = offset + u64::from(header.length);
-        let nearest = *nearest.get_or_insert((offset, header.first));
-        if header.group > scan.next || nearest.1 <= expected {
-            return Ok(Some(nearest));
+        let nearest = nearest.get_or_insert_with(|| {
+            copy = header.control && header.group == scan.next;
+            let repeats = header.control && header.group <= scan.next;
+            Later { offset, first: header.first, proof: false, repeats }
+        });
+        if header.group > scan.next || nearest.first <= expected {
+            return Ok(Some(Later { proof: true, ..*nearest }));
         }
     }
-    Ok(None)
+    Ok(nearest.filter(|_| copy))
 }
 
 /// Whose records lie between two offsets; none when not all of the `lost` ones are found.

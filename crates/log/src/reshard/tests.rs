@@ -20,7 +20,7 @@ fn at(n: u64) -> (Position, Timestamp) {
 /// Plans a wish and applies it as it is read back from its control record.
 fn change(catalogue: &mut Catalogue, wish: Wish, n: u64) -> Result<Vec<u8>, LogError> {
     let (position, time) = at(n);
-    let control = catalogue.plan(wish, position, time)?.unwrap().encode()?;
+    let control = catalogue.plan(wish, position, time, time)?.unwrap().encode()?;
     catalogue.apply(Change::decode(&control).unwrap());
     Ok(control)
 }
@@ -181,7 +181,7 @@ proptest! {
         let (id, open) = (stream.id, stream.open_shards().cloned().collect::<Vec<_>>());
         let next = stream.shards.last().unwrap().id;
         let (position, time) = at(99);
-        if let Some(change) = live.plan(Wish::Forget(id, ids), position, time).unwrap() {
+        if let Some(change) = live.plan(Wish::Forget(id, ids), position, time, time).unwrap() {
             live.apply(change);
         }
         let stream = live.stream(&key()).unwrap();

@@ -16,4 +16,5 @@ mod read;
 mod reshard;
 mod retention;
 mod sealed;
+mod sectors;
 mod world;

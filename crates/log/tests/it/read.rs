@@ -79,7 +79,7 @@ async fn ten_thousand_shards_can_be_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn recent_records_are_read_without_the_disk_and_old_ones_are_the_same() {
     let world = World::new(4);
-    let log = world.open_small().await;
+    let log = world.open().await;
     let slot = stream(&log, "s", 1).await.shards[0].slot;
     for n in 0..5 {
         put(&log, slot, &n.to_string()).await;

@@ -1,10 +1,11 @@
 //! Splits and merges through the whole log: lineage, waiting readers, ends, restarts, forgetting.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::{ErrorKind, HashKey, Kinded, Position, ShardId};
-use tidegate_log::{Append, Log, LogConfig, LogError, Reshard, Stream, StreamSpec};
+use tidegate_log::{Append, Log, LogConfig, LogError, Reshard, Shard, Stream, StreamSpec};
 
 use crate::world::*;
 
@@ -230,7 +231,7 @@ async fn another_retention_holds_at_once_for_what_is_there() {
     };
     assert_eq!(set(DAY * 2).await, ["day 3", "day 4"]);
     assert_eq!(set(DAY).await, ["day 4"]);
-    assert_eq!(set(DAY * 4).await, ["day 1", "day 2", "day 3", "day 4"], "what was not deleted comes back");
+    assert_eq!(set(DAY * 4).await, ["day 4"], "nothing comes back");
     let position = put(&log, slot, "one").await.position;
     log.set_retention(&key("s"), DAY * 4).await.unwrap();
     assert_eq!(put(&log, slot, "next").await.position, position.next(), "what is so already is not written again");
@@ -238,4 +239,78 @@ async fn another_retention_holds_at_once_for_what_is_there() {
     world.fs.power_cut();
     assert_eq!(world.open().await.stream(&key("s")).unwrap().retention, DAY * 4);
     assert!(matches!(world.open().await.set_retention(&key("t"), DAY).await, Err(LogError::StreamNotFound(_))));
+}
+
+fn halved(of: &Shard) -> Reshard {
+    let (start, end) = (of.hash_range.start(), of.hash_range.end());
+    Reshard::Split { shard: of.id, at: HashKey(start + (end - start) / 2 + 1) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_shards_are_held_none_is_split() {
+    let world = World::new(30);
+    let log = world.open().await;
+    let parent = stream(&log, "s", 1).await.shards[0].clone();
+    let held = log.hold_shards().await;
+    let splitting = tokio::spawn({
+        let (log, steps) = (log.clone(), vec![halved(&parent)]);
+        async move { log.reshard(&key("s"), steps).await }
+    });
+    for n in 0..50 {
+        tokio::task::yield_now().await;
+        put(&log, parent.slot, &n.to_string()).await;
+    }
+    assert!(!splitting.is_finished());
+    drop(held);
+    assert_eq!(splitting.await.unwrap().unwrap().open_shards().len(), 2, "then it goes on");
+    assert!(matches!(try_put(&log, parent.slot, "late").await, Err(LogError::ShardClosed(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn splits_without_end_do_not_starve_an_append_that_holds_the_shards() {
+    let world = World::new(31);
+    let log = world.open().await;
+    stream(&log, "s", 1).await;
+    let done = Arc::new(AtomicBool::new(false));
+    // Each splits what there is and merges it again, as fast as the log lets it.
+    let resharding: Vec<_> = (0..6)
+        .map(|_| {
+            let (log, done) = (log.clone(), Arc::clone(&done));
+            tokio::spawn(async move {
+                let mut changes = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let stream = log.stream(&key("s")).unwrap();
+                    let open: Vec<_> = stream.open_shards().collect();
+                    let step = match &open[..] {
+                        [one] => halved(one),
+                        [low, high, ..] => Reshard::Merge { shard: low.id, adjacent: high.id },
+                        [] => panic!("no shard is open"),
+                    };
+                    match log.reshard(&key("s"), vec![step]).await {
+                        Ok(_) => changes += 1,
+                        Err(LogError::AlreadyClosed { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                changes
+            })
+        })
+        .collect();
+    let place = || log.stream(&key("s")).unwrap().open_shards().next().unwrap().slot;
+    let mut met = 0;
+    for n in 0..300 {
+        let stale = place();
+        tokio::task::yield_now().await;
+        match try_put(&log, stale, &n.to_string()).await {
+            Err(LogError::ShardClosed(_)) => {
+                met += 1;
+                let _held = log.hold_shards().await;
+                try_put(&log, place(), &n.to_string()).await.unwrap();
+            }
+            result => drop(result.unwrap()),
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    let changes: usize = futures::future::try_join_all(resharding).await.unwrap().into_iter().sum();
+    assert!(met > 0 && changes > 50, "{met} of 300 met a closed shard among {changes} changes");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::Position;
-use tidegate_log::{LogConfig, LogError, StreamSpec};
+use tidegate_log::{Log, LogConfig, LogError, StreamSpec};
 
 use crate::world::*;
 
@@ -81,6 +81,8 @@ async fn a_jump_of_the_clock_deletes_nothing() {
     for n in 0..30 {
         put(&log, slot, &format!("{n:0300}")).await;
     }
+    // The first segment has no records.
+    log.enforce_retention().await.unwrap();
     let segments = world.names(".seg");
     let all = read_all(&log, slot).await;
     for jump in [i64::from(400) * 86_400_000, -900 * 86_400_000, 500 * 86_400_000] {
@@ -204,4 +206,51 @@ async fn retention_comes_round_though_segments_are_sealed_more_often() {
     }
     let left = world.names(".seg").len();
     assert!((10..25).contains(&left), "{left} of 60 segments are left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_longer_retention_brings_nothing_back_that_was_past_it() {
+    let world = World::new(21);
+    let mut log = world.open_with(LogConfig { segment_bytes: 1 << 20, ..small() }).await;
+    let slot = stream(&log, "s", 1).await.shards[0].slot;
+    for n in 0..48 {
+        put(&log, slot, &format!("{n:02}")).await;
+        world.env.clock.sleep(HOUR).await;
+    }
+    let readable = async |log: &Log| texts(&read_all(log, slot).await).first().cloned();
+    assert_eq!(readable(&log).await.as_deref(), Some("24"));
+    log.set_retention(&key("s"), DAY * 7).await.unwrap();
+    assert_eq!(readable(&log).await.as_deref(), Some("24"));
+    log.set_retention(&key("s"), HOUR * 12).await.unwrap();
+    assert_eq!(readable(&log).await.as_deref(), Some("36"));
+    log.set_retention(&key("s"), DAY * 365).await.unwrap();
+    assert_eq!(readable(&log).await.as_deref(), Some("36"), "nor what a shorter one hid");
+    for segment_bytes in [1 << 20, 1] {
+        // From the control records, then from a snapshot.
+        drop(log);
+        world.fs.power_cut();
+        log = world.open_with(LogConfig { segment_bytes, ..small() }).await;
+        assert_eq!(readable(&log).await.as_deref(), Some("36"));
+        put(&log, slot, "new").await;
+    }
+    assert!(world.names(".snap").len() > 1);
+    world.env.clock.sleep(DAY * 30).await;
+    log.enforce_retention().await.unwrap();
+    assert_eq!(read_all(&log, slot).await.len(), 14, "what is left has the longer time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_longer_retention_may_not_bring_back_is_deleted() {
+    let world = World::new(22);
+    let log = world.open_small().await;
+    let slot = stream(&log, "s", 1).await.shards[0].slot;
+    for n in 0..30 {
+        put(&log, slot, &format!("{n:0300}")).await;
+    }
+    world.env.clock.sleep(DAY + HOUR).await;
+    put(&log, slot, "young").await;
+    log.set_retention(&key("s"), DAY * 365).await.unwrap();
+    log.enforce_retention().await.unwrap();
+    assert!(world.names(".seg").len() <= 2, "{:?}", world.names(".seg"));
+    assert_eq!(texts(&read_all(&log, slot).await), ["young"]);
 }
