@@ -1,4 +1,5 @@
-//! Measures the real binary, and its peers, as their clients see them, with the conditions beside every figure.
+//! Measures the real binary, and its peers, as their clients see them, with the conditions beside every figure; and with
+//! `bench rules` the pattern engine by itself.
 
 mod client;
 mod conditions;
@@ -11,12 +12,17 @@ mod options;
 mod process;
 mod quantiles;
 mod report;
+mod rules;
 mod run;
 mod scenarios;
 
 use clap::Parser;
 
 fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == "rules") {
+        return rules::run(&rules::Options::parse_from(std::iter::once("bench rules".into()).chain(arguments)));
+    }
     let options = options::Options::parse();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run::run(options))
 }
