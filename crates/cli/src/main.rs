@@ -10,6 +10,7 @@ mod flags;
 mod ingest;
 mod logging;
 mod logs;
+mod rule;
 mod serve;
 mod stream;
 
@@ -33,6 +34,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: env::command, run: env::run },
     Subcommand { command: stream::command, run: stream::run },
     Subcommand { command: ingest::command, run: ingest::run },
+    Subcommand { command: rule::command, run: rule::run },
     Subcommand { command: logs::command, run: logs::run },
     Subcommand { command: demo::command, run: demo::run },
     Subcommand { command: config::command, run: config::run },

@@ -4,4 +4,5 @@
 
 mod ingest;
 mod process;
+mod rule;
 mod serve;
