@@ -50,6 +50,7 @@ test: fmt lint unit e2e
 soak: build venv
 	TIDEGATE_SOAK_SEEDS=$${TIDEGATE_SOAK_SEEDS:-2000} TIDEGATE_SOAK_HISTORIES=$${TIDEGATE_SOAK_HISTORIES:-2000} \
 		cargo test --locked --package tidegate-log --test it -- crash:: failing:: damage:: linear:: clock::
+	TIDEGATE_RULE_PAIRS=$${TIDEGATE_RULE_PAIRS:-20000000} cargo test --locked --package rules --lib -- engine::
 	TIDEGATE_BIN=$(TIDEGATE_BIN) TIDEGATE_KILLS=$${TIDEGATE_KILLS:-1000} $(PYTHON) -m pytest tests/e2e/test_crash_streams.py -q -ra -s
 	TIDEGATE_BIN=$(TIDEGATE_BIN) TIDEGATE_TEST_PIPELINE_KILLS=$${TIDEGATE_TEST_PIPELINE_KILLS:-200} $(PYTHON) -m pytest tests/e2e/test_crash.py -q -ra -s
 
@@ -67,6 +68,7 @@ bench-peers: venv
 	@scripts/peers
 	cargo build --locked --release --package tidegate --package bench
 	@target/release/bench --seconds 10 --all --bytes 200,1000 $(BENCH_ARGS) start put single read restart
+	@target/release/bench rules
 	@target/release/bench --seconds 10 $(BENCH_ARGS) cold subscribe shards volume segments overload alert
 
 # Licences and sources of every dependency. Needs cargo-deny (cargo install cargo-deny).
