@@ -50,6 +50,15 @@ pub fn free_bytes(folder: &Path) -> anyhow::Result<u64> {
     Ok(disk.f_bavail * disk.f_frsize)
 }
 
+/// The lengths of the files in `folder` together, in bytes.
+pub fn bytes_in(folder: &Path) -> anyhow::Result<u64> {
+    let files = RealFs.read_dir(folder)?;
+    files
+        .iter()
+        .filter(|entry| !entry.is_dir)
+        .try_fold(0, |bytes, entry| Ok(bytes + RealFs.open(&folder.join(&entry.name), OpenMode::Read)?.len()?))
+}
+
 /// Lets the page cache forget the files of a folder. They must be clean, so their writer has to have stopped.
 pub fn forget(folder: &Path) -> anyhow::Result<()> {
     for entry in RealFs.read_dir(folder)?.iter().filter(|entry| !entry.is_dir) {

@@ -37,6 +37,9 @@ pub async fn measure(name: String, contender: &'static Contender, options: &Opti
     } else {
         (Reading::default(), answers)
     };
+    if contender.peer.is_none() {
+        ensure!(after.records == written, "{written} records were acknowledged and {} are there", after.records);
+    }
     let mut row = Row::new(name, reads.as_secs_f64(), "s", Better::Less);
     row.memory = Some(server.usage());
     Ok(row.note(format!(

@@ -185,7 +185,7 @@ impl Log {
         Ok(placed)
     }
 
-    /// The last durable source position of an internal producer.
+    /// The last durable source position of an internal producer; none when that source record was deleted since.
     pub fn producer_position(&self, producer: ProducerId) -> Option<Position> {
         self.core.view().producers.get(&producer).copied()
     }
@@ -241,8 +241,8 @@ impl Log {
     pub fn tail(&self, shard: ShardRef) -> Result<Tail, LogError> {
         let view = self.core.view();
         let state = view.shard(shard)?;
-        let oldest = view.sealed.first().map_or(view.active.first, |s| s.first);
-        Ok(Tail { next: state.next, last_arrival: state.last_arrival, trim: oldest.max(state.opened_at.next()) })
+        let trim = view.oldest().max(state.opened_at.next());
+        Ok(Tail { next: state.next, last_arrival: state.last_arrival, trim })
     }
 
     /// The position of the first record that arrived at `time` or later; the shard's end when there is none.

@@ -37,6 +37,13 @@ enum Source {
     Active { segment: Position, file: Arc<dyn File> },
 }
 
+impl Source {
+    /// Whether retention has deleted it meanwhile, so that what was planned must be planned again.
+    fn is_deleted(&self, core: &Core) -> bool {
+        matches!(self, Self::Sealed(sealed) if core.view().is_deleted(sealed))
+    }
+}
+
 /// Where to look.
 enum Plan {
     Done(Slice),
@@ -83,7 +90,10 @@ pub(crate) fn read_blocking(core: &Core, mut request: Request) -> Result<Slice, 
                 Some(runs) => (Source::Sealed(sealed), runs),
             },
         };
-        return fetch(core, request, source, &runs);
+        match fetch(core, request, &source, &runs) {
+            Err(LogError::Io { .. }) if source.is_deleted(core) => {}
+            result => return result,
+        }
     }
 }
 
@@ -103,7 +113,10 @@ pub(crate) fn position_at(core: &Core, shard: ShardRef, time: Timestamp) -> Resu
                 }
             }
         };
-        let index = index_of(core, &sealed)?;
+        let index = match index_of(core, &sealed) {
+            Err(LogError::Io { .. }) if core.view().is_deleted(&sealed) => continue,
+            index => index?,
+        };
         if index.arrivals.is_some_and(|(_, newest)| newest >= time)
             && let Some(run) = index.runs(shard).iter().find(|r| r.arrival >= time)
         {
@@ -159,10 +172,8 @@ fn sealed_runs(
     now: Timestamp,
 ) -> Result<Option<Vec<Run>>, LogError> {
     let index = match index_of(core, sealed) {
-        Err(LogError::Io { .. }) if core.view().sealed_after(request.from).is_none_or(|s| s.first != sealed.first) => {
-            // Retention deleted it meanwhile.
-            return Ok(None);
-        }
+        // Retention deleted it meanwhile.
+        Err(LogError::Io { .. }) if core.view().is_deleted(sealed) => return Ok(None),
         index => index?,
     };
     let view = core.view();
@@ -218,9 +229,9 @@ pub(crate) fn index_of(core: &Core, sealed: &Sealed) -> Result<Arc<SegmentIndex>
 }
 
 /// Reads runs from a file, neighbours in one go.
-fn fetch(core: &Core, request: Request, source: Source, runs: &[Run]) -> Result<Slice, LogError> {
+fn fetch(core: &Core, request: Request, source: &Source, runs: &[Run]) -> Result<Slice, LogError> {
     let (segment, file) = match source {
-        Source::Active { segment, file } => (segment, file),
+        Source::Active { segment, file } => (*segment, Arc::clone(file)),
         Source::Sealed(sealed) => {
             let doing = || format!("opening segment {}", sealed.first);
             (sealed.first, core.files.open_segment(sealed.first).map_err(LogError::io(doing()))?)

@@ -9,7 +9,8 @@ use crate::ShardRef;
 #[derive(Debug, Clone)]
 pub struct Append {
     /// An internal producer and the position of the last source record in this batch. A batch whose position is not
-    /// greater than the producer's last adds nothing.
+    /// greater than the producer's last adds nothing. The source is a stream of this journal, too: the producer is
+    /// forgotten once what it read last is deleted.
     pub producer: Option<(ProducerId, Position)>,
     /// The records, in order. At most [`MAX_BATCH_RECORDS`] and [`MAX_BATCH_BYTES`].
     pub records: Vec<NewRecord>,

@@ -2,8 +2,10 @@
 //!
 //! Owns the decision when a segment goes: when every shard with records in it is gone, or when even the segment's
 //! newest arrival is past that shard's retention, or nobody needs what that shard has in it; and when a closed shard
-//! goes. Promises that a jump of the wall clock deletes nothing, because it judges by the clock that [`crate::clock`] believes. Must not know how records are read.
+//! goes. Promises that a jump of the wall clock deletes nothing, because it judges by the clock that [`crate::clock`]
+//! believes. Must not know how records are read.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 use base::{Position, Timestamp};
@@ -30,17 +32,17 @@ pub(crate) fn enforce(core: &Core) -> Result<(), LogError> {
 fn delete_unreadable(core: &Core, now: Timestamp) -> Result<(), LogError> {
     // The newest sealed segment stays: the snapshot before it is the spare one.
     let sealed = core.view().sealed.clone();
-    let mut oldest = true;
+    let (mut oldest, mut result) = (true, Ok(()));
     for segment in sealed.iter().take(sealed.len().saturating_sub(1)) {
-        let holds = holds(core, segment)?;
-        let unreadable = unreadable(&core.view(), holds, segment.end, now);
-        if unreadable {
-            delete(core, segment, oldest)?;
-        } else {
-            oldest = false;
-        }
+        // One that cannot be judged stays, and is told of, but those after it need not.
+        let deleted = holds(core, segment).and_then(|holds| {
+            let unreadable = unreadable(&core.view(), holds, segment.end, now);
+            if unreadable { delete(core, segment, oldest).map(|()| true) } else { Ok(false) }
+        });
+        oldest &= matches!(deleted, Ok(true));
+        result = result.and(deleted.map(drop));
     }
-    Ok(())
+    result
 }
 
 /// Takes the closed shards out of the catalogue that neither have readable records nor were closed of late: so long, a
@@ -73,13 +75,25 @@ fn holds<'a>(core: &Core, segment: &'a Sealed) -> Result<&'a Holds, LogError> {
     let lost = index.damages.iter().filter_map(|d| d.shards.as_ref()).flatten().copied();
     Ok(segment.holds.get_or_init(|| Holds {
         newest: index.arrivals.map(|(_, newest)| newest),
-        shards: index.shards().chain(lost).collect(),
+        shards: spans(index.shards().chain(lost).collect()),
         unknown: index.damages.iter().any(|d| d.shards.is_none()),
     }))
 }
 
+/// The first and the last of shards that follow each other.
+fn spans(shards: BTreeSet<ShardRef>) -> Box<[(ShardRef, ShardRef)]> {
+    let mut spans: Vec<(ShardRef, ShardRef)> = Vec::new();
+    for shard in shards {
+        match spans.last_mut() {
+            Some((_, last)) if last.0.checked_add(1) == Some(shard.0) => *last = shard,
+            _ => spans.push((shard, shard)),
+        }
+    }
+    spans.into()
+}
+
 fn unreadable(view: &View, holds: &Holds, end: Position, now: Timestamp) -> bool {
-    let gone = |shard: &ShardRef| match (view.shard(*shard), holds.newest) {
+    let gone = |shard: u32| match (view.shard(ShardRef(shard)), holds.newest) {
         (Err(_), _) => true,
         (Ok(state), _) if state.released >= end => true,
         (Ok(state), Some(newest)) => state.expired(newest, now),
@@ -87,7 +101,7 @@ fn unreadable(view: &View, holds: &Holds, end: Position, now: Timestamp) -> bool
         (Ok(_), None) => false,
     };
     // Damage of unknown shards goes with what is around it.
-    !(holds.unknown && holds.newest.is_none()) && holds.shards.iter().all(gone)
+    !(holds.unknown && holds.newest.is_none()) && holds.shards.iter().all(|(first, last)| (first.0..=last.0).all(gone))
 }
 
 fn delete(core: &Core, segment: &Arc<Sealed>, oldest: bool) -> Result<(), LogError> {
@@ -106,4 +120,20 @@ fn delete(core: &Core, segment: &Arc<Sealed>, oldest: bool) -> Result<(), LogErr
     core.files.sync_names()?;
     metrics::segment_deleted();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_that_follow_each_other_take_no_room_each() {
+        let spans = |shards: &[u32]| {
+            let spans = spans(shards.iter().copied().map(ShardRef).collect());
+            spans.iter().map(|(first, last)| (first.0, last.0)).collect::<Vec<_>>()
+        };
+        assert_eq!(spans(&(7..10_007).collect::<Vec<_>>()), [(7, 10_006)]);
+        assert_eq!(spans(&[1, 3, 4, 9, u32::MAX]), [(1, 1), (3, 4), (9, 9), (u32::MAX, u32::MAX)]);
+        assert_eq!(spans(&[]), []);
+    }
 }

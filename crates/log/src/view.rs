@@ -34,8 +34,9 @@ pub(crate) struct Sealed {
 pub(crate) struct Holds {
     /// Its newest arrival; none when it has no data.
     pub newest: Option<Timestamp>,
-    /// Whose records it has.
-    pub shards: Box<[ShardRef]>,
+    /// Whose records it has: first and last of shards that follow each other, as those of a stream mostly do. There may
+    /// be as many of these as segments.
+    pub shards: Box<[(ShardRef, ShardRef)]>,
     /// Some of what it lost cannot be told whose it was.
     pub unknown: bool,
 }
@@ -303,6 +304,23 @@ impl View {
         }
         self.active = Active { first: self.next, file };
         self.sealed_runs();
+        self.forget_producers();
+    }
+
+    /// A producer whose last source record was deleted has nothing left to repeat.
+    fn forget_producers(&mut self) {
+        let oldest = self.oldest();
+        self.producers.retain(|_, last| *last >= oldest);
+    }
+
+    /// The first position that is still on the disk, or would be.
+    pub fn oldest(&self) -> Position {
+        self.sealed.first().map_or(self.active.first, |segment| segment.first)
+    }
+
+    /// Whether retention has deleted a segment.
+    pub fn is_deleted(&self, segment: &Sealed) -> bool {
+        self.sealed.binary_search_by_key(&segment.first, |s| s.first).is_err()
     }
 
     /// Nobody needs a shard's records before a position. A shard that is gone needs none at all.

@@ -162,12 +162,8 @@ impl Writer {
         let result = if group.is_empty() { Ok(()) } else { self.write(core, &group, arrival) };
         match result {
             Ok(()) => {
-                for placed in group {
-                    if let Some(reply) = placed.reply {
-                        answer(reply, Ok(Some((placed.first, arrival))));
-                    }
-                }
-                known.into_iter().for_each(|reply| answer(reply, Ok(None)));
+                let durable = group.into_iter().filter_map(|p| Some((p.reply?, Some((p.first, arrival)))));
+                answer_all(core, durable.chain(known.into_iter().map(|reply| (reply, None))).collect());
             }
             Err(error) => {
                 let error = self.poison(core, error);
@@ -343,7 +339,18 @@ impl Writer {
     }
 }
 
-/// Creates a segment after the snapshot that it starts from.
+/// Answers a durable group. A task does it: whoever wakes others from outside the runtime does so one by one, each with
+/// the runtime's lock and perhaps a system call, while a task puts them all into its own thread's queue.
+fn answer_all(core: &Core, answers: Vec<(Reply<Appended>, Appended)>) {
+    let tell = |answers: Vec<_>| answers.into_iter().for_each(|(reply, appended)| answer(reply, Ok(appended)));
+    if answers.len() == 1 {
+        return tell(answers);
+    }
+    core.runtime.spawn(async move { tell(answers) });
+}
+
+/// Creates a segment after the snapshot that it starts from, which gets its mark, too: without one of the two nothing
+/// in the segment could be found.
 pub(crate) fn create_segment(
     files: &Files,
     rng: &dyn Rng,

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use base::Position;
-use tidegate_log::{Log, LogConfig, LogError, StreamSpec};
+use base::fs::sim::{Call, Fault};
+use base::{Position, ProducerId};
+use tidegate_log::{Append, Log, LogConfig, LogError, StreamSpec};
 
 use crate::world::*;
 
@@ -253,4 +254,94 @@ async fn what_a_longer_retention_may_not_bring_back_is_deleted() {
     log.enforce_retention().await.unwrap();
     assert!(world.names(".seg").len() <= 2, "{:?}", world.names(".seg"));
     assert_eq!(texts(&read_all(&log, slot).await), ["young"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_cannot_be_judged_keeps_no_other() {
+    let world = World::new(23);
+    let log = world.open_small().await;
+    let slot = stream(&log, "s", 1).await.shards[0].slot;
+    for n in 0..30 {
+        put(&log, slot, &format!("{n:0300}")).await;
+    }
+    log.close().await.unwrap();
+    let log = world.open_small().await;
+    world.env.clock.sleep(DAY * 2).await;
+    let before = world.names(".seg");
+    world.fs.fail(&[Call::Read], 1, Fault::Eio);
+    assert!(matches!(log.enforce_retention().await, Err(LogError::Io { .. })), "it is told");
+    let after = world.names(".seg");
+    assert!(after.contains(&before[0]) && after.len() <= 3, "{before:?}, then {after:?}");
+    log.enforce_retention().await.unwrap();
+    assert!(!world.names(".seg").contains(&before[0]));
+    put(&log, slot, "on").await;
+    assert_eq!(texts(&read_all(&log, slot).await), ["on"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_producer_is_forgotten_once_what_it_read_is_deleted() {
+    let world = World::new(24);
+    let mut log = world.open_small().await;
+    let slot = stream(&log, "s", 1).await.shards[0].slot;
+    let produce = async |log: &Log, producer: u128| {
+        let source = put(log, slot, &format!("{producer:0300}")).await.position;
+        let records = vec![record(slot, format!("made of {source}"))];
+        let append = Append { producer: Some((ProducerId(producer), source)), records };
+        assert_eq!(log.append(append.clone()).await.unwrap().len(), 1);
+        assert_eq!(log.append(append).await.unwrap(), []);
+        source
+    };
+    let mut sources = Vec::new();
+    for day in 0..20 {
+        sources.push(produce(&log, day).await);
+        world.env.clock.sleep(DAY / 2).await;
+        log.enforce_retention().await.unwrap();
+    }
+    for n in 0..20 {
+        put(&log, slot, &format!("{n:0300}")).await;
+    }
+    let known = |log: &Log| (0..20).filter(|n| log.producer_position(ProducerId(*n)).is_some()).collect::<Vec<_>>();
+    let left = known(&log);
+    assert!(!left.is_empty() && left.len() < 10, "{left:?}");
+    for n in &left {
+        assert_eq!(log.producer_position(ProducerId(*n)), Some(sources[*n as usize]));
+    }
+    drop(log);
+    world.fs.power_cut();
+    log = world.open_small().await;
+    assert_eq!(known(&log), left, "snapshots do not keep them");
+}
+
+/// What is read and what is deleted meet anywhere: both run on threads of their own.
+#[tokio::test(start_paused = true)]
+async fn readers_never_stumble_over_what_retention_deletes() {
+    let world = World::new(25);
+    let log = world.open_with(LogConfig { index_cache_bytes: 0, tail_cache_bytes: 0, ..small() }).await;
+    let slot = stream(&log, "s", 1).await.shards[0].slot;
+    for _ in 0..30 {
+        for n in 0..40 {
+            put(&log, slot, &format!("{n:0300}")).await;
+        }
+        let readers: Vec<_> = (0..4)
+            .map(|n| {
+                let log = log.clone();
+                tokio::spawn(async move {
+                    for _ in 0..20 {
+                        match n % 2 {
+                            0 => drop(try_read_all(&log, slot).await?),
+                            _ => drop(log.position_at(slot, START).await?),
+                        }
+                    }
+                    Ok::<_, LogError>(())
+                })
+            })
+            .collect();
+        // What nobody needs any more can be read until it is gone.
+        log.release(slot, log.tail(slot).unwrap().next);
+        log.enforce_retention().await.unwrap();
+        for reader in readers {
+            reader.await.unwrap().unwrap();
+        }
+        assert!(world.names(".seg").len() < 12);
+    }
 }
