@@ -79,10 +79,7 @@ fn check<T: Build>(service: &wire::model::Service, name: &str, encoding: Encodin
 }
 
 fn read<T: Build>(operation: &Operation, encoding: Encoding, body: &[u8]) -> Result<T, ServiceError> {
-    let kind = match encoding {
-        Encoding::Json => "application/x-amz-json-1.1",
-        Encoding::Cbor => "application/x-amz-cbor-1.1",
-    };
+    let kind = if encoding == Encoding::Cbor { "application/x-amz-cbor-1.1" } else { "application/x-amz-json-1.1" };
     let request = Request::post("/").header("content-type", kind).body(Bytes::copy_from_slice(body));
     protocol::read(operation, &request.expect("a request"))
 }
@@ -108,5 +105,6 @@ fn call() -> Call {
         principal: Principal::Root,
         request_id: "r".into(),
         now: Timestamp::from_millis(0),
+        endpoint: "http://localhost:4566".into(),
     }
 }

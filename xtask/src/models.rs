@@ -57,6 +57,17 @@ struct Listed {
     /// Members, as `Shape.Member`, that the model calls required and the service leaves out.
     #[serde(default)]
     optional: BTreeSet<String>,
+    /// Shapes whose values the service itself checks, with an error of its own.
+    #[serde(default)]
+    open: BTreeSet<String>,
+    /// The XML namespace of a service that is awsJson now and can still be spoken by the query protocol.
+    query_namespace: Option<String>,
+    /// What such a service's lists and maps are called there, by shape: `Entry`, or `Entry.Key.Value` for a map.
+    #[serde(default)]
+    query_names: BTreeMap<String, String>,
+    /// The codes and statuses of its errors there, by shape.
+    #[serde(default)]
+    query_errors: BTreeMap<String, (String, u16)>,
 }
 
 /// Rewrites `models/SERVICE.json` for every service that `models/operations.toml` lists.
@@ -72,6 +83,11 @@ pub fn refresh(botocore: &Path, models: &Path) -> anyhow::Result<()> {
         for member in &listed.optional {
             loosen(&mut model, member).with_context(|| format!("{member} of {service}"))?;
         }
+        for shape in &listed.open {
+            let facts = model["shapes"][shape].as_object_mut().with_context(|| format!("no shape {shape}"))?;
+            facts.remove("enum");
+        }
+        speak_query(&mut model, &listed).with_context(|| format!("query protocol of {service}"))?;
         let path = models.join(format!("{service}.json"));
         fs::write(&path, render(&model)).with_context(|| format!("cannot write {}", path.display()))?;
         println!("{}: {} operations done", path.display(), listed.operations.len());
@@ -143,6 +159,34 @@ fn loosen(model: &mut Value, member: &str) -> anyhow::Result<()> {
     required.retain(|required| required != name);
     if required.len() == before {
         bail!("it is not required");
+    }
+    Ok(())
+}
+
+/// Adds what only the query protocol needs to the model of a service that can be spoken by it as well.
+fn speak_query(model: &mut Value, listed: &Listed) -> anyhow::Result<()> {
+    let Some(namespace) = &listed.query_namespace else { return Ok(()) };
+    model["queryCompatible"] = true.into();
+    model["xmlNamespace"] = namespace.as_str().into();
+    for (shape, names) in &listed.query_names {
+        let target = model["shapes"].get_mut(shape).with_context(|| format!("no shape {shape}"))?;
+        let names: Vec<&str> = names.split('.').collect();
+        match names[..] {
+            [member] => target["member"]["locationName"] = member.into(),
+            [entry, key, value] => {
+                target["locationName"] = entry.into();
+                target["key"]["locationName"] = key.into();
+                target["value"]["locationName"] = value.into();
+            }
+            _ => bail!("{shape} is named by one word, or by three with dots between them"),
+        }
+    }
+    for (shape, (code, status)) in &listed.query_errors {
+        // Of the operations that are not done, errors are not kept.
+        if let Some(error) = model["errors"].get_mut(shape) {
+            error["queryCode"] = code.as_str().into();
+            error["queryStatus"] = (*status).into();
+        }
     }
     Ok(())
 }

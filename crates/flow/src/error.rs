@@ -18,6 +18,9 @@ pub enum FlowError {
     /// A limit on the number of things is reached.
     #[error("{0}")]
     LimitExceeded(String),
+    /// Not now; the same call may succeed later.
+    #[error("{0}")]
+    Unavailable(String),
     /// The log did not do it.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -57,6 +60,7 @@ impl Kinded for FlowError {
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::Conflict(_) => ErrorKind::Conflict,
             Self::LimitExceeded(_) => ErrorKind::Throttled,
+            Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Log(e) => e.kind(),
             Self::State(e) => e.kind(),
             Self::Corrupt { .. } => ErrorKind::Corrupt,

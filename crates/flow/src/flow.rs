@@ -17,6 +17,7 @@ use crate::consumer::{Lag, Loop};
 use crate::delivery::{Deliveries, DeliveryPorts, SearchDomains};
 use crate::invocations::Invocations;
 use crate::mapping::{MappingPorts, Mappings};
+use crate::queue::{QueueTarget, Queues};
 use crate::router::{FunctionTarget, Router, StreamTarget, TopicTarget};
 use crate::topic::{TopicPorts, Topics};
 
@@ -59,6 +60,8 @@ pub struct Flow {
     pub invocations: Invocations,
     /// Topics.
     pub topics: Topics,
+    /// Queues.
+    pub queues: Queues,
     /// Delivery streams.
     pub deliveries: Deliveries,
     /// How far behind the consumers are; to be published before metrics are shown.
@@ -87,11 +90,13 @@ impl Flow {
             base_url: config.base_url,
         };
         let topics = Topics::new(topic_ports, &consumers);
+        let queues = Queues::open(&context.env, &context.log, &state, &consumers).await?;
         let router: Arc<dyn Target> = Arc::new(
             Router::new()
                 .with("kinesis", "stream", Arc::new(StreamTarget::new(ports.log)))
                 .with("lambda", "function", Arc::new(FunctionTarget::new(invocations.clone())))
-                .with("sns", "", Arc::new(TopicTarget::new(topics.clone()))),
+                .with("sns", "", Arc::new(TopicTarget::new(topics.clone())))
+                .with("sqs", "", Arc::new(QueueTarget::new(queues.clone()))),
         );
         let bus_ports =
             BusPorts { consumers: context.clone(), state: Arc::clone(&state), router, retention: config.bus_retention };
@@ -101,7 +106,8 @@ impl Flow {
         let mappings = Mappings::new(mapping_ports, &consumers);
         let delivery_ports = DeliveryPorts { consumers: context, state, search: ports.search, objects: config.objects };
         let deliveries = Deliveries::new(delivery_ports, &consumers);
-        let this = Self { buses, mappings, invocations, topics, deliveries, lag, consumers, keeping, checkpoints };
+        let this =
+            Self { buses, mappings, invocations, topics, queues, deliveries, lag, consumers, keeping, checkpoints };
         this.restore().await?;
         Ok(this)
     }

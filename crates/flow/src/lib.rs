@@ -1,6 +1,6 @@
 //! Everything that moves: the one consumer loop, and what runs on it.
 //!
-//! Owns event buses, event-source mappings, asynchronous invocations, topics and delivery streams: their
+//! Owns event buses, event-source mappings, asynchronous invocations, topics, queues and delivery streams: their
 //! configuration, their checkpoints and their consumers, and the router by which events reach their targets.
 //! Promises that what was acknowledged is handled at least once in the order of its shard, that targets which are
 //! journal appends get it once, and that nothing is given up but by a configured limit, counted and logged. The
@@ -17,6 +17,7 @@ pub mod invocations;
 pub mod mapping;
 mod metrics;
 pub mod producer;
+pub mod queue;
 pub mod router;
 mod spool;
 mod stored;
@@ -28,5 +29,6 @@ pub use error::FlowError;
 pub use flow::{Flow, FlowConfig, FlowPorts};
 pub use invocations::Invocations;
 pub use mapping::Mappings;
+pub use queue::Queues;
 pub use router::Router;
 pub use topic::Topics;

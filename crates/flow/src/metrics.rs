@@ -66,6 +66,40 @@ pub(crate) fn notified(topic: &str, outcome: &'static str) {
     counter!("tidegate_topic_notifications_total", "topic" => topic.to_owned(), "outcome" => outcome).increment(1);
 }
 
+/// Messages sent to a queue.
+pub(crate) fn queue_sent(queue: &str, messages: usize) {
+    counter!("tidegate_queue_sent_messages_total", "queue" => queue.to_owned()).increment(messages as u64);
+}
+
+/// Messages handed out by a queue.
+pub(crate) fn queue_received(queue: &str, messages: usize) {
+    counter!("tidegate_queue_received_messages_total", "queue" => queue.to_owned()).increment(messages as u64);
+}
+
+/// Messages deleted from a queue by those who received them.
+pub(crate) fn queue_deleted(queue: &str, messages: usize) {
+    counter!("tidegate_queue_deleted_messages_total", "queue" => queue.to_owned()).increment(messages as u64);
+}
+
+/// Messages that a queue gave to its dead-letter queue.
+pub(crate) fn queue_dead_letters(queue: &str, messages: usize) {
+    if messages > 0 {
+        counter!("tidegate_queue_dead_letters_total", "queue" => queue.to_owned()).increment(messages as u64);
+    }
+}
+
+/// Messages whose retention ended before anybody deleted them.
+pub(crate) fn queue_expired(queue: &str, messages: usize) {
+    if messages > 0 {
+        counter!("tidegate_queue_expired_messages_total", "queue" => queue.to_owned()).increment(messages as u64);
+    }
+}
+
+/// A record of a queue's log that cannot be read.
+pub(crate) fn queue_lost(queue: &str) {
+    counter!("tidegate_queue_lost_records_total", "queue" => queue.to_owned()).increment(1);
+}
+
 /// An asynchronous invocation's fate: `done`, `retried` or `dropped`.
 pub(crate) fn invoked_async(function: &str, outcome: &'static str) {
     counter!("tidegate_async_invocations_total", "function" => function.to_owned(), "outcome" => outcome).increment(1);

@@ -48,7 +48,9 @@ impl Router {
         let found = self.routes.iter().find(|route| route.service == to.service() && route.kind == kind);
         found.map(|route| &route.target).ok_or_else(|| TargetError {
             kind: ErrorKind::Invalid,
-            message: format!("{to} cannot be a target: only streams, functions and topics can receive events yet"),
+            message: format!(
+                "{to} cannot be a target: only streams, functions, topics and queues can receive events yet"
+            ),
         })
     }
 }

@@ -131,7 +131,7 @@ impl App {
             default_region: config.account.region.clone(),
             bodies: BodyLimits::new(
                 Arc::clone(&env.clock),
-                server.max_inflight_bytes.max(LARGE_BODY_BYTES),
+                server.max_inflight_bytes.max(BodyLimits::share(LARGE_BODY_BYTES.max(server.max_body_bytes))),
                 Duration::from_secs(server.body_seconds),
             ),
             max_body: server.max_body_bytes,
@@ -152,6 +152,9 @@ impl App {
     /// From now on the health check tells balancers to look elsewhere, and answers that go on and on end.
     pub fn stopping(&self) {
         self.stopping.cancel();
+        if let Some(doors) = self.doors.get() {
+            doors.rooms.flow.queues.stop_waiting();
+        }
     }
 
     /// A body on its way out. A stream ends at a stop at the latest, and its bytes are counted as they leave.
@@ -170,33 +173,37 @@ impl App {
     async fn take(&self, request: Request<Incoming>, request_id: &str, note: &mut Note) -> (Response<Body>, usize) {
         let (head, body) = request.into_parts();
         let route = route(&head);
-        let head = Request::from_parts(head, ());
-        if let Err(away) = self.gate.look(route.requirement, &head) {
-            self.bodies.discard(body).await;
-            return (
-                refused(&away.refusal, &head.into_parts().0, away.claimed_service.as_deref(), request_id, note),
-                0,
-            );
-        }
-        let head = head.into_parts().0;
+        let looked = match self.gate.look(route.requirement, &head) {
+            Ok(looked) => looked,
+            Err(away) => {
+                self.bodies.discard(body).await;
+                return (refused(&away.refusal, &head, away.claimed_service.as_deref(), request_id, note), 0);
+            }
+        };
         let limit = match (route.requirement, route.large) {
             (Requirement::Public, _) => PUBLIC_BODY_BYTES,
             (_, true) => self.max_body.max(LARGE_BODY_BYTES),
             (_, false) => self.max_body,
         };
-        match self.bodies.read(body, limit).await {
-            Ok(held) => {
-                let len = held.bytes.len();
-                // The body's share of the memory bound is held until the answer's head is there.
-                (self.answer(route, Request::from_parts(head, held.bytes.clone()), request_id, note).await, len)
+        // The body's share of the memory bound is held until the answer's head is there.
+        let held = match self.bodies.read(body, limit).await {
+            Ok(held) => held,
+            Err(error) => return (refused(&unread(&error), &head, None, request_id, note), 0),
+        };
+        let len = held.bytes.len();
+        let answer = match looked.admit(&held.bytes) {
+            Ok(caller) => {
+                self.answer(route, caller, Request::from_parts(head, held.bytes.clone()), request_id, note).await
             }
-            Err(error) => (refused(&unread(&error), &head, None, request_id, note), 0),
-        }
+            Err(away) => refused(&away.refusal, &head, away.claimed_service.as_deref(), request_id, note),
+        };
+        (answer, len)
     }
 
     async fn answer(
         &self,
         route: &'static Route,
+        caller: Caller,
         mut request: Request<Bytes>,
         request_id: &str,
         note: &mut Note,
@@ -205,13 +212,6 @@ impl App {
             note.operation = "Health";
             return self.health().map(Into::into);
         }
-        let caller = match self.gate.admit(route.requirement, &request) {
-            Ok(caller) => caller,
-            Err(away) => {
-                let service = away.claimed_service.as_deref();
-                return refused(&away.refusal, &request.into_parts().0, service, request_id, note);
-            }
-        };
         if let Some(plain) = wire::sigv4::without_signature(request.uri()) {
             *request.uri_mut() = plain;
         }
@@ -246,9 +246,14 @@ impl App {
     ) -> Result<Response<Body>, Refusal> {
         let region = caller.region.unwrap_or_else(|| self.default_region.clone());
         let scope = Scope { account: self.account.clone(), region };
-        let call =
-            Call { scope, principal: caller.principal, request_id: request_id.to_owned(), now: self.env.clock.now() };
         let doors = self.doors.get().ok_or(Refusal::NotReady)?;
+        let call = Call {
+            scope,
+            principal: caller.principal,
+            request_id: request_id.to_owned(),
+            now: self.env.clock.now(),
+            endpoint: doors.rooms.endpoints.of(request),
+        };
         let console = |note: &mut Note, operation: &'static str| {
             *note = Note { service: CONSOLE, operation };
             if caller.service.as_deref().is_some_and(|service| service != CONSOLE) {
@@ -257,6 +262,7 @@ impl App {
             }
             self.permit(&call, CONSOLE, operation)
         };
+        // A request's work is moved to where it stays: what few calls need is kept from making all of them large.
         match destination {
             Destination::Health => Ok(self.health().map(Into::into)),
             Destination::Metrics => {
@@ -265,11 +271,12 @@ impl App {
             }
             Destination::IngestCloudTrail => {
                 console(note, "IngestCloudTrail")?;
-                Ok(ingest::cloudtrail(&doors.rooms.flow.buses, &call.scope, request.body()).await.map(Into::into))
+                let ingested = Box::pin(ingest::cloudtrail(&doors.rooms.flow.buses, &call.scope, request.body()));
+                Ok(ingested.await.map(Into::into))
             }
             Destination::FunctionLog => {
                 console(note, "ReadFunctionLog")?;
-                Ok(function_log(doors, &call.scope, request.uri()).await?.map(Into::into))
+                Ok(Box::pin(function_log(doors, &call.scope, request.uri())).await?.map(Into::into))
             }
             Destination::StreamTraffic => {
                 console(note, "DescribeStreamTraffic")?;
@@ -279,10 +286,10 @@ impl App {
                 console(note, "Unknown")?;
                 Err(Refusal::NotFound(format!("there is nothing at {}", request.uri().path())))
             }
-            Destination::ConfirmationLink => self.confirm(doors, call, request, note).await,
-            Destination::Search => self.search(doors, &call, request, note).await,
+            Destination::ConfirmationLink => Box::pin(self.confirm(doors, call, request, note)).await,
+            Destination::Search => Box::pin(self.search(doors, &call, request, note)).await,
             Destination::Aws => match caller.service.as_deref() {
-                Some(SEARCH) => self.search(doors, &call, request, note).await,
+                Some(SEARCH) => Box::pin(self.search(doors, &call, request, note)).await,
                 Some(service) => self.aws(doors, &call, service, request, note).await,
                 None => Err(Refusal::missing_token()),
             },
@@ -395,10 +402,12 @@ fn action_prefix(service: ServiceId) -> &'static str {
     service.model().signing_name
 }
 
-/// The operation's name in actions. Lambda's are those of its own reference: `Invoke` is `InvokeFunction`.
+/// The operation's name in actions. Lambda's are those of its own reference: `Invoke` is `InvokeFunction`. A batch of
+/// SQS is permitted as what it is a batch of.
 fn action_name(service: ServiceId, operation: &'static str) -> &'static str {
     match (service, operation) {
         (ServiceId::Lambda, "Invoke" | "InvokeAsync") => "InvokeFunction",
+        (ServiceId::Sqs, batch) => batch.strip_suffix("Batch").unwrap_or(batch),
         _ => operation,
     }
 }

@@ -9,6 +9,7 @@ pub mod auth;
 pub mod config;
 pub mod data_dir;
 mod edge;
+mod endpoints;
 mod ingest;
 mod logs;
 mod master_key;

@@ -21,6 +21,7 @@ use state::Store;
 use crate::auth::SessionStore;
 use crate::config::Config;
 use crate::edge::{Outgoing, PooledClient, Trust};
+use crate::endpoints::Endpoints;
 use crate::logs::FunctionLogs;
 use crate::services::Services;
 use crate::streams::{Scaler, Streams, prometheus};
@@ -46,6 +47,7 @@ pub(crate) struct Foundation {
 #[derive(Clone)]
 pub(crate) struct Rooms {
     pub env: Env,
+    pub endpoints: Endpoints,
     pub state: Arc<Store>,
     pub log: Log,
     pub streams: Streams,
@@ -128,10 +130,11 @@ impl Rooms {
         let settings = FlowConfig {
             bus_retention: Duration::from_secs(config.bus.retention_hours * 3_600),
             objects: dir.join("objects"),
-            base_url: endpoint,
+            base_url: endpoint.clone(),
         };
         let flow = Flow::start(ports, settings).await.map_err(RoomsError::opening("flow"))?;
-        Ok(Self { env, state, log, streams, index, functions, logs, flow, tasks })
+        let endpoints = Endpoints::new(&endpoint, &inside_endpoint);
+        Ok(Self { env, endpoints, state, log, streams, index, functions, logs, flow, tasks })
     }
 
     /// What requests reach.

@@ -8,6 +8,7 @@ mod kinesis;
 mod lambda;
 mod page;
 mod sns;
+mod sqs;
 mod sts;
 #[cfg(test)]
 mod testing;
@@ -24,6 +25,7 @@ use firehose::DeliveryService;
 use kinesis::DataStreams;
 use lambda::LambdaService;
 use sns::Notifications;
+use sqs::QueueService;
 use sts::Identity;
 
 /// Every service.
@@ -32,6 +34,7 @@ pub(crate) struct Services {
     pub events: Arc<dyn wire::events::Events>,
     pub lambda: Arc<dyn wire::lambda::Lambda>,
     pub sns: Arc<dyn wire::sns::Sns>,
+    pub sqs: Arc<dyn wire::sqs::Sqs>,
     pub firehose: Arc<dyn wire::firehose::Firehose>,
     pub sts: Arc<dyn wire::sts::Sts>,
 }
@@ -48,6 +51,7 @@ impl Services {
                 rooms.flow.mappings.clone(),
             ),
             sns: Notifications::new(rooms.flow.topics.clone(), rooms.env.clone()),
+            sqs: QueueService::new(rooms.flow.queues.clone(), rooms.env.clone()),
             firehose: DeliveryService::new(rooms.flow.deliveries.clone()),
             sts: Arc::new(Identity),
         }
@@ -65,6 +69,7 @@ impl Services {
             ServiceId::Events => wire::events::dispatch(&*self.events, call, operation, request).await,
             ServiceId::Lambda => wire::lambda::dispatch(&*self.lambda, call, operation, request).await,
             ServiceId::Sns => wire::sns::dispatch(&*self.sns, call, operation, request).await,
+            ServiceId::Sqs => wire::sqs::dispatch(&*self.sqs, call, operation, request).await,
             ServiceId::Firehose => wire::firehose::dispatch(&*self.firehose, call, operation, request).await,
             ServiceId::Sts => wire::sts::dispatch(&*self.sts, call, operation, request).await,
         }

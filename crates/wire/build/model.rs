@@ -16,6 +16,8 @@ pub struct Model {
     pub target_prefix: String,
     #[serde(default)]
     pub xml_namespace: String,
+    #[serde(default)]
+    pub query_compatible: bool,
     pub signing_name: String,
     pub operations: BTreeMap<String, Operation>,
     pub shapes: BTreeMap<String, Shape>,
@@ -49,6 +51,8 @@ pub struct ErrorShape {
     #[serde(default)]
     pub server_fault: bool,
     pub members: Vec<String>,
+    pub query_code: Option<String>,
+    pub query_status: Option<u16>,
 }
 
 #[derive(Deserialize)]
@@ -74,8 +78,7 @@ pub struct Shape {
     #[serde(default)]
     pub flattened: bool,
     pub timestamp_format: Option<String>,
-    /// An XML element's own name; only REST-XML needs it.
-    #[allow(dead_code)]
+    /// A flattened map's own name in query and XML.
     pub location_name: Option<String>,
     /// One member only: not enforced, the services check it.
     #[serde(default)]

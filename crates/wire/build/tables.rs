@@ -28,13 +28,14 @@ fn write_service(model: &Model, out: &mut String) -> Result<(), String> {
         "/// The service's model.\npub static SERVICE: crate::model::Service = crate::model::Service {{\n    \
          id: crate::ServiceId::{id},\n    name: {:?},\n    signing_name: {:?},\n    \
          protocol: crate::model::Protocol::{protocol},\n    json_version: {:?},\n    target_prefix: {:?},\n    \
-         api_version: {:?},\n    xml_namespace: {:?},\n    operations: &OPERATIONS,\n    errors: &ERRORS,\n    shapes: &SHAPES,\n}};\n",
+         api_version: {:?},\n    xml_namespace: {:?},\n    query_compatible: {},\n    operations: &OPERATIONS,\n    errors: &ERRORS,\n    shapes: &SHAPES,\n}};\n",
         model.service,
         model.signing_name,
         model.json_version,
         model.target_prefix,
         model.api_version,
         model.xml_namespace,
+        model.query_compatible,
     );
     let _ = writeln!(
         out,
@@ -43,13 +44,15 @@ fn write_service(model: &Model, out: &mut String) -> Result<(), String> {
     );
     for (name, operation) in &model.operations {
         let (method, uri) = operation.http.split_once(' ').ok_or("http without path")?;
+        let wrapped = model.query_compatible && operation.output.is_some();
+        let wrapper = operation.result_wrapper.clone().or_else(|| wrapped.then(|| format!("{name}Result")));
         let _ = writeln!(
             out,
             "        Operation {{ service: crate::ServiceId::{id}, name: {name:?}, method: {method:?}, uri: {uri:?}, \
              done: {}, status: {}, result_wrapper: {:?} }},",
             operation.done,
             operation.status.unwrap_or(200),
-            operation.result_wrapper,
+            wrapper,
         );
     }
     out.push_str("    ]\n};\n\n");
@@ -75,9 +78,10 @@ fn write_errors(model: &Model, out: &mut String) {
         let message = error.members.iter().find(|m| m.eq_ignore_ascii_case("message")).map_or("message", |m| m);
         let _ = writeln!(
             out,
-            "        ErrorShape {{ name: {name:?}, code: {:?}, status: {status}, message_member: {message:?}, has_type: {} }},",
+            "        ErrorShape {{ name: {name:?}, code: {:?}, status: {status}, message_member: {message:?}, has_type: {}, query: {:?} }},",
             error.code.as_deref().unwrap_or(name),
             error.members.iter().any(|m| m == "Type"),
+            error.query_code.as_deref().zip(error.query_status),
         );
     }
     out.push_str("    ]\n};\n\n");
@@ -96,10 +100,11 @@ fn kind(model: &Model, shape: &Shape) -> Result<String, String> {
             format!("Kind::List {{ member: {}, flattened: {} }}", element(shape.member.as_ref())?, shape.flattened)
         }
         "map" => format!(
-            "Kind::Map {{ key: {}, value: {}, flattened: {} }}",
+            "Kind::Map {{ key: {}, value: {}, flattened: {}, entry: {:?} }}",
             element(shape.key.as_ref())?,
             element(shape.value.as_ref())?,
-            shape.flattened
+            shape.flattened,
+            shape.location_name,
         ),
         "structure" => {
             let mut members = String::from("Kind::Structure(&[\n");

@@ -13,4 +13,6 @@ pub struct Call {
     pub request_id: String,
     /// When the call arrived.
     pub now: Timestamp,
+    /// The address by which the caller reached the server, such as `http://localhost:4566`: for addresses in answers.
+    pub endpoint: String,
 }

@@ -55,9 +55,11 @@ impl ServiceError {
 
     /// Constraints of the model are violated.
     pub fn validation(service: ServiceId, message: impl Into<String>) -> Self {
-        let code = match service.model().protocol {
-            Protocol::Query => "ValidationError",
-            Protocol::AwsJson | Protocol::RestJson => "ValidationException",
+        let code = match (service, service.model().protocol) {
+            // Its model has no other constraint than that a member must be there.
+            (ServiceId::Sqs, _) => "MissingParameter",
+            (_, Protocol::Query) => "ValidationError",
+            (_, Protocol::AwsJson | Protocol::RestJson) => "ValidationException",
         };
         Self::new(code, message).with_status(400)
     }
@@ -139,6 +141,14 @@ fn code(service: ServiceId, kind: ErrorKind) -> (&'static str, u16) {
             Denied => ("AuthorizationError", 403),
             Unavailable => ("ServiceUnavailable", 503),
             Corrupt | Internal => ("InternalError", 500),
+        },
+        ServiceId::Sqs => match kind {
+            Invalid | Conflict => ("InvalidParameterValue", 400),
+            NotFound => ("QueueDoesNotExist", 400),
+            Throttled => ("RequestThrottled", 400),
+            Denied => ("AccessDenied", 403),
+            Unavailable => ("ServiceUnavailable", 503),
+            Corrupt | Internal => ("InternalFailure", 500),
         },
         ServiceId::Firehose => match kind {
             Invalid => ("InvalidArgumentException", 400),

@@ -5,7 +5,7 @@ use http::Request;
 
 use crate::model::{Operation, Protocol, Service};
 use crate::protocol::{labels, parameter};
-use crate::{ServiceError, ServiceId};
+use crate::{Encoding, ServiceError, ServiceId};
 
 /// Why no operation was found.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub enum Unidentified {
 pub fn identify(signing_name: &str, request: &Request<Bytes>) -> Result<&'static Operation, Unidentified> {
     let mut models = ServiceId::ALL.iter().map(|id| id.model());
     let service = models.find(|model| model.signing_name == signing_name).ok_or(Unidentified::Service)?;
-    let found = match service.protocol {
+    let found = match Encoding::of(request.headers()).protocol(service) {
         Protocol::AwsJson => by_target(service, request),
         Protocol::Query => by_action(service, request),
         Protocol::RestJson => by_path(service, request),

@@ -37,6 +37,8 @@ pub struct Service {
     pub api_version: &'static str,
     /// The namespace of its XML, else empty.
     pub xml_namespace: &'static str,
+    /// Whether a service of awsJson can be spoken by the query protocol, too ("awsQueryCompatible").
+    pub query_compatible: bool,
     /// All operations, by name.
     pub operations: &'static [Operation],
     /// The errors of the done operations, by shape name.
@@ -90,6 +92,8 @@ pub struct ErrorShape {
     pub message_member: &'static str,
     /// Whether it carries `Type`, `User` or `Service`, as Lambda's do.
     pub has_type: bool,
+    /// Code and HTTP status in the query protocol, where they are others than its service's own protocol has.
+    pub query: Option<(&'static str, u16)>,
 }
 
 /// A shape: a type with constraints.
@@ -141,6 +145,8 @@ pub enum Kind {
         value: Element,
         /// Whether query and XML leave the map's own element out.
         flattened: bool,
+        /// What query and XML call its entries when it is flattened, if not as the member is called.
+        entry: Option<&'static str>,
     },
     /// Named members, by name.
     Structure(&'static [Member]),

@@ -28,13 +28,15 @@ use crate::{Body, Call, Encoding, Event, EventStream, ServiceError, ServiceId, v
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 /// Carries an error's code beside the body's.
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+/// Carries an error's code in the query protocol, and whose fault it is, for SDKs that know it by that.
+const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
 
 /// Decodes an operation's input and refuses it when it violates its model.
 pub fn read<T: Build>(operation: &Operation, request: &Request<Bytes>) -> Result<T, ServiceError> {
     let service = operation.service;
     let mut input = T::default();
     let malformed = |e: serde_json::Error| ServiceError::serialization(service, in_words(&e));
-    match service.model().protocol {
+    match Encoding::of(request.headers()).protocol(service.model()) {
         Protocol::AwsJson => {
             refuse_other_encodings(service, request)?;
             match Encoding::of(request.headers()) {
@@ -92,7 +94,7 @@ pub fn write(operation: &Operation, encoding: Encoding, call: &Call, output: &dy
     let service = operation.service.model();
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = status(operation.status);
-    match service.protocol {
+    match encoding.protocol(service) {
         Protocol::AwsJson => {
             set_content_type(&mut response, service, encoding);
             let mut body = Vec::new();
@@ -127,11 +129,12 @@ pub fn stream<O: Structure, E: Event>(
 /// Encodes an error, in the encoding of the request if that is awsJson. The answer's extensions hold the
 /// [`ServiceError`], for logs and metrics.
 pub fn refuse(service: &Service, encoding: Encoding, error: &ServiceError, request_id: &str) -> Response<Bytes> {
-    let shape = service.error(&error.code);
-    let code = shape.map_or(&*error.code, |s| s.code);
-    let status_code = error.status.or(shape.map(|s| s.status)).unwrap_or(400);
+    let (shape, protocol) = (service.error(&error.code), encoding.protocol(service));
+    let query = shape.and_then(|s| s.query).filter(|_| protocol == Protocol::Query);
+    let code = query.map(|(code, _)| code).or(shape.map(|s| s.code)).unwrap_or(&*error.code);
+    let status_code = error.status.or(query.map(|(_, status)| status)).or(shape.map(|s| s.status)).unwrap_or(400);
     let server_fault = status_code >= 500;
-    let mut response = Response::new(match service.protocol {
+    let mut response = Response::new(match protocol {
         Protocol::AwsJson => error_document(service, encoding, error).into(),
         Protocol::RestJson => {
             let member = shape.map_or("message", |s| s.message_member);
@@ -143,9 +146,16 @@ pub fn refuse(service: &Service, encoding: Encoding, error: &ServiceError, reque
     *response.status_mut() = status(status_code);
     set_content_type(&mut response, service, encoding);
     if let Ok(value) = HeaderValue::from_str(code)
-        && service.protocol != Protocol::Query
+        && protocol != Protocol::Query
     {
         response.headers_mut().insert(ERROR_TYPE, value);
+    }
+    if service.query_compatible && protocol == Protocol::AwsJson {
+        let code = shape.and_then(|s| s.query).map_or(&*error.code, |(code, _)| code);
+        let fault = if server_fault { "Receiver" } else { "Sender" };
+        if let Ok(value) = HeaderValue::from_str(&format!("{code};{fault}")) {
+            response.headers_mut().insert(QUERY_ERROR, value);
+        }
     }
     set_request_id(&mut response, request_id);
     response.extensions_mut().insert(error.clone());
@@ -159,7 +169,7 @@ fn status(code: u16) -> StatusCode {
 /// A structure in awsJson.
 fn write_document(structure: &dyn Structure, encoding: Encoding, out: &mut Vec<u8>) {
     match encoding {
-        Encoding::Json => json::write_to(structure, out),
+        Encoding::Json | Encoding::Form => json::write_to(structure, out),
         Encoding::Cbor => cbor::write_to(structure, out),
     }
 }
@@ -169,13 +179,21 @@ fn error_document(service: &Service, encoding: Encoding, error: &ServiceError) -
     let shape = service.error(&error.code);
     let (code, member) = shape.map_or((&*error.code, "message"), |shape| (shape.code, shape.message_member));
     match encoding {
-        Encoding::Json => json!({"__type": code, member: error.message}).to_string().into_bytes(),
+        Encoding::Json | Encoding::Form if service.query_compatible => {
+            // As the service has it: its own shapes with their name space, what all services share with another.
+            let name = match shape {
+                Some(shape) => format!("com.amazonaws.{}#{}", service.name, shape.name),
+                None => format!("com.amazon.coral.service#{}Exception", code.trim_end_matches("Exception")),
+            };
+            json!({"__type": name, member: error.message}).to_string().into_bytes()
+        }
+        Encoding::Json | Encoding::Form => json!({"__type": code, member: error.message}).to_string().into_bytes(),
         Encoding::Cbor => cbor::error(code, member, &error.message),
     }
 }
 
 fn content_type(service: &Service, encoding: Encoding) -> &'static str {
-    match service.protocol {
+    match encoding.protocol(service) {
         Protocol::AwsJson if encoding == Encoding::Cbor => "application/x-amz-cbor-1.1",
         Protocol::AwsJson if service.json_version == "1.0" => "application/x-amz-json-1.0",
         Protocol::AwsJson => "application/x-amz-json-1.1",

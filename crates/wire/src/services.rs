@@ -34,6 +34,10 @@ service!(
     sns, "sns.rs"
 );
 service!(
+    /// Amazon Simple Queue Service.
+    sqs, "sqs.rs"
+);
+service!(
     /// AWS Security Token Service.
     sts, "sts.rs"
 );

@@ -18,8 +18,9 @@ mod sign;
 mod tests;
 mod verify;
 
-pub use authorization::{Authorization, CredentialScope};
+pub use authorization::{Authorization, CredentialScope, Head};
+pub use key::SigningSecret;
 pub use presigned::without_signature;
 pub use rejection::{Reason, Rejection};
 pub use sign::{Keys, SignError, sign};
-pub use verify::{Credential, Verified, Verifier};
+pub use verify::{Claim, Credential, Verified, Verifier};

@@ -156,7 +156,9 @@ async fn targets_that_cannot_be_put_are_named() {
     assert_eq!(put(target(stream_arn("none"))).await.unwrap()[0].code, "ResourceNotFoundException");
     assert_eq!(put(target(function_arn("missing"))).await.unwrap()[0].code, "ResourceNotFoundException");
     let queue = Arn::new("sqs", &scope(), "queue");
-    assert!(put(target(queue)).await.unwrap_err().to_string().contains("cannot be a target"));
+    assert_eq!(put(target(queue)).await.unwrap()[0].code, "ResourceNotFoundException");
+    let domain = Arn::new("es", &scope(), "domain/d");
+    assert!(put(target(domain)).await.unwrap_err().to_string().contains("cannot be a target"));
     for n in 0..4 {
         put(RuleTarget { id: format!("t{n}"), ..target(stream_arn("s")) }).await.unwrap();
     }

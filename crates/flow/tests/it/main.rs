@@ -8,6 +8,8 @@ mod delivery;
 mod intake;
 mod invocations;
 mod mapping;
+mod queue;
+mod queue_crash;
 mod reshard;
 mod topic;
 mod world;

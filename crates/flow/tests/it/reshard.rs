@@ -9,7 +9,7 @@ use base::fs::sim::{Call, Fault};
 use base::{Event, HashKey, Position, Rng, StateStore};
 use flow::bus::RuleState;
 use flow::mapping::{MappingChange, MappingSpec, MappingView, StartingPosition};
-use log::{LogError, ReadLimit, Record, Reshard, Shard};
+use log::{LogError, Record, Reshard, Shard};
 
 use crate::world::{
     DAY, Deadline, House, Outside, Reply, World, batch_of, default_bus, event, function_arn, role, scope, stream_arn,
@@ -85,8 +85,7 @@ async fn check(world: &World, seed: u64, acknowledged: &[String]) -> usize {
     let stream = house.log.stream(&House::key("s")).unwrap();
     let mut all = Vec::new();
     for shard in &stream.shards {
-        let limit = ReadLimit { records: 100_000, bytes: 1 << 30 };
-        let records = house.log.read(shard.slot, Position::ZERO, limit).await.unwrap().records;
+        let records = house.records_of(shard.slot).await;
         let id = |record: &Record| serde_json::from_slice::<Event>(&record.data).unwrap().id;
         let ids: Vec<String> = records.iter().map(id).collect();
         assert!(ids.is_sorted(), "seed {seed}: {} has {ids:?}", shard.id);

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use flow::bus::{InputSpec, RuleSpec, RuleState, RuleTarget, TargetRetry};
 use flow::{Flow, FlowConfig, FlowPorts, SearchDomains};
 use http::{Request, Response, StatusCode};
-use log::{Append, Log, LogConfig, NewRecord, ReadLimit, Record, Stream, StreamKey, StreamKind, StreamSpec};
+use log::{Append, Log, LogConfig, NewRecord, ReadLimit, Record, ShardRef, Stream, StreamKey, StreamKind, StreamSpec};
 use serde_json::Value;
 use state::Store;
 
@@ -206,18 +206,23 @@ impl House {
     pub async fn records(&self, key: &StreamKey) -> Vec<Record> {
         let mut all = Vec::new();
         for shard in &self.log.stream(key).unwrap().shards {
-            let mut from = Position::ZERO;
-            loop {
-                let limit = ReadLimit { records: 1_000, bytes: 1 << 20 };
-                let slice = self.log.read(shard.slot, from, limit).await.unwrap();
-                if slice.records.is_empty() {
-                    break;
-                }
-                from = slice.next;
-                all.extend(slice.records);
-            }
+            all.extend(self.records_of(shard.slot).await);
         }
         all
+    }
+
+    /// Every record of a shard. One read answers what one segment has.
+    pub async fn records_of(&self, shard: ShardRef) -> Vec<Record> {
+        let (mut all, mut from) = (Vec::new(), Position::ZERO);
+        loop {
+            let limit = ReadLimit { records: 1_000, bytes: 1 << 20 };
+            let slice = self.log.read(shard, from, limit).await.unwrap();
+            if slice.records.is_empty() {
+                return all;
+            }
+            from = slice.next;
+            all.extend(slice.records);
+        }
     }
 
     /// Waits until a stream has so many records; answers their data.

@@ -9,12 +9,11 @@ use std::time::Duration;
 use base::{Clock, Principal, Region};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http::Request;
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use wire::sigv4::{Authorization, Credential, Reason, Rejection, Verifier};
+use wire::sigv4::{Authorization, Claim, Credential, Head, Reason, Rejection, SigningSecret, Verifier};
 
 use super::{RootKey, SessionStore};
 use crate::refusal::Refusal;
@@ -44,59 +43,53 @@ pub(crate) struct TurnedAway {
 pub(crate) struct Gate {
     clock: Arc<dyn Clock>,
     root: RootKey,
+    root_secret: SigningSecret,
     sessions: Arc<SessionStore>,
     verifier: Verifier,
+}
+
+/// One whose head was looked at and who was not turned away by it. Belongs to that head, and to no other.
+#[derive(Debug)]
+#[must_use = "who was looked at is not admitted yet"]
+pub(crate) struct Looked<'r>(Seen<'r>);
+
+#[derive(Debug)]
+enum Seen<'r> {
+    /// Nothing to prove, or proven by the head.
+    Proven(Caller),
+    /// The body has to prove it.
+    Claimed { claim: Box<Claim<'r>>, normal_path: bool },
 }
 
 impl Gate {
     /// A gate for the holder of `root` and for sessions; a signature's time may be `max_skew` off.
     pub fn new(clock: Arc<dyn Clock>, root: RootKey, sessions: Arc<SessionStore>, max_skew: Duration) -> Self {
-        Self { clock, root, sessions, verifier: Verifier::new(max_skew) }
+        let root_secret = SigningSecret::from(root.secret.reveal());
+        Self { clock, root, root_secret, sessions, verifier: Verifier::new(max_skew) }
     }
 
     /// Turns away the caller of a request who would be turned away whatever its body is, so that no memory is spent on
-    /// the bodies of strangers. Who passes has still to be [admitted](Self::admit).
-    pub fn look<B>(&self, requirement: Requirement, request: &Request<B>) -> Result<(), TurnedAway> {
-        match requirement {
-            Requirement::Public => Ok(()),
-            Requirement::SignedOrBasic if is_basic(request.headers()) => self.basic(request).map(|_| ()),
-            Requirement::Signed | Requirement::SignedOrBasic => {
-                let checked = self.verifier.check_head(request, self.clock.now(), |id| self.credential(id));
-                checked.map_err(|rejection| unproven(rejection, request))
+    /// the bodies of strangers. Who passes has still to be [admitted](Looked::admit).
+    pub fn look<'r>(&self, requirement: Requirement, head: impl Into<Head<'r>>) -> Result<Looked<'r>, TurnedAway> {
+        let head = head.into();
+        let seen = match requirement {
+            Requirement::Public => {
+                Seen::Proven(Caller { principal: Principal::Anonymous, region: None, service: None })
             }
-        }
-    }
-
-    /// Lets the caller of `request` in, whose body is whole, or says why not.
-    pub fn admit(&self, requirement: Requirement, request: &Request<Bytes>) -> Result<Caller, TurnedAway> {
-        match requirement {
-            Requirement::Public => Ok(Caller { principal: Principal::Anonymous, region: None, service: None }),
-            Requirement::SignedOrBasic if is_basic(request.headers()) => self.basic(request),
-            Requirement::Signed | Requirement::SignedOrBasic => self.signed(request),
-        }
-    }
-
-    fn signed(&self, request: &Request<Bytes>) -> Result<Caller, TurnedAway> {
-        let verified = self.verifier.verify(request, self.clock.now(), |id| self.credential(id));
-        match verified {
-            // A signature covers the path without dots and empty parts; what is routed is the path as it came.
-            Ok(_) if !is_normal(request.uri().path()) => Err(TurnedAway {
-                refusal: Refusal::NotFound("the path has an empty part, '.' or '..'; send it without".to_owned()),
-                claimed_service: None,
-            }),
-            Ok(verified) => Ok(Caller {
-                principal: verified.principal,
-                region: Some(verified.region),
-                service: Some(verified.service),
-            }),
-            Err(rejection) => Err(unproven(rejection, request)),
-        }
+            Requirement::SignedOrBasic if is_basic(head.headers) => Seen::Proven(self.basic(head.headers)?),
+            Requirement::Signed | Requirement::SignedOrBasic => {
+                let claim = self.verifier.claim(head, self.clock.now(), |id| self.credential(id));
+                let claim = claim.map_err(|rejection| unproven(rejection, claimed(head)))?;
+                Seen::Claimed { claim: Box::new(claim), normal_path: is_normal(head.uri.path()) }
+            }
+        };
+        Ok(Looked(seen))
     }
 
     fn credential(&self, access_key_id: &str) -> Option<Credential> {
         if access_key_id == self.root.access_key_id {
             return Some(Credential {
-                secret: self.root.secret.reveal().to_owned(),
+                secret: self.root_secret.clone(),
                 session_token: None,
                 expires: None,
                 principal: Principal::Root,
@@ -104,7 +97,7 @@ impl Gate {
         }
         let session = self.sessions.find(access_key_id)?;
         Some(Credential {
-            secret: session.secret.reveal().to_owned(),
+            secret: session.secret.clone(),
             session_token: Some(session.token.reveal().to_owned()),
             expires: Some(session.expires),
             principal: session.principal.clone(),
@@ -112,8 +105,8 @@ impl Gate {
     }
 
     /// The root key as user and password. A session's key has a token, for which HTTP Basic has no place.
-    fn basic<B>(&self, request: &Request<B>) -> Result<Caller, TurnedAway> {
-        let value = request.headers().get(AUTHORIZATION).map(|v| v.as_bytes()).unwrap_or_default();
+    fn basic(&self, headers: &HeaderMap) -> Result<Caller, TurnedAway> {
+        let value = headers.get(AUTHORIZATION).map(|v| v.as_bytes()).unwrap_or_default();
         let given = value.get(6..).and_then(|encoded| STANDARD.decode(encoded.trim_ascii()).ok()).unwrap_or_default();
         let wanted = format!("{}:{}", self.root.access_key_id, self.root.secret.reveal());
         // Of the digests, so that not even the length is told.
@@ -124,9 +117,38 @@ impl Gate {
     }
 }
 
-fn unproven<B>(rejection: Rejection, request: &Request<B>) -> TurnedAway {
-    let claimed = Authorization::read(request).ok();
-    TurnedAway { refusal: Refusal::Unproven(rejection), claimed_service: claimed.map(|a| a.credential.service) }
+impl Looked<'_> {
+    /// Lets the caller in, whose body is whole, or says why not.
+    pub fn admit(self, body: &[u8]) -> Result<Caller, TurnedAway> {
+        let (claim, normal_path) = match self.0 {
+            Seen::Proven(caller) => return Ok(caller),
+            Seen::Claimed { claim, normal_path } => (claim, normal_path),
+        };
+        // Read again from the head only where it fails.
+        let head = claim.head();
+        match claim.prove(body) {
+            // A signature covers the path without dots and empty parts; what is routed is the path as it came.
+            Ok(_) if !normal_path => Err(TurnedAway {
+                refusal: Refusal::NotFound("the path has an empty part, '.' or '..'; send it without".to_owned()),
+                claimed_service: None,
+            }),
+            Ok(verified) => Ok(Caller {
+                principal: verified.principal,
+                region: Some(verified.region),
+                service: Some(verified.service),
+            }),
+            Err(rejection) => Err(unproven(rejection, claimed(head))),
+        }
+    }
+}
+
+/// The service that a head's signature names, unproven.
+fn claimed(head: Head<'_>) -> Option<String> {
+    Authorization::read(head).ok().map(|authorization| authorization.credential.service.into_owned())
+}
+
+fn unproven(rejection: Rejection, claimed_service: Option<String>) -> TurnedAway {
+    TurnedAway { refusal: Refusal::Unproven(rejection), claimed_service }
 }
 
 /// Whether a path is as its signature covers it.
@@ -146,6 +168,8 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use base::{Arn, SeededRng, SessionKeys, Sessions, TestClock, Timestamp};
+    use bytes::Bytes;
+    use http::Request;
     use wire::sigv4::{Keys, sign};
 
     use super::*;
@@ -166,6 +190,12 @@ mod tests {
             RootKey { access_key_id: "AKIAROOTROOTROOTROOT".to_owned(), secret: "root-secret-root".to_owned().into() };
         let gate = Gate::new(clock.clone(), root, Arc::clone(&sessions), Duration::from_secs(300));
         Fixture { clock, sessions, gate }
+    }
+
+    impl Gate {
+        fn admit(&self, requirement: Requirement, request: &Request<Bytes>) -> Result<Caller, TurnedAway> {
+            self.look(requirement, request)?.admit(request.body())
+        }
     }
 
     fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request<Bytes> {
@@ -211,7 +241,7 @@ mod tests {
             let mut request = request("POST", "/", &[]);
             sign(&mut request, &Keys { session_token: token.map(str::to_owned), ..keys(id) }, "us-east-1", "sns", at)
                 .unwrap();
-            gate.look(Requirement::Signed, &request.map(|_| ())).map_err(|away| match away.refusal {
+            gate.look(Requirement::Signed, &request.map(|_| ())).map(|_| ()).map_err(|away| match away.refusal {
                 Refusal::Unproven(rejection) => rejection.reason,
                 other => panic!("{other:?}"),
             })

@@ -22,6 +22,13 @@ const FUNCTION_ACTIONS: &[&str] = &[
     "lambda:InvokeFunction",
     "sns:Publish",
     "sns:PublishBatch",
+    "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:GetQueueUrl",
+    "sqs:ListQueues",
+    "sqs:ReceiveMessage",
+    "sqs:SendMessage",
     "sts:GetCallerIdentity",
 ];
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base::{Arn, Clock, Principal, Rng, SessionKeys, Sessions, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use wire::sigv4::SigningSecret;
 
 use super::root::{access_key_id, secret};
 use crate::config::Secret;
@@ -20,7 +21,7 @@ pub struct Session {
     /// Whose it is.
     pub principal: Principal,
     /// The secret that signs.
-    pub secret: Secret,
+    pub secret: SigningSecret,
     /// Must come with every call; compare in constant time.
     pub token: Secret,
     /// Of no use from then on.
@@ -88,7 +89,7 @@ impl Sessions for SessionStore {
         };
         let session = Arc::new(Session {
             principal: Principal::FunctionSession { function: function.clone(), role: role.clone() },
-            secret: keys.secret_access_key.clone().into(),
+            secret: keys.secret_access_key.as_str().into(),
             token: keys.session_token.clone().into(),
             expires: keys.expires,
         });

@@ -100,7 +100,10 @@ settings! {
         max_connections: usize = "1024";
         /// Bytes of one request's body; Lambda's calls may have 70 MiB (a 50 MB zip in base64).
         max_body_bytes: usize = "16777216";
-        /// Bytes of all bodies being read or handled at once; calls beyond it are told to slow down.
+        /// Bytes of all bodies being read or handled at once, each counted three times: as it came, decoded, and as
+        /// it is written. Calls beyond it are told to slow down. A single one of the largest allowed always
+        /// fits. So under any load memory stays below this, with log.queue_bytes, the caches,
+        /// and for each connection 128 KiB read ahead (1 MiB over HTTP/2) and the answer that it is being sent.
         max_inflight_bytes: usize = "268435456";
         /// Seconds in which a handshake and a request's head must have come; a connection idle for longer is closed.
         header_seconds: u64 = "30";

@@ -14,6 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const DISCARDED_BYTES: usize = 64 << 20;
 const DISCARDING_TIME: Duration = Duration::from_secs(2);
 
+/// What a body costs of the shared bound: it is held as it came, decoded, and encoded for where it goes.
+const COPIES: usize = 3;
+
 /// The bounds that all requests share.
 #[derive(Clone)]
 pub struct BodyLimits {
@@ -50,12 +53,23 @@ pub enum BodyError {
 }
 
 impl BodyLimits {
-    /// At most `inflight` bytes of all bodies at once, each within `time`.
+    /// At most `inflight` bytes for all bodies at once and for what is made of them, each within `time`.
     pub fn new(clock: Arc<dyn Clock>, inflight: usize, time: Duration) -> Self {
         Self { clock, inflight: Arc::new(Semaphore::new(inflight.min(Semaphore::MAX_PERMITS))), time }
     }
 
-    /// Reads `body` whole, at most `limit` bytes.
+    /// What a body of `len` bytes takes of the bound.
+    pub const fn share(len: usize) -> usize {
+        len.saturating_mul(COPIES)
+    }
+
+    fn acquire(&self, len: usize) -> Option<OwnedSemaphorePermit> {
+        let share = u32::try_from(Self::share(len)).ok()?;
+        Arc::clone(&self.inflight).try_acquire_many_owned(share).ok()
+    }
+
+    /// Reads `body` whole, at most `limit` bytes. One whose announced length could not be held now is refused at its
+    /// beginning; yet it has its share only of what has come: an announcement costs its sender nothing.
     pub async fn read<B>(&self, body: B, limit: usize) -> Result<HeldBody, BodyError>
     where
         B: Body<Data = Bytes> + Send + Unpin,
@@ -81,9 +95,13 @@ impl BodyLimits {
             self.discard(body).await;
             return Err(BodyError::TooLarge { limit });
         }
+        if announced.is_some_and(|len| Self::share(len) > self.inflight.available_permits()) {
+            self.discard(body).await;
+            return Err(BodyError::Overloaded);
+        }
+        let mut share: Option<OwnedSemaphorePermit> = None;
         let mut first = Bytes::new();
         let mut joined: Option<BytesMut> = None;
-        let mut share: Option<OwnedSemaphorePermit> = None;
         let mut len = 0;
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
@@ -92,9 +110,7 @@ impl BodyLimits {
                 self.discard(body).await;
                 return Err(BodyError::TooLarge { limit });
             }
-            let Ok(part) =
-                Arc::clone(&self.inflight).try_acquire_many_owned(u32::try_from(data.len()).unwrap_or(u32::MAX))
-            else {
+            let Some(part) = self.acquire(data.len()) else {
                 self.discard(body).await;
                 return Err(BodyError::Overloaded);
             };
@@ -162,14 +178,44 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn frames_are_joined_and_the_share_is_given_back() {
-        let limits = limits(100);
+        let limits = limits(300);
         let held = limits.read(frames(&[10, 20, 30]), 60).await.unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(held.bytes.len(), 60);
-        assert_eq!(limits.inflight.available_permits(), 40);
+        assert_eq!(limits.inflight.available_permits(), 120);
         assert_eq!(limits.read(frames(&[41]), 60).await.err(), Some(BodyError::Overloaded));
         drop(held);
         assert!(limits.read(frames(&[41]), 60).await.is_ok());
-        assert_eq!(limits.inflight.available_permits(), 100);
+        assert_eq!(limits.inflight.available_permits(), 300);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_only_announced_is_not_counted_and_what_could_not_be_held_is_refused_at_once() {
+        /// Announces 60 bytes and never sends one.
+        struct Never;
+        impl Body for Never {
+            type Data = Bytes;
+            type Error = std::io::Error;
+
+            fn poll_frame(
+                self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+            ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+                Poll::Pending
+            }
+
+            fn size_hint(&self) -> hyper::body::SizeHint {
+                hyper::body::SizeHint::with_exact(60)
+            }
+        }
+        let limits = limits(300);
+        let mut first = Box::pin(limits.read(Never, 60));
+        assert!(futures::poll!(first.as_mut()).is_pending());
+        assert_eq!(limits.inflight.available_permits(), 300);
+        let held = limits.read(Full::new(Bytes::from(vec![0; 50])), 60).await.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(limits.inflight.available_permits(), 150);
+        assert_eq!(limits.read(Never, 60).await.err(), Some(BodyError::Overloaded));
+        drop((first, held));
+        assert_eq!(limits.inflight.available_permits(), 300);
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::Answer;
-use super::finishing::Finisher;
+use super::finishing::{Finisher, Seat, Workplace};
 use super::listener::{ConnectionLimits, Handler};
 use super::socket::Socket;
 use super::streams::{Progress, Streams};
@@ -33,7 +33,7 @@ use super::tls::HTTP2;
 /// Bytes of a request's head.
 const HEAD_BYTES: u32 = 64 << 10;
 /// Bytes that one HTTP/1.1 connection reads ahead of its handler, and that wait to be written.
-const BUFFER_BYTES: usize = 256 << 10;
+const BUFFER_BYTES: usize = 128 << 10;
 /// The same over HTTP/2, where a client may send many heads at once.
 const HTTP2_HEAD_BYTES: u32 = 32 << 10;
 /// Header fields of a request.
@@ -67,14 +67,14 @@ pub(super) struct Shared<H> {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<H, S>(stream: S, on: Arc<Shared<H>>, stopping: CancellationToken)
+pub(super) async fn serve<H, S>(stream: S, seat: Seat, on: Arc<Shared<H>>, stopping: CancellationToken)
 where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let ended = match &on.tls {
-        None => plain(stream, &on, stopping).await,
-        Some(tls) => secured(tls.accept(stream), &on, stopping).await,
+        None => plain(stream, seat, &on, stopping).await,
+        Some(tls) => secured(tls.accept(stream), seat, &on, stopping).await,
     };
     if let Err(error) = ended {
         // Clients go away at any time: that is their right, not an event.
@@ -82,18 +82,19 @@ where
     }
 }
 
-async fn plain<H, S>(mut stream: S, on: &Arc<Shared<H>>, stopping: CancellationToken) -> io::Result<()>
+async fn plain<H, S>(mut stream: S, seat: Seat, on: &Arc<Shared<H>>, stopping: CancellationToken) -> io::Result<()>
 where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (ahead, http2) = on.in_time(&stopping, begins_http2(&mut stream)).await?;
     let socket = Socket::new(stream, ahead, Arc::clone(&on.clock), on.limits.stall_time);
-    if http2 { on.http2(socket, stopping).await } else { on.http1(socket, stopping).await }
+    if http2 { on.http2(socket, seat, stopping).await } else { on.http1(socket, seat, stopping).await }
 }
 
 async fn secured<H, S>(
     handshake: tokio_rustls::Accept<S>,
+    seat: Seat,
     on: &Arc<Shared<H>>,
     stopping: CancellationToken,
 ) -> io::Result<()>
@@ -104,10 +105,10 @@ where
     let stream = on.in_time(&stopping, handshake).await.inspect_err(|_| crate::metrics::handshake_failed())?;
     // The AWS SDK for Java offers no protocol in its handshake and begins HTTP/2 unasked.
     let Some(http2) = stream.get_ref().1.alpn_protocol().map(|chosen| chosen == HTTP2) else {
-        return plain(stream, on, stopping).await;
+        return plain(stream, seat, on, stopping).await;
     };
     let socket = Socket::new(stream, Bytes::new(), Arc::clone(&on.clock), on.limits.stall_time);
-    if http2 { on.http2(socket, stopping).await } else { on.http1(socket, stopping).await }
+    if http2 { on.http2(socket, seat, stopping).await } else { on.http1(socket, seat, stopping).await }
 }
 
 /// Reads until it is clear which HTTP the client speaks; also gives what was read.
@@ -139,13 +140,14 @@ impl<H: Handler> Shared<H> {
         }
     }
 
-    async fn http1<S>(self: &Arc<Self>, socket: Socket<S>, stopping: CancellationToken) -> io::Result<()>
+    async fn http1<S>(self: &Arc<Self>, socket: Socket<S>, seat: Seat, stopping: CancellationToken) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let works = Workplace::new(self.finisher.clone(), seat, 1);
         let service = service_fn(|request| {
             let handler = Arc::clone(&self.handler);
-            let answered = self.finisher.finishing(async move { handler.handle(request).await });
+            let answered = works.finishing(async move { handler.handle(request).await });
             async move { Ok::<_, Infallible>(answered.await) }
         });
         let connection = http1::Builder::new()
@@ -167,16 +169,17 @@ impl<H: Handler> Shared<H> {
         ended.map_err(io::Error::other)
     }
 
-    async fn http2<S>(self: &Arc<Self>, socket: Socket<S>, stopping: CancellationToken) -> io::Result<()>
+    async fn http2<S>(self: &Arc<Self>, socket: Socket<S>, seat: Seat, stopping: CancellationToken) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let streams = Streams::new(self.tasks.clone(), Arc::clone(&self.clock), self.limits.stall_time);
+        let works = Workplace::new(self.finisher.clone(), seat, STREAMS as usize);
         let service = service_fn(|request| {
             let handler = Arc::clone(&self.handler);
             // A field that was sent before costs its sender a byte, so what is held of a head is bounded by number.
             let request = Some(request).filter(|request| request.headers().len() <= HEADERS);
-            let answered = self.finisher.finishing(async move {
+            let answered = works.finishing(async move {
                 match request {
                     Some(request) => handler.handle(with_host(request)).await,
                     None => too_many_fields(),

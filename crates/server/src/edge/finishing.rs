@@ -1,13 +1,19 @@
 //! Requests that are finished even when nobody waits for their answer any more.
+//!
+//! Promises that a connection never has more of them than it may have requests at once, left behind or not: one that
+//! has not begun waits for its turn, and is forgotten with its client. A connection's place is free once they ended.
 
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::answer::Answer;
@@ -24,24 +30,60 @@ impl Finisher {
     pub fn new(tracker: TaskTracker) -> Self {
         Self { tracker, runtime: Handle::current() }
     }
+}
+
+/// A connection's place among all connections, shared with the work that it leaves behind.
+pub(super) type Seat = Arc<OwnedSemaphorePermit>;
+
+/// Where the requests of one connection are worked on.
+pub(super) struct Workplace {
+    finisher: Finisher,
+    seat: Seat,
+    turns: Arc<Semaphore>,
+}
+
+impl Workplace {
+    /// For `at_once` requests.
+    pub fn new(finisher: Finisher, seat: Seat, at_once: usize) -> Self {
+        Self { finisher, seat, turns: Arc::new(Semaphore::new(at_once)) }
+    }
 
     /// Runs `work` as a part of its connection, as long as there is one, and then by itself: a client that goes away
     /// must not leave a change half made. A defect in it is that request's end, not the connection's.
     pub fn finishing<F: Future<Output = Answer> + Send + 'static>(&self, work: F) -> Finishing<F> {
-        Finishing { work: Some(Box::pin(work)), finisher: self.clone() }
+        let turns = Arc::clone(&self.turns);
+        let turn = match Arc::clone(&turns).try_acquire_owned() {
+            Ok(turn) => Turn::Has(turn),
+            Err(_) => Turn::Waits(Box::pin(async move { turns.acquire_owned().await.ok() })),
+        };
+        Finishing { work: Some(Box::pin(work)), turn, finisher: self.finisher.clone(), seat: Arc::clone(&self.seat) }
     }
+}
+
+enum Turn {
+    Has(OwnedSemaphorePermit),
+    Waits(BoxFuture<'static, Option<OwnedSemaphorePermit>>),
+    Over,
 }
 
 /// A request's work.
 pub(super) struct Finishing<F: Future<Output = Answer> + Send + 'static> {
     work: Option<Pin<Box<F>>>,
+    turn: Turn,
     finisher: Finisher,
+    seat: Seat,
 }
 
 impl<F: Future<Output = Answer> + Send + 'static> Future for Finishing<F> {
     type Output = Answer;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        if let Turn::Waits(turn) = &mut self.turn {
+            match turn.as_mut().poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(turn) => self.turn = turn.map_or(Turn::Over, Turn::Has),
+            }
+        }
         let Some(work) = &mut self.work else { return Poll::Ready(failed()) };
         // What a defect leaves behind in the handler is guarded there: its locks hold whole values.
         let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
@@ -54,16 +96,23 @@ impl<F: Future<Output = Answer> + Send + 'static> Future for Finishing<F> {
             }
         };
         self.work = None;
+        self.turn = Turn::Over;
         Poll::Ready(answer)
     }
 }
 
 impl<F: Future<Output = Answer> + Send + 'static> Drop for Finishing<F> {
     fn drop(&mut self) {
-        if let Some(work) = self.work.take() {
-            let Finisher { tracker, runtime } = &self.finisher;
-            tracker.spawn_on(async move { drop(work.await) }, runtime);
-        }
+        // What has not had its turn has changed nothing yet.
+        let (Some(work), Turn::Has(turn)) = (self.work.take(), std::mem::replace(&mut self.turn, Turn::Over)) else {
+            return;
+        };
+        let (seat, Finisher { tracker, runtime }) = (Arc::clone(&self.seat), &self.finisher);
+        let left = async move {
+            drop(work.await);
+            drop((turn, seat));
+        };
+        tracker.spawn_on(left, runtime);
     }
 }
 

@@ -94,11 +94,10 @@ impl Listener {
                     tasks.spawn(async move {
                         crate::metrics::connections(1.0);
                         match stream.set_nodelay(true) {
-                            Ok(()) => connection::serve(stream, shared, stopping).await,
+                            Ok(()) => connection::serve(stream, Arc::new(place), shared, stopping).await,
                             Err(error) => tracing::debug!(%error, "a connection closed at once"),
                         }
                         crate::metrics::connections(-1.0);
-                        drop(place);
                     });
                 }
                 Err(error) => {

@@ -20,12 +20,18 @@ pub(super) struct Socket<S> {
     stall: Duration,
     /// Runs while the other side takes nothing.
     patience: Option<BoxFuture<'static, ()>>,
+    /// Where the pieces of a small answer are joined.
+    joined: Vec<u8>,
 }
+
+/// A head and a body that together are no longer than this are written in one piece: copying them is cheaper than to
+/// have the system gather them.
+const SMALL: usize = 2 << 10;
 
 impl<S> Socket<S> {
     /// `inner`, of which `ahead` has been read already; it may take nothing for `stall`.
     pub fn new(inner: S, ahead: Bytes, clock: Arc<dyn Clock>, stall: Duration) -> Self {
-        Self { inner, ahead, clock, stall, patience: None }
+        Self { inner, ahead, clock, stall, patience: None, joined: Vec::new() }
     }
 
     fn patient<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -64,8 +70,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
-        self.patient(context, written)
+        let this = &mut *self;
+        let written = if slices.len() > 1 && slices.iter().map(|slice| slice.len()).sum::<usize>() <= SMALL {
+            this.joined.clear();
+            slices.iter().for_each(|slice| this.joined.extend_from_slice(slice));
+            Pin::new(&mut this.inner).poll_write(context, &this.joined)
+        } else {
+            Pin::new(&mut this.inner).poll_write_vectored(context, slices)
+        };
+        this.patient(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {

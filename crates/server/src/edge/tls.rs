@@ -145,8 +145,8 @@ fn private_key(fs: &dyn Fs, path: &Path) -> Result<PrivateKeyDer<'static>, TlsEr
     let key = "tls.key_file";
     let unreadable = |source| TlsError::Unreadable { key, path: path.to_owned(), source };
     let bytes = fs.read(path).map_err(unreadable)?;
-    if fs.mode(path).map_err(unreadable)? & 0o007 != 0 {
-        tracing::warn!(path = %path.display(), "every user can read the TLS key; close it: chmod o-rwx");
+    if let Some(warning) = open_to_all(path, fs.mode(path).map_err(unreadable)?) {
+        tracing::warn!("{warning}");
     }
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
         PemError::NoItemsFound if bytes.windows(21).any(|text| text == b"ENCRYPTED PRIVATE KEY") => {
@@ -159,6 +159,35 @@ fn private_key(fs: &dyn Fs, path: &Path) -> Result<PrivateKeyDer<'static>, TlsEr
     })
 }
 
+/// What to say of a private key that every user of the machine can get at; nothing of any other.
+fn open_to_all(path: &Path, mode: u32) -> Option<String> {
+    let path = path.display();
+    (mode & 0o007 != 0).then(|| {
+        format!(
+            "every user of this machine has access to the private key {path} (tls.key_file, mode {:04o}): close it \
+             with chmod o-rwx {path}, and have it reissued if others may have read it",
+            mode & 0o7777
+        )
+    })
+}
+
 fn content(key: &'static str, path: &Path, reason: String) -> TlsError {
     TlsError::Content { key, path: path.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_open_to_all_is_named_with_its_mode_and_the_remedy() {
+        let warning = |mode| open_to_all(Path::new("/etc/tidegate/key.pem"), mode);
+        for mode in [0o600, 0o640, 0o400, 0o100_660] {
+            assert_eq!(warning(mode), None, "{mode:o}");
+        }
+        for (mode, told) in [(0o644, "mode 0644"), (0o100_604, "mode 0604"), (0o602, "mode 0602")] {
+            let text = warning(mode).unwrap();
+            assert!(text.contains(told) && text.contains("chmod o-rwx /etc/tidegate/key.pem"), "{text}");
+        }
+    }
 }

@@ -49,7 +49,8 @@ impl House {
 
     pub fn call(&self) -> Call {
         let (scope, now) = (scope("eu-central-1"), self.env.clock.now());
-        Call { scope, principal: Principal::Root, request_id: "r".into(), now }
+        let endpoint = "http://localhost:4566".into();
+        Call { scope, principal: Principal::Root, request_id: "r".into(), now, endpoint }
     }
 
     fn key(name: &str) -> StreamKey {

@@ -10,12 +10,14 @@ use http::{Method, Request};
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
 
-use crate::model::{Element, Kind, Shape};
+use crate::model::{Element, Kind, Member, Shape};
 use crate::{ServiceError, ServiceId};
 
 /// Dots in a parameter's name; the deepest name of any model has half as many. A tree of any depth could not be
 /// dropped without overflowing the stack.
 const MAX_DEPTH: usize = 16;
+/// The member that SQS also takes from the path of a request.
+const QUEUE_URL: &str = "QueueUrl";
 
 /// A parameter of a request in this protocol: of the form, or of the query string of a GET.
 pub(crate) fn parameter(request: &Request<Bytes>, name: &str) -> Option<String> {
@@ -50,6 +52,13 @@ pub(super) fn to_json(service: ServiceId, shape: &Shape, request: &Request<Bytes
             return Err(refuse("a parameter's name has too many parts".to_owned()));
         }
         root.insert(&key, value.into_owned());
+    }
+    if let Kind::Structure(members) = &shape.kind
+        && members.iter().any(|member| member.name == QUEUE_URL)
+    {
+        // A queue can be named by the path that its URL has.
+        let path = root.children.entry(QUEUE_URL.to_owned()).or_default();
+        path.value.get_or_insert_with(|| request.uri().path().to_owned());
     }
     let value = structure(&root, shape).map_err(refuse)?;
     Ok(value.to_string().into_bytes())
@@ -87,18 +96,28 @@ fn structure(node: &Node, shape: &Shape) -> Result<Value, String> {
     let Kind::Structure(members) = &shape.kind else { return Err(format!("{} is not a structure", shape.name)) };
     let mut out = Map::new();
     for member in *members {
-        if let Some(child) = node.children.get(member.wire) {
+        if let Some(child) = node.children.get(written(member)) {
             out.insert(member.wire.to_owned(), value(child, member.shape, member.flattened)?);
         }
     }
     Ok(Value::Object(out))
 }
 
+/// What a member is called here: its own name, but for a flattened list or map whose elements have one.
+pub(super) fn written(member: &Member) -> &'static str {
+    let own = match &member.shape.kind {
+        Kind::List { member: item, flattened } if member.flattened || *flattened => item.name,
+        Kind::Map { entry, flattened, .. } if member.flattened || *flattened => *entry,
+        _ => None,
+    };
+    own.unwrap_or(member.wire)
+}
+
 fn value(node: &Node, shape: &Shape, flattened: bool) -> Result<Value, String> {
     match &shape.kind {
         Kind::Structure(_) => structure(node, shape),
         Kind::List { member, flattened: own } => list(node, member, flattened || *own),
-        Kind::Map { key, value, flattened: own } => map(node, key, value, flattened || *own),
+        Kind::Map { key, value, flattened: own, .. } => map(node, key, value, flattened || *own),
         kind => scalar(node.value.as_deref().unwrap_or_default(), kind),
     }
 }

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::query::written;
 use super::{json, members};
 use crate::data::{Structure, View};
 use crate::model::{Element, Kind, Operation, Service, Shape, TimeFormat};
@@ -53,10 +54,10 @@ fn write_members(structure: &dyn Structure, out: &mut String) {
             || matches!(member.shape.kind, Kind::List { flattened: true, .. } | Kind::Map { flattened: true, .. });
         match (&member.shape.kind, view) {
             (Kind::List { member: item, .. }, View::List(items)) if flattened => {
-                write_items(item.name.unwrap_or(member.wire), item, items, out);
+                write_items(written(member), item, items, out);
             }
             (Kind::Map { key, value, .. }, View::Map(entries)) if flattened => {
-                write_entries(member.wire, key, value, entries, out);
+                write_entries(written(member), key, value, entries, out);
             }
             _ => element(member.wire, out, |out| write_value(view, member.shape, member.time, out)),
         }

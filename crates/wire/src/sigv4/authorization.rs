@@ -1,7 +1,10 @@
 //! A signature and what it says of itself; the `Authorization` header, read strictly: each part once, nothing else.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Method, Request, Uri, request};
 
 use super::presigned::{self, Presigned};
 use super::rejection::{Reason, Rejection};
@@ -9,63 +12,94 @@ use super::rejection::{Reason, Rejection};
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 pub(super) const TERMINATOR: &str = "aws4_request";
 
+/// A request without its body, as far as a signature covers it.
+#[derive(Clone, Copy)]
+pub struct Head<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// Path and query; the authority, too, where the request came with it.
+    pub uri: &'r Uri,
+    /// All headers.
+    pub headers: &'r HeaderMap,
+}
+
+impl fmt::Debug for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nothing else: a session's token may be in the headers, and in the query.
+        write!(f, "Head({} {})", self.method, self.uri.path())
+    }
+}
+
+impl<'r> From<&'r request::Parts> for Head<'r> {
+    fn from(parts: &'r request::Parts) -> Self {
+        Self { method: &parts.method, uri: &parts.uri, headers: &parts.headers }
+    }
+}
+
+impl<'r, B> From<&'r Request<B>> for Head<'r> {
+    fn from(request: &'r Request<B>) -> Self {
+        Self { method: request.method(), uri: request.uri(), headers: request.headers() }
+    }
+}
+
 /// A signature in its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Authorization {
+pub struct Authorization<'r> {
     /// Whose key, and for what.
-    pub credential: CredentialScope,
-    /// The signed headers' names: lower case, sorted, each once.
-    pub signed_headers: Vec<String>,
+    pub credential: CredentialScope<'r>,
+    /// The signed headers' names: lower case, sorted, each once, with `;` between them.
+    pub(super) signed_headers: Cow<'r, str>,
     /// The signature's 32 bytes.
     pub(super) signature: [u8; 32],
     /// Where it came.
-    pub(super) place: Place,
+    pub(super) place: Place<'r>,
 }
 
 /// Where a signature comes in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Place<'r> {
     /// In the `Authorization` header.
     Header,
     /// In the query string.
-    Query(Presigned),
+    Query(Presigned<'r>),
 }
 
 /// `KEY/20261123/us-east-1/kinesis/aws4_request`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CredentialScope {
+pub struct CredentialScope<'r> {
     /// The access key id.
-    pub access_key: String,
+    pub access_key: Cow<'r, str>,
     /// `YYYYMMDD`.
-    pub date: String,
+    pub date: Cow<'r, str>,
     /// As the caller wrote it.
-    pub region: String,
+    pub region: Cow<'r, str>,
     /// The signing name of a service.
-    pub service: String,
+    pub service: Cow<'r, str>,
 }
 
-impl CredentialScope {
+impl CredentialScope<'_> {
     /// The scope without the key, as the string to sign holds it.
     pub(super) fn text(&self) -> String {
-        format!("{}/{}/{}/{TERMINATOR}", self.date, self.region, self.service)
+        [&*self.date, &*self.region, &*self.service, TERMINATOR].join("/")
     }
 }
 
-impl Authorization {
+impl<'r> Authorization<'r> {
     /// Reads the signature of a request. What it says is not verified yet.
-    pub fn read<B>(request: &Request<B>) -> Result<Self, Rejection> {
-        let query = request.uri().query().unwrap_or_default();
-        match (request.headers().contains_key(AUTHORIZATION), presigned::claims(query)) {
+    pub fn read(head: impl Into<Head<'r>>) -> Result<Self, Rejection> {
+        let head = head.into();
+        let query = head.uri.query().unwrap_or_default();
+        match (head.headers.contains_key(AUTHORIZATION), presigned::claims(query)) {
             (true, true) => Err(Rejection::new(
                 Reason::Mismatch,
                 "Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header.",
             )),
             (false, true) => presigned::read(query),
-            (_, false) => Self::from_header(request.headers()),
+            (_, false) => Self::from_header(head.headers),
         }
     }
 
-    fn from_header(headers: &HeaderMap) -> Result<Self, Rejection> {
+    fn from_header(headers: &'r HeaderMap) -> Result<Self, Rejection> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or_else(|| Rejection::new(Reason::NoToken, "Missing Authentication Token"))?;
         if values.next().is_some() {
@@ -81,7 +115,7 @@ impl Authorization {
         let [credential, signed_headers, signature] = parts(rest)?;
         Ok(Self {
             credential: scope(credential)?,
-            signed_headers: names(signed_headers)?,
+            signed_headers: names(signed_headers.into())?,
             signature: hex32(signature)
                 .ok_or_else(|| incomplete("Signature must be 64 lower-case hexadecimal digits"))?,
             place: Place::Header,
@@ -117,43 +151,59 @@ fn parts(text: &str) -> Result<[&str; 3], Rejection> {
     }
 }
 
-pub(super) fn scope(text: &str) -> Result<CredentialScope, Rejection> {
-    let fields: Vec<&str> = text.split('/').collect();
-    let &[access_key, date, region, service, terminator] = fields.as_slice() else {
-        return Err(incomplete("Credential must have the form KEY/YYYYMMDD/REGION/SERVICE/aws4_request"));
-    };
-    if [access_key, date, region, service].contains(&"") {
-        return Err(incomplete("Credential must have the form KEY/YYYYMMDD/REGION/SERVICE/aws4_request"));
+pub(super) fn scope(text: &str) -> Result<CredentialScope<'_>, Rejection> {
+    let form = || incomplete("Credential must have the form KEY/YYYYMMDD/REGION/SERVICE/aws4_request");
+    let mut fields = text.split('/');
+    let mut next = || fields.next().ok_or_else(form);
+    let [access_key, date, region, service, terminator] = [next()?, next()?, next()?, next()?, next()?];
+    if fields.next().is_some() || [access_key, date, region, service].contains(&"") {
+        return Err(form());
     }
     if terminator != TERMINATOR {
         let message = format!("Credential should be scoped with a valid terminator: '{TERMINATOR}'.");
         return Err(Rejection::new(Reason::Mismatch, message));
     }
     Ok(CredentialScope {
-        access_key: access_key.to_owned(),
-        date: date.to_owned(),
-        region: region.to_owned(),
-        service: service.to_owned(),
+        access_key: access_key.into(),
+        date: date.into(),
+        region: region.into(),
+        service: service.into(),
     })
 }
 
-pub(super) fn names(text: &str) -> Result<Vec<String>, Rejection> {
-    let names: Vec<String> = text.split(';').map(str::to_owned).collect();
-    let sorted = names.windows(2).all(|pair| pair[0] < pair[1]);
-    let lower = names.iter().all(|name| !name.is_empty() && !name.bytes().any(|b| b.is_ascii_uppercase()));
+impl CredentialScope<'_> {
+    /// The same without the text that it was read from.
+    pub(super) fn into_owned<'a>(self) -> CredentialScope<'a> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        CredentialScope {
+            access_key: owned(self.access_key),
+            date: owned(self.date),
+            region: owned(self.region),
+            service: owned(self.service),
+        }
+    }
+}
+
+/// The names of signed headers, once their form is right.
+pub(super) fn names(text: Cow<'_, str>) -> Result<Cow<'_, str>, Rejection> {
+    let sorted = text.split(';').zip(text.split(';').skip(1)).all(|(name, next)| name < next);
+    let lower = !text.split(';').any(str::is_empty) && !text.bytes().any(|b| b.is_ascii_uppercase());
     if sorted && lower {
-        return Ok(names);
+        return Ok(text);
     }
     Err(incomplete("SignedHeaders must be lower-case names, sorted, each once, with ';' between them"))
 }
 
 pub(super) fn hex32(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let text: &[u8; 64] = text.as_bytes().try_into().ok()?;
     let mut out = [0; 32];
-    for (i, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
+    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
     Some(out)
 }

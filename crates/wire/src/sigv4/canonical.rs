@@ -2,13 +2,11 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-use http::Request;
 use http::header::HOST;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_decode_str, percent_encode};
 use sha2::{Digest, Sha256};
 
-use super::authorization::ALGORITHM;
+use super::authorization::{ALGORITHM, CredentialScope, Head, TERMINATOR};
 use super::presigned::{self, SIGNATURE};
 
 /// RFC 3986's unreserved characters stay as they are.
@@ -31,44 +29,44 @@ pub(super) enum Query {
 /// What is signed besides what the request itself says.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts<'a> {
-    /// The signed headers' names, sorted.
-    pub headers: &'a [String],
+    /// The signed headers' names, sorted, with `;` between them.
+    pub headers: &'a str,
     /// In hexadecimal, or the words that stand for it.
     pub payload_hash: &'a str,
     /// The full one.
     pub date: &'a str,
-    /// Without the key.
-    pub scope: &'a str,
-    /// The signing name of the service.
-    pub service: &'a str,
+    /// What the key is for.
+    pub scope: &'a CredentialScope<'a>,
 }
 
 /// The string to sign for a request.
-pub(super) fn string_to_sign(request: &Request<Bytes>, facts: &Facts<'_>, query: Query) -> String {
-    let Facts { headers, payload_hash, date, scope, service } = facts;
-    let mut canonical = Vec::with_capacity(512);
+pub(super) fn string_to_sign(head: Head<'_>, facts: &Facts<'_>, query: Query) -> String {
+    let Facts { headers, payload_hash, date, scope } = facts;
+    let mut canonical = Vec::with_capacity(1_024);
     for line in [
-        request.method().as_str().as_bytes(),
-        path(request.uri().path(), service).as_bytes(),
-        canonical_query(request.uri().query().unwrap_or_default(), query).as_bytes(),
+        head.method.as_str(),
+        &path(head.uri.path(), &scope.service),
+        &canonical_query(head.uri.query().unwrap_or_default(), query),
     ] {
-        canonical.extend_from_slice(line);
+        canonical.extend_from_slice(line.as_bytes());
         canonical.push(b'\n');
     }
-    for name in *headers {
+    for name in headers.split(';') {
         canonical.extend_from_slice(name.as_bytes());
         canonical.push(b':');
-        header_value(request, name, &mut canonical);
+        header_value(head, name, &mut canonical);
         canonical.push(b'\n');
     }
-    for name in *headers {
-        // The first separator ends the block of headers.
-        canonical.push(if canonical.ends_with(b"\n") { b'\n' } else { b';' });
-        canonical.extend_from_slice(name.as_bytes());
+    for part in ["\n", headers, "\n", payload_hash] {
+        canonical.extend_from_slice(part.as_bytes());
     }
-    canonical.push(b'\n');
-    canonical.extend_from_slice(payload_hash.as_bytes());
-    format!("{ALGORITHM}\n{date}\n{scope}\n{}", sha256_hex(&canonical))
+    let hash = sha256_hex(&canonical);
+    let lines =
+        [ALGORITHM, "\n", date, "\n", &scope.date, "/", &scope.region, "/", &scope.service, "/", TERMINATOR, "\n"];
+    let mut text = String::with_capacity(256);
+    lines.iter().for_each(|part| text.push_str(part));
+    text.push_str(&hash);
+    text
 }
 
 /// The path without dot segments and doubled slashes, encoded once more. S3 alone takes it as it was sent, because
@@ -134,9 +132,9 @@ pub(super) fn decode(text: &str) -> Cow<'_, str> {
 }
 
 /// A header's values with a comma between them, each without outer spaces and with inner runs of spaces as one.
-fn header_value(request: &Request<Bytes>, name: &str, out: &mut Vec<u8>) {
+fn header_value(head: Head<'_>, name: &str, out: &mut Vec<u8>) {
     let mut first = true;
-    for value in request.headers().get_all(name) {
+    for value in head.headers.get_all(name) {
         if !std::mem::take(&mut first) {
             out.push(b',');
         }
@@ -144,7 +142,7 @@ fn header_value(request: &Request<Bytes>, name: &str, out: &mut Vec<u8>) {
     }
     if first && (name == HOST.as_str() || name == AUTHORITY) {
         // HTTP/2 carries the host in `:authority` instead. Some clients sign it under its own name.
-        out.extend_from_slice(request.uri().authority().map_or("", |a| a.as_str()).as_bytes());
+        out.extend_from_slice(head.uri.authority().map_or("", |a| a.as_str()).as_bytes());
     }
 }
 
@@ -160,9 +158,9 @@ fn squeeze(value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Whether a request has a header; a host may be in the URI's authority.
-pub(super) fn has_header<B>(request: &Request<B>, name: &str) -> bool {
+pub(super) fn has_header(head: Head<'_>, name: &str) -> bool {
     let is_host = name == HOST.as_str() || name == AUTHORITY;
-    request.headers().contains_key(name) || (is_host && request.uri().authority().is_some())
+    head.headers.contains_key(name) || (is_host && head.uri.authority().is_some())
 }
 
 pub(super) fn sha256_hex(bytes: &[u8]) -> String {
@@ -171,6 +169,10 @@ pub(super) fn sha256_hex(bytes: &[u8]) -> String {
 
 pub(super) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        out.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    out
 }

@@ -1,26 +1,28 @@
-//! Derived signing keys, and the bounded cache that holds nothing else.
+//! A secret key, and the signing keys that were derived from it.
+//!
+//! Promises that a derived key lives no longer than its secret and is found by nobody who has another one, and that
+//! there are few.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use super::authorization::{CredentialScope, TERMINATOR};
 
-/// Keys kept. A key is good for one day, region and service, so few are in use at a time.
-const CACHED_KEYS: usize = 1_024;
+/// Keys kept of one secret. A key is good for one day, region and service, so few are in use at a time.
+const KEPT_KEYS: usize = 16;
 /// HMAC's block for SHA-256 (RFC 2104).
 const BLOCK_BYTES: usize = 64;
 
 /// A key that signs for one date, region and service, with what of it can be hashed beforehand.
-#[derive(Clone)]
 pub(super) struct SigningKey(Hmac<Sha256>);
 
 impl SigningKey {
-    pub(super) fn derive(secret: &str, scope: &CredentialScope) -> Self {
+    pub(super) fn derive(secret: &str, scope: &CredentialScope<'_>) -> Self {
         let first = hmac(format!("AWS4{secret}").as_bytes(), scope.date.as_bytes());
-        let parts = [scope.region.as_str(), scope.service.as_str(), TERMINATOR];
+        let parts = [&*scope.region, &*scope.service, TERMINATOR];
         Self(keyed(&parts.iter().fold(first, |key, part| hmac(&key, part.as_bytes()))))
     }
 
@@ -49,36 +51,69 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new(&block.into())
 }
 
-/// Keys of callers that were verified, by scope and a digest of the secret: a changed secret finds no old key.
-#[derive(Default)]
-pub(super) struct KeyCache(Mutex<HashMap<Entry, SigningKey>>);
+/// A secret access key. Clones share the keys that were derived from it.
+#[derive(Clone)]
+pub struct SigningSecret(Arc<Shared>);
 
-type Entry = (String, String, [u8; 32]);
+struct Shared {
+    secret: String,
+    /// Of callers that were verified, the oldest first.
+    derived: Mutex<Vec<Derived>>,
+}
 
-impl KeyCache {
-    /// The key from the cache, or derived; whether it was there.
-    pub(super) fn get(&self, secret: &str, scope: &CredentialScope) -> (SigningKey, bool) {
-        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = keys.get(&entry(secret, scope)).cloned();
-        drop(keys);
-        found.map_or_else(|| (SigningKey::derive(secret, scope), false), |key| (key, true))
-    }
+struct Derived {
+    scope: CredentialScope<'static>,
+    key: Arc<SigningKey>,
+}
 
-    /// Keeps the key of a verified caller; one who only knows a key's id cannot fill the cache.
-    pub(super) fn keep(&self, secret: &str, scope: &CredentialScope, key: SigningKey) {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if keys.len() >= CACHED_KEYS {
-            keys.clear();
-        }
-        keys.insert(entry(secret, scope), key);
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+impl fmt::Debug for SigningSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
     }
 }
 
-fn entry(secret: &str, scope: &CredentialScope) -> Entry {
-    (scope.access_key.clone(), scope.text(), Sha256::digest(secret.as_bytes()).into())
+impl From<&str> for SigningSecret {
+    fn from(secret: &str) -> Self {
+        Self(Arc::new(Shared { secret: secret.to_owned(), derived: Mutex::default() }))
+    }
+}
+
+impl SigningSecret {
+    /// The key for a scope, kept or derived; whether it was kept.
+    pub(super) fn key(&self, scope: &CredentialScope<'_>) -> (Arc<SigningKey>, bool) {
+        let known = self.derived().iter().rev().find(|known| known.is_for(scope)).map(|known| Arc::clone(&known.key));
+        match known {
+            Some(key) => (key, true),
+            None => (Arc::new(SigningKey::derive(&self.0.secret, scope)), false),
+        }
+    }
+
+    /// Keeps the key of a verified caller; one who only knows a key's id can keep none here.
+    pub(super) fn keep(&self, scope: CredentialScope<'_>, key: Arc<SigningKey>) {
+        let mut derived = self.derived();
+        if derived.iter().any(|known| known.is_for(&scope)) {
+            return;
+        }
+        if derived.len() >= KEPT_KEYS {
+            derived.remove(0);
+        }
+        derived.push(Derived { scope: scope.into_owned(), key });
+    }
+
+    fn derived(&self) -> MutexGuard<'_, Vec<Derived>> {
+        // Only whole keys are put in: a poisoned lock still guards such.
+        self.0.derived.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept_keys(&self) -> usize {
+        self.derived().len()
+    }
+}
+
+impl Derived {
+    /// The access key id has no part in the derivation.
+    fn is_for(&self, scope: &CredentialScope<'_>) -> bool {
+        self.scope.service == scope.service && self.scope.region == scope.region && self.scope.date == scope.date
+    }
 }

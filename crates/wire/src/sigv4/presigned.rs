@@ -4,6 +4,7 @@
 //! as Kinesis gives them.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use http::Uri;
@@ -30,14 +31,21 @@ pub(super) const SIGNATURE: &str = PARAMETERS[2];
 const MAX_LIFE_SECONDS: u64 = 7 * 24 * 3_600;
 
 /// What a signature in the query string says besides who signed what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Presigned {
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Presigned<'r> {
     /// `X-Amz-Date` as it came.
-    pub date: String,
+    pub date: Cow<'r, str>,
     /// From then on the signature is good so long; as a header's would be when absent.
     pub life: Option<Duration>,
     /// A session's token.
-    pub token: Option<String>,
+    pub token: Option<Cow<'r, str>>,
+}
+
+impl fmt::Debug for Presigned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = if self.token.is_some() { "not shown" } else { "none" };
+        write!(f, "Presigned({}, life {:?}, token {token})", self.date, self.life)
+    }
 }
 
 /// Whether the query string claims to carry a signature.
@@ -51,7 +59,7 @@ pub(super) fn name(pair: &str) -> Cow<'_, str> {
 }
 
 /// Reads the parameters of a query string.
-pub(super) fn read(query: &str) -> Result<Authorization, Rejection> {
+pub(super) fn read(query: &str) -> Result<Authorization<'_>, Rejection> {
     let mut found: [Option<Cow<'_, str>>; PARAMETERS.len()] = Default::default();
     for pair in query.split('&') {
         let Some(place) = PARAMETERS.iter().position(|known| name(pair) == *known) else { continue };
@@ -68,19 +76,15 @@ pub(super) fn read(query: &str) -> Result<Authorization, Rejection> {
         return Err(incomplete(format!("{words}Re-examine the query-string parameters.")));
     }
     let [algorithm, credential, signature, signed_headers, date, life, token] = found;
-    let required = |value: Option<Cow<'_, str>>| value.map(Cow::into_owned).unwrap_or_default();
-    if required(algorithm) != ALGORITHM {
+    if algorithm.unwrap_or_default() != ALGORITHM {
         return Err(incomplete(format!("X-Amz-Algorithm only supports '{ALGORITHM}'")));
     }
-    let presigned = Presigned {
-        date: required(date),
-        life: life.map(|text| seconds(&text)).transpose()?,
-        token: token.map(Cow::into_owned),
-    };
+    let presigned =
+        Presigned { date: date.unwrap_or_default(), life: life.map(|text| seconds(&text)).transpose()?, token };
     Ok(Authorization {
-        credential: scope(&required(credential))?,
-        signed_headers: names(&required(signed_headers))?,
-        signature: hex32(&required(signature))
+        credential: scope(&credential.unwrap_or_default())?.into_owned(),
+        signed_headers: names(signed_headers.unwrap_or_default())?,
+        signature: hex32(&signature.unwrap_or_default())
             .ok_or_else(|| incomplete("X-Amz-Signature must be 64 lower-case hexadecimal digits"))?,
         place: Place::Query(presigned),
     })

@@ -72,23 +72,23 @@ pub fn sign(
         headers.insert("x-amz-security-token", value);
     }
     let names = headers.keys().filter(|name| !UNSIGNED.contains(name));
-    let mut names: Vec<String> = names.map(|name| name.as_str().to_owned()).collect();
-    names.sort();
+    let mut names: Vec<&str> = names.map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    let names = names.join(";");
     let scope = CredentialScope {
-        access_key: keys.access_key_id.clone(),
-        date: date[..8.min(date.len())].to_owned(),
-        region: region.to_owned(),
-        service: service.to_owned(),
+        access_key: keys.access_key_id.as_str().into(),
+        date: date[..8.min(date.len())].into(),
+        region: region.into(),
+        service: service.into(),
     };
     let hash = sha256_hex(request.body());
-    let facts = Facts { headers: &names, payload_hash: &hash, date: &date, scope: &scope.text(), service };
-    let text = string_to_sign(request, &facts, Query::Encoded);
+    let facts = Facts { headers: &names, payload_hash: &hash, date: &date, scope: &scope };
+    let text = string_to_sign((&*request).into(), &facts, Query::Encoded);
     let signature = hex(&SigningKey::derive(&keys.secret_access_key, &scope).sign(&text));
     let value = format!(
-        "{ALGORITHM} Credential={}/{}, SignedHeaders={}, Signature={signature}",
+        "{ALGORITHM} Credential={}/{}, SignedHeaders={names}, Signature={signature}",
         keys.access_key_id,
         scope.text(),
-        names.join(";"),
     );
     let mut value = HeaderValue::from_str(&value)?;
     value.set_sensitive(true);

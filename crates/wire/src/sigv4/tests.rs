@@ -128,16 +128,50 @@ fn with_authorization(edit: impl FnOnce(&str) -> String) -> Request<Bytes> {
 
 #[test]
 fn a_signed_request_is_verified_and_its_key_kept() {
-    let verifier = verifier();
+    let (verifier, credential) = (verifier(), credential(None, None));
+    let verify = |credential: &Credential| verifier.verify(&signed(), time(VECTOR_DATE), |_| Some(credential.clone()));
+    assert_eq!(credential.secret.kept_keys(), 0);
     for _ in 0..2 {
-        let verified = verifier.verify(&signed(), time(VECTOR_DATE), |_| Some(credential(None, None))).unwrap();
+        let verified = verify(&credential).unwrap();
         assert_eq!((verified.access_key.as_str(), verified.region.as_str()), ("AKIDEXAMPLE", "us-east-1"));
         assert_eq!((verified.service.as_str(), verified.principal), ("kinesis", Principal::Root));
-        assert_eq!(verifier.cached_keys(), 1);
+        assert_eq!(credential.secret.kept_keys(), 1);
     }
-    let changed = Credential { secret: "changed".into(), ..credential(None, None) };
-    assert!(verifier.verify(&signed(), time(VECTOR_DATE), |_| Some(changed)).is_err());
-    assert_eq!(verifier.cached_keys(), 1, "a caller that is not verified keeps no key");
+    let changed = Credential { secret: "changed".into(), ..credential.clone() };
+    assert!(verify(&changed).is_err(), "a changed secret finds no old key");
+    assert_eq!(changed.secret.kept_keys(), 0, "a caller that is not verified keeps no key");
+    assert_eq!(verify(&Credential { secret: SECRET.into(), ..changed }).unwrap().service, "kinesis");
+}
+
+#[test]
+fn few_keys_are_kept_and_each_is_that_of_its_scope() {
+    let (verifier, credential) = (verifier(), credential(None, None));
+    let now = time(VECTOR_DATE);
+    for round in 0..3 {
+        for n in 0..40 {
+            for (region, service) in [(format!("r-{n}"), "kinesis"), ("us-east-1".to_owned(), "s")] {
+                let mut request = signed();
+                sign(&mut request, &keys(), &region, service, now).unwrap();
+                let verified = verifier.verify(&request, now, |_| Some(credential.clone()));
+                assert_eq!(
+                    verified.map(|v| (v.region.to_string(), v.service)),
+                    Ok((region, service.to_owned())),
+                    "{round}"
+                );
+            }
+        }
+    }
+    assert_eq!(credential.secret.kept_keys(), 16);
+}
+
+#[test]
+fn no_secret_is_in_a_debug_print() {
+    let request = presigned("kinesis", None, Some("hidden-token"), whole);
+    let known = credential(Some("hidden-token"), None);
+    let claim = verifier().claim(&request, time(VECTOR_DATE), |_| Some(known.clone())).unwrap();
+    let printed = format!("{claim:?} {known:?} {:?}", known.secret);
+    assert!(!printed.contains("hidden-token") && !printed.contains(SECRET), "{printed}");
+    assert!(printed.contains("token not shown") && printed.contains("AKIDEXAMPLE"), "{printed}");
 }
 
 #[test]
@@ -282,9 +316,8 @@ fn sessions_need_their_token_and_end() {
 fn a_head_alone_tells_strangers_apart_but_proves_nothing() {
     let look = |request: &Request<Bytes>, now: &str| {
         let head = request.clone().map(|_| ());
-        let looked =
-            verifier().check_head(&head, time(now), |key| (key == "AKIDEXAMPLE").then(|| credential(None, None)));
-        looked.map_err(|rejection| rejection.reason)
+        let looked = verifier().claim(&head, time(now), |key| (key == "AKIDEXAMPLE").then(|| credential(None, None)));
+        looked.map(|_| ()).map_err(|rejection| rejection.reason)
     };
     let mut forged = signed();
     *forged.body_mut() = Bytes::from_static(b"{\"other\":1}");
@@ -311,16 +344,9 @@ fn a_date_header_will_do() {
             region: "us-east-1".into(),
             service: "service".into(),
         };
-        let names = ["date".to_owned(), "host".to_owned()];
         let empty = canonical::sha256_hex(b"");
-        let facts = canonical::Facts {
-            headers: &names,
-            payload_hash: &empty,
-            date: VECTOR_DATE,
-            scope: &scope.text(),
-            service: "service",
-        };
-        let text = canonical::string_to_sign(&request, &facts, canonical::Query::Encoded);
+        let facts = canonical::Facts { headers: "date;host", payload_hash: &empty, date: VECTOR_DATE, scope: &scope };
+        let text = canonical::string_to_sign((&request).into(), &facts, canonical::Query::Encoded);
         let signature = canonical::hex(&key::SigningKey::derive(SECRET, &scope).sign(&text));
         let value = format!(
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{}, SignedHeaders=date;host, Signature={signature}",
@@ -363,12 +389,14 @@ fn presigned(
         let builder = builder.header("host", "localhost").header("x-amz-target", "Kinesis_20131202.PutRecord");
         builder.body(Bytes::from_static(body)).unwrap()
     };
-    let headers = ["host".to_owned(), "x-amz-target".to_owned()];
     let payload_hash = if service == "s3" { "UNSIGNED-PAYLOAD".to_owned() } else { canonical::sha256_hex(b"{}") };
-    let scope = credential.text();
-    let facts =
-        canonical::Facts { headers: &headers, payload_hash: &payload_hash, date: VECTOR_DATE, scope: &scope, service };
-    let text = canonical::string_to_sign(&build(&query, b"{}"), &facts, canonical::Query::Encoded);
+    let facts = canonical::Facts {
+        headers: "host;x-amz-target",
+        payload_hash: &payload_hash,
+        date: VECTOR_DATE,
+        scope: &credential,
+    };
+    let text = canonical::string_to_sign((&build(&query, b"{}")).into(), &facts, canonical::Query::Encoded);
     let signature = canonical::hex(&key::SigningKey::derive(SECRET, &credential).sign(&text));
     build(&edit(format!("{query}&X-Amz-Signature={signature}")), b"{}")
 }

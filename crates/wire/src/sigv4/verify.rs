@@ -8,16 +8,16 @@ use bytes::Bytes;
 use http::{HeaderName, Request};
 use subtle::ConstantTimeEq;
 
-use super::authorization::{Authorization, Place, incomplete};
+use super::authorization::{Authorization, Head, Place, incomplete};
 use super::canonical::{AUTHORITY, Facts, Query, canonical_query, has_header, sha256_hex, string_to_sign};
-use super::key::KeyCache;
+use super::key::SigningSecret;
 use super::rejection::{Reason, Rejection};
 
 /// What the credential provider knows of an access key.
 #[derive(Clone)]
 pub struct Credential {
     /// The secret key.
-    pub secret: String,
+    pub secret: SigningSecret,
     /// The session token that must come with the key; a key without one must come without.
     pub session_token: Option<String>,
     /// When a session's key ends.
@@ -45,22 +45,29 @@ pub struct Verified {
     pub service: String,
 }
 
-/// Checks signatures. One for a server: it keeps derived keys.
+/// Checks signatures.
+#[derive(Debug)]
 pub struct Verifier {
     max_skew: Duration,
-    keys: KeyCache,
 }
 
-impl fmt::Debug for Verifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Verifier(max skew {:?}, keys not shown)", self.max_skew)
-    }
+/// What the head of a request claims, and all of it checked that can be checked before the body is there: everything
+/// but the body's hash and the signature. One who has no claim would not be verified, so nothing needs to be kept for
+/// them; one who has one has proven nothing yet. It borrows the head, so that it is good for that request only.
+#[must_use = "a claim is no proof"]
+pub struct Claim<'r> {
+    head: Head<'r>,
+    authorization: Authorization<'r>,
+    region: Region,
+    /// As the string to sign has it.
+    date: String,
+    credential: Credential,
 }
 
 impl Verifier {
     /// A verifier that takes requests dated up to `max_skew` before or after its own clock.
     pub fn new(max_skew: Duration) -> Self {
-        Self { max_skew, keys: KeyCache::default() }
+        Self { max_skew }
     }
 
     /// Verifies a request, whose body is whole. `lookup` gives the credential of an access key id.
@@ -74,69 +81,37 @@ impl Verifier {
         now: Timestamp,
         lookup: impl FnOnce(&str) -> Option<Credential>,
     ) -> Result<Verified, Rejection> {
-        let Head { authorization, region, date, credential } = self.head(request, now, lookup)?;
-        let scope = &authorization.credential;
-        let payload_hash = payload_hash(request, &authorization)?;
-
-        let (key, cached) = self.keys.get(&credential.secret, scope);
-        let (scope_text, headers) = (scope.text(), &authorization.signed_headers);
-        let facts =
-            Facts { headers, payload_hash: &payload_hash, date: &date, scope: &scope_text, service: &scope.service };
-        let matches = |query| {
-            let text = string_to_sign(request, &facts, query);
-            bool::from(key.sign(&text).ct_eq(&authorization.signature))
-        };
-        let query = request.uri().query().unwrap_or_default();
-        let verbatim_differs = || canonical_query(query, Query::Encoded) != canonical_query(query, Query::Verbatim);
-        let valid = matches(Query::Encoded) || (verbatim_differs() && matches(Query::Verbatim));
-        if !valid {
-            return Err(Rejection::mismatch());
-        }
-        if !cached {
-            self.keys.keep(&credential.secret, scope, key);
-        }
-        let (access_key, service) = (scope.access_key.clone(), scope.service.clone());
-        Ok(Verified { principal: credential.principal, access_key, region, service })
+        self.claim(request, now, lookup)?.prove(request.body())
     }
 
-    /// Checks all that can be checked before the body is there: everything but the body's hash and the signature. One
-    /// who does not pass would not pass [`verify`](Self::verify), so nothing needs to be kept for them; one who passes
-    /// has proven nothing yet.
-    pub fn check_head<B>(
+    /// The first half of [`verify`](Self::verify), by the head alone.
+    pub fn claim<'r>(
         &self,
-        request: &Request<B>,
+        head: impl Into<Head<'r>>,
         now: Timestamp,
         lookup: impl FnOnce(&str) -> Option<Credential>,
-    ) -> Result<(), Rejection> {
-        self.head(request, now, lookup).map(|_| ())
-    }
-
-    fn head<B>(
-        &self,
-        request: &Request<B>,
-        now: Timestamp,
-        lookup: impl FnOnce(&str) -> Option<Credential>,
-    ) -> Result<Head, Rejection> {
-        let authorization = Authorization::read(request)?;
+    ) -> Result<Claim<'r>, Rejection> {
+        let head = head.into();
+        let authorization = Authorization::read(head)?;
         let scope = &authorization.credential;
         let region =
             scope.region.parse::<Region>().map_err(|_| mismatch("Credential should be scoped to a valid region."))?;
-        check_signed_headers(request, &authorization)?;
-        let date = self.check_date(request, &authorization, now)?;
+        check_signed_headers(head, &authorization)?;
+        let date = self.check_date(head, &authorization, now)?;
         let credential = lookup(&scope.access_key).ok_or_else(Rejection::unknown_key)?;
-        check_session(request, &authorization, &credential, now)?;
-        Ok(Head { authorization, region, date, credential })
+        check_session(head, &authorization, &credential, now)?;
+        Ok(Claim { head, authorization, region, date, credential })
     }
 
     /// The request's date as the string to sign has it.
-    fn check_date<B>(
+    fn check_date(
         &self,
-        request: &Request<B>,
-        authorization: &Authorization,
+        head: Head<'_>,
+        authorization: &Authorization<'_>,
         now: Timestamp,
     ) -> Result<String, Rejection> {
         let (date, life) = match &authorization.place {
-            Place::Header => (request_date(request)?, None),
+            Place::Header => (request_date(head)?, None),
             Place::Query(presigned) => (basic_date(&presigned.date)?, presigned.life),
         };
         let (text, scope) = (date.to_basic(), &authorization.credential);
@@ -166,20 +141,45 @@ impl Verifier {
         }
         Ok(text)
     }
+}
 
-    #[cfg(test)]
-    pub(super) fn cached_keys(&self) -> usize {
-        self.keys.len()
+impl fmt::Debug for Claim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the head: its headers may have a session's token.
+        write!(f, "Claim({:?}, {:?})", self.authorization, self.credential)
     }
 }
 
-/// What a request's head says, checked.
-struct Head {
-    authorization: Authorization,
-    region: Region,
-    /// As the string to sign has it.
-    date: String,
-    credential: Credential,
+impl<'r> Claim<'r> {
+    /// Whose claim it is.
+    pub fn head(&self) -> Head<'r> {
+        self.head
+    }
+
+    /// The second half of [`Verifier::verify`]: whether the holder of the key signed this head with that body.
+    pub fn prove(self, body: &[u8]) -> Result<Verified, Rejection> {
+        let Self { head, authorization, region, date, credential } = self;
+        let scope = &authorization.credential;
+        let payload_hash = payload_hash(head, &authorization, body)?;
+        let (key, kept) = credential.secret.key(scope);
+        let headers = &authorization.signed_headers;
+        let facts = Facts { headers, payload_hash: &payload_hash, date: &date, scope };
+        let matches = |query| {
+            let text = string_to_sign(head, &facts, query);
+            bool::from(key.sign(&text).ct_eq(&authorization.signature))
+        };
+        let query = head.uri.query().unwrap_or_default();
+        let verbatim_differs = || canonical_query(query, Query::Encoded) != canonical_query(query, Query::Verbatim);
+        let valid = matches(Query::Encoded) || (verbatim_differs() && matches(Query::Verbatim));
+        if !valid {
+            return Err(Rejection::mismatch());
+        }
+        let (access_key, service) = (scope.access_key.to_string(), scope.service.to_string());
+        if !kept {
+            credential.secret.keep(authorization.credential, key);
+        }
+        Ok(Verified { principal: credential.principal, access_key, region, service })
+    }
 }
 
 /// In place of a body's hash.
@@ -190,11 +190,11 @@ fn mismatch(message: impl Into<String>) -> Rejection {
 }
 
 /// `X-Amz-Date`, else `Date`, which may be in HTTP's own form.
-fn request_date<B>(request: &Request<B>) -> Result<Timestamp, Rejection> {
-    if let Some(text) = single(request, "x-amz-date")? {
+fn request_date(head: Head<'_>) -> Result<Timestamp, Rejection> {
+    if let Some(text) = single(head, "x-amz-date")? {
         return basic_date(text);
     }
-    let text = single(request, "date")?.ok_or_else(|| {
+    let text = single(head, "date")?.ok_or_else(|| {
         incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
     })?;
     let from_http = || jiff::fmt::rfc2822::parse(text).map(|t| Timestamp::from_millis(t.timestamp().as_millisecond()));
@@ -206,8 +206,8 @@ fn basic_date(text: &str) -> Result<Timestamp, Rejection> {
         .map_err(|_| incomplete("Date must be in ISO-8601 'basic format', as in 20261123T040506Z, in X-Amz-Date."))
 }
 
-fn single<'r, B>(request: &'r Request<B>, name: &str) -> Result<Option<&'r str>, Rejection> {
-    let mut values = request.headers().get_all(name).iter();
+fn single<'r>(head: Head<'r>, name: &str) -> Result<Option<&'r str>, Rejection> {
+    let mut values = head.headers.get_all(name).iter();
     let value = values.next();
     let text = value.map(|v| v.to_str()).transpose();
     match (text, values.next()) {
@@ -216,34 +216,34 @@ fn single<'r, B>(request: &'r Request<B>, name: &str) -> Result<Option<&'r str>,
     }
 }
 
-fn check_signed_headers<B>(request: &Request<B>, authorization: &Authorization) -> Result<(), Rejection> {
+fn check_signed_headers(head: Head<'_>, authorization: &Authorization<'_>) -> Result<(), Rejection> {
     let signed = &authorization.signed_headers;
-    let is_signed = |name: &str| signed.binary_search_by(|s| s.as_str().cmp(name)).is_ok();
+    let is_signed = |name: &str| signed.split(';').any(|signed| signed == name);
     if !is_signed("host") && !is_signed(AUTHORITY) {
         return Err(mismatch("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."));
     }
-    let date = if request.headers().contains_key("x-amz-date") { "x-amz-date" } else { "date" };
-    let present = request.headers().keys().map(HeaderName::as_str);
+    let date = if head.headers.contains_key("x-amz-date") { "x-amz-date" } else { "date" };
+    let present = head.headers.keys().map(HeaderName::as_str);
     // A presigned request has its date among its parameters.
     let in_header = authorization.place == Place::Header;
     let must_be_signed = |name: &&str| name.starts_with("x-amz-") || (in_header && *name == date);
     if let Some(name) = present.filter(must_be_signed).find(|name| !is_signed(name)) {
         return Err(mismatch(format!("the header '{name}' is in the request and must be a 'SignedHeader'")));
     }
-    if let Some(name) = signed.iter().find(|name| !has_header(request, name)) {
+    if let Some(name) = signed.split(';').find(|name| !has_header(head, name)) {
         return Err(mismatch(format!("the signed header '{name}' is not in the request")));
     }
     Ok(())
 }
 
 /// The hash of the body, which must be the announced one if one is announced.
-fn payload_hash(request: &Request<Bytes>, authorization: &Authorization) -> Result<String, Rejection> {
-    let announced = single(request, "x-amz-content-sha256")?;
+fn payload_hash(head: Head<'_>, authorization: &Authorization<'_>, body: &[u8]) -> Result<String, Rejection> {
+    let announced = single(head, "x-amz-content-sha256")?;
     let presigned = matches!(authorization.place, Place::Query(_));
     if presigned && authorization.credential.service == "s3" && announced.is_none_or(|hash| hash == UNSIGNED) {
         return Ok(UNSIGNED.to_owned());
     }
-    let actual = sha256_hex(request.body());
+    let actual = sha256_hex(body);
     match announced {
         None => Ok(actual),
         Some(announced) if announced == actual => Ok(actual),
@@ -257,13 +257,13 @@ fn payload_hash(request: &Request<Bytes>, authorization: &Authorization) -> Resu
 }
 
 /// A session's key comes with its token and before its end; a key without session comes without token.
-fn check_session<B>(
-    request: &Request<B>,
-    authorization: &Authorization,
+fn check_session(
+    head: Head<'_>,
+    authorization: &Authorization<'_>,
     credential: &Credential,
     now: Timestamp,
 ) -> Result<(), Rejection> {
-    let header = single(request, "x-amz-security-token")?;
+    let header = single(head, "x-amz-security-token")?;
     let given = match &authorization.place {
         Place::Header => header,
         Place::Query(_) if header.is_some() => {

@@ -56,7 +56,7 @@ fn every_signature_verifies_and_every_call_is_identified() {
     let now = Timestamp::from_basic("20261123T040506Z").unwrap();
     let lookup = |key: &str| {
         let (_, secret, token) = KEYS.iter().find(|(known, ..)| *known == key)?;
-        let (secret, session_token) = ((*secret).to_owned(), token.map(str::to_owned));
+        let (secret, session_token) = ((*secret).into(), token.map(str::to_owned));
         Some(Credential { secret, session_token, expires: None, principal: Principal::Root })
     };
     for sent in sent() {

@@ -162,7 +162,7 @@ async fn other_dresses_of_cbor_are_refused_by_name() {
 }
 
 #[test]
-fn the_content_type_decides() {
+fn the_content_type_and_the_target_decide() {
     for (kind, expected) in [
         (CBOR, Encoding::Cbor),
         ("Application/X-Amz-Cbor-1.1; charset=utf-8", Encoding::Cbor),
@@ -170,7 +170,10 @@ fn the_content_type_decides() {
         ("application/x-amz-json-1.1", Encoding::Json),
         ("", Encoding::Json),
     ] {
-        let headers = [(http::header::CONTENT_TYPE, kind.parse().unwrap())].into_iter().collect();
+        let mut headers: http::HeaderMap = [(http::header::CONTENT_TYPE, kind.parse().unwrap())].into_iter().collect();
+        let untargeted = if expected == Encoding::Json { Encoding::Form } else { expected };
+        assert_eq!(Encoding::of(&headers), untargeted, "{kind}");
+        headers.insert("x-amz-target", "Kinesis_20131202.PutRecord".parse().unwrap());
         assert_eq!(Encoding::of(&headers), expected, "{kind}");
     }
 }

@@ -6,6 +6,7 @@ use http::{Request, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::prelude::*;
 use wire::sns::{self, Sns};
+use wire::sqs::{self, Sqs};
 use wire::sts::{self, Sts};
 use wire::{Call, ServiceError};
 
@@ -184,4 +185,69 @@ proptest! {
         let request = form(&format!("Action=PublishBatch&{text}"));
         let _ = wire::protocol::read::<sns::PublishBatchInput>(operation("sns", &request), &request);
     }
+}
+
+struct Queues;
+
+#[async_trait]
+impl Sqs for Queues {
+    async fn receive_message(
+        &self,
+        _: &Call,
+        input: sqs::ReceiveMessageInput,
+    ) -> Result<sqs::ReceiveMessageOutput, ServiceError> {
+        if input.queue_url == "/none" {
+            return Err(ServiceError::new("QueueDoesNotExist", "gone"));
+        }
+        let names = input.attribute_names.unwrap_or_default().into_iter().map(|name| (name, "1".to_owned()));
+        let attribute = sqs::MessageAttributeValue { data_type: "String".into(), ..Default::default() };
+        let message = sqs::Message {
+            body: Some(format!("<{}>", input.queue_url)),
+            attributes: Some(names.collect()),
+            message_attributes: Some([("a".to_owned(), attribute)].into()),
+            ..Default::default()
+        };
+        Ok(sqs::ReceiveMessageOutput { messages: Some(vec![message.clone(), message]) })
+    }
+
+    async fn tag_queue(&self, _: &Call, input: sqs::TagQueueInput) -> Result<sqs::TagQueueOutput, ServiceError> {
+        assert_eq!(input.tags, [("k".to_owned(), "v".to_owned())].into());
+        Ok(sqs::TagQueueOutput {})
+    }
+}
+
+async fn ask_queues(request: Request<Bytes>) -> Response<Bytes> {
+    whole(sqs::dispatch(&Queues, &call(), operation("sqs", &request), &request).await)
+}
+
+fn queue_form(path: &str, form: &'static str) -> Request<Bytes> {
+    let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+    request.body(Bytes::from_static(form.as_bytes())).unwrap()
+}
+
+#[tokio::test]
+async fn a_service_of_awsjson_that_was_one_of_query_answers_as_it_is_asked() {
+    let answer =
+        soon(ask_queues(queue_form("/1/q", "Action=ReceiveMessage&AttributeName.1=A&AttributeName.2=B"))).await;
+    let one = "<Message><Attribute><Name>A</Name><Value>1</Value></Attribute><Attribute><Name>B</Name><Value>1</Value>\
+               </Attribute><Body>&lt;/1/q&gt;</Body><MessageAttribute><Name>a</Name><Value><DataType>String</DataType>\
+               </Value></MessageAttribute></Message>";
+    let expected = format!(
+        "<?xml version=\"1.0\"?>\n<ReceiveMessageResponse xmlns=\"http://queue.amazonaws.com/doc/2012-11-05/\">\
+         <ReceiveMessageResult>{one}{one}</ReceiveMessageResult><ResponseMetadata><RequestId>{}</RequestId>\
+         </ResponseMetadata></ReceiveMessageResponse>",
+        call().request_id
+    );
+    assert_eq!(body(&answer), expected);
+    let answer = soon(ask_queues(queue_form("/", "Action=TagQueue&QueueUrl=/1/q&Tag.1.Key=k&Tag.1.Value=v"))).await;
+    assert!(body(&answer).contains("<TagQueueResponse"), "{}", body(&answer));
+    let error = soon(ask_queues(queue_form("/none", "Action=ReceiveMessage&Version=2012-11-05"))).await;
+    assert_eq!(error.status(), 400);
+    assert!(body(&error).contains("<Type>Sender</Type><Code>AWS.SimpleQueueService.NonExistentQueue</Code>"));
+    let json = Request::post("/").header("x-amz-target", "AmazonSQS.ReceiveMessage");
+    let json = json.header("content-type", "application/x-amz-json-1.0");
+    let error = soon(ask_queues(json.body(Bytes::from_static(br#"{"QueueUrl":"/none"}"#)).unwrap())).await;
+    assert_eq!(error.headers()["x-amzn-query-error"], "AWS.SimpleQueueService.NonExistentQueue;Sender");
+    assert_eq!(error.headers()["content-type"], "application/x-amz-json-1.0");
+    assert_eq!(body(&error), r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"gone"}"#);
 }

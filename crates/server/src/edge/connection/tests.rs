@@ -11,7 +11,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsConnector;
 
 use super::*;
@@ -50,6 +50,11 @@ impl Handler for Paths {
                 world.finished.notify_one();
                 Answer::default()
             }
+            "/count" => {
+                world.given.fetch_add(1, Ordering::SeqCst);
+                world.stop.cancelled().await;
+                Answer::default()
+            }
             "/whole" => Answer::new(Bytes::from(vec![b'x'; 64 << 20]).into()),
             // One part, and the next only at the stop.
             "/events" => {
@@ -78,11 +83,14 @@ impl Handler for Paths {
 struct Running {
     world: Arc<World>,
     on: Arc<Shared<Paths>>,
+    seats: Arc<Semaphore>,
     stopping: CancellationToken,
 }
 
 /// Bytes that a pipe holds, as the system's buffers would.
 const PIPE: usize = 128 << 10;
+/// More connections than any test has at once.
+const SEATS: usize = 64;
 
 impl Running {
     fn start(tls: Option<&Tls>) -> Self {
@@ -100,12 +108,14 @@ impl Running {
             tasks,
             tls: tls.map(Tls::acceptor),
         };
-        Self { world, on: Arc::new(on), stopping: CancellationToken::new() }
+        let seats = Arc::new(Semaphore::new(SEATS));
+        Self { world, on: Arc::new(on), seats, stopping: CancellationToken::new() }
     }
 
     fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(PIPE);
-        self.on.tasks.spawn(serve(far, Arc::clone(&self.on), self.stopping.child_token()));
+        let seat = Arc::clone(&self.seats).try_acquire_owned().unwrap();
+        self.on.tasks.spawn(serve(far, Arc::new(seat), Arc::clone(&self.on), self.stopping.child_token()));
         near
     }
 
@@ -214,6 +224,51 @@ async fn what_a_client_leaves_behind_is_finished() {
         server.world.go_on.notify_one();
         server.world.finished.notified().await;
     }
+    server.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_behind_keeps_its_connection_s_place() {
+    let server = Running::start(None);
+    for http2 in [false, true] {
+        let mut client = server.client(http2).await;
+        let asking = tokio::spawn(async move { client.get("/slow").await.map(|_| ()) });
+        server.world.begun.notified().await;
+        asking.abort();
+        assert!(asking.await.is_err());
+        // The connection ends with its client.
+        server.on.clock.sleep(Duration::from_secs(5)).await;
+        assert_eq!(server.seats.available_permits(), SEATS - 1, "http2: {http2}");
+        server.world.go_on.notify_one();
+        server.world.finished.notified().await;
+        server.on.clock.sleep(Duration::from_secs(5)).await;
+        assert_eq!(server.seats.available_permits(), SEATS, "http2: {http2}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_resets_its_requests_cannot_pile_up_work() {
+    let server = Running::start(None);
+    let Client::Two(mut client) = server.client(true).await else { panic!("asked for HTTP/2") };
+    let ask = |client: &mut http2::SendRequest<Empty<Bytes>>| {
+        client.send_request(Request::get("http://t.example/count").body(Empty::new()).unwrap())
+    };
+    for n in 1..=STREAMS as usize + 100 {
+        client.ready().await.unwrap();
+        let asking = ask(&mut client);
+        // Begun, or waiting for its turn: no time passes before the server has nothing more to do.
+        let waited = tokio::time::timeout(Duration::from_millis(1), asking).await;
+        assert!(waited.is_err(), "dropping it resets it");
+        assert_eq!(server.world.given.load(Ordering::SeqCst), n.min(STREAMS as usize));
+    }
+    // The last of them has gone, too, before there is a turn for it.
+    server.on.clock.sleep(Duration::from_secs(1)).await;
+    // Those that were begun are finished, and then there is room again.
+    server.world.stop.cancel();
+    client.ready().await.unwrap();
+    assert_eq!(ask(&mut client).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(server.world.given.load(Ordering::SeqCst), STREAMS as usize + 1);
     server.stop().await;
 }
 

@@ -62,7 +62,13 @@ impl World {
 
     fn call_in(&self, region: &str) -> Call {
         let scope = Scope { account: "000000000000".parse().unwrap(), region: region.parse().unwrap() };
-        Call { scope, principal: Principal::Root, request_id: "r".into(), now: self.env.clock.now() }
+        Call {
+            scope,
+            principal: Principal::Root,
+            request_id: "r".into(),
+            now: self.env.clock.now(),
+            endpoint: String::new(),
+        }
     }
 
     async fn create(&self, name: &str, shards: i32) {

@@ -1,0 +1,52 @@
+//! Queues: messages that wait until somebody deals with them.
+//!
+//! Owns each queue's configuration, its log, and what is known of its messages. Promises:
+//!
+//! - A message that was acknowledged is handed out until it is deleted, expires or becomes a dead letter, whatever
+//!   crashes. A delete that was acknowledged is one for ever.
+//! - A receive is durable before it is answered: after a crash the message stays invisible until its time is up, and its
+//!   count goes on. (A receive whose answer was lost counts all the same.)
+//! - A FIFO queue hands out a group's messages in the order in which they came, one receive at a time, and takes one of
+//!   those with the same deduplication id within five minutes.
+//! - A dead letter moves in one append that takes it from one log and puts it into the other.
+//! - Memory holds some 150 bytes a message, never a body.
+//!
+//! A queue's log has one shard with two kinds of records: [messages](message) and [changes](change). The
+//! [shelf](shelf) is what they amount to; the [keeper](keeper) keeps it, and lets the log delete what nobody needs.
+//!
+//! A deleted queue is gone when that is answered, so its name is free at once, and so is a purged queue empty.
+//! Must not know protocols, nor who may send or receive.
+
+mod attempts;
+mod change;
+mod config;
+mod dedup;
+mod groups;
+mod handle;
+mod keeper;
+mod live;
+mod message;
+mod moves;
+mod receive;
+mod registry;
+mod room;
+mod send;
+mod settle;
+mod shelf;
+#[cfg(test)]
+mod shelf_tests;
+mod target;
+
+pub use config::{
+    Attributes as QueueAttributes, Fifo, MAX_MESSAGE_BYTES, QueueInfo, Redrive, RedriveAllow, queue_arn, queue_of,
+};
+pub use message::{Attribute, Head, Message};
+pub use moves::{MoveStatus, MoveTask};
+pub use receive::{Receive, Received};
+pub use room::{Created, Queues};
+pub use send::Sent;
+pub use settle::Settled;
+pub use shelf::Counts;
+pub use target::QueueTarget;
+
+use registry::Registry;

@@ -1,0 +1,303 @@
+//! Receiving: messages are handed out, and those that were received too often go to the dead-letter queue.
+//!
+//! Promises: what is answered is durable, so a restart neither shows a message again before its time nor lowers its
+//! count; a dead letter leaves its queue and enters the other in one append, so it is always in exactly one of them.
+//! Must not know who receives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Position, Timestamp};
+use log::{LogError, ReadLimit, Record};
+
+use super::Registry;
+use super::change::Change;
+use super::handle::Receipt;
+use super::live::{Draft, Inner, Live};
+use super::message::Message;
+use super::shelf::{Holding, Taken};
+use crate::{FlowError, metrics};
+
+/// Messages of one queue that can be with consumers at once ("ReceiveMessage", SQS API Reference).
+const MAX_IN_FLIGHT: usize = 120_000;
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Receive {
+    /// At most so many messages, 1 to 10.
+    pub max: usize,
+    /// They are invisible for so long; the queue says when absent.
+    pub visibility: Option<Duration>,
+    /// How long to wait for a message; the queue says when absent.
+    pub wait: Option<Duration>,
+    /// Names the attempt, so that it can be repeated (FIFO).
+    pub attempt: Option<String>,
+}
+
+/// A message as received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// The message.
+    pub message: Message,
+    /// What deletes it.
+    pub handle: String,
+    /// Its place in the order of the queue.
+    pub sequence: Position,
+    /// When it was sent.
+    pub sent: Timestamp,
+    /// How often it was received, this time included.
+    pub receives: u32,
+    /// When it was received for the first time.
+    pub first_received: Timestamp,
+}
+
+/// Messages on their way to a consumer. Dropped before they are handed to the log, they are put back.
+pub(super) struct Taking<'a> {
+    live: &'a Live,
+    generation: u64,
+    taken: Vec<Taken>,
+}
+
+impl<'a> Taking<'a> {
+    /// Messages that were just taken from the shelf of this generation.
+    pub fn new(live: &'a Live, generation: u64, taken: Vec<Taken>) -> Self {
+        Self { live, generation, taken }
+    }
+
+    pub fn messages(&self) -> &[Taken] {
+        &self.taken
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// They are handed to the log: they are not put back.
+    pub fn keep(&mut self) {
+        self.taken.clear();
+    }
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        if self.taken.is_empty() {
+            return;
+        }
+        let mut inner = self.live.lock();
+        if inner.generation == self.generation {
+            self.taken.iter().for_each(|taken| inner.shelf.put_back(taken.message));
+            inner.wake_one();
+        }
+    }
+}
+
+/// Receives messages; none when none came in time.
+pub(super) async fn receive(live: &Arc<Live>, others: &Registry, ask: &Receive) -> Result<Vec<Received>, FlowError> {
+    let clock = Arc::clone(&live.shared.env.clock);
+    let queue_wait = Duration::from_secs(live.info().attributes.wait_s.into());
+    let deadline = clock.instant() + ask.wait.unwrap_or(queue_wait);
+    if let Some(again) = repeat(live, ask).await? {
+        return Ok(again);
+    }
+    loop {
+        live.ready().await?;
+        let left = deadline.saturating_sub(clock.instant());
+        let (taking, waiting) = {
+            let mut inner = live.lock();
+            if !inner.open {
+                continue;
+            }
+            let taking = take(live, &mut inner, ask, deadline)?;
+            let waiting = (taking.taken.is_empty() && !left.is_zero()).then(|| live.wait(&mut inner));
+            (taking, waiting)
+        };
+        if let Some(mut waiting) = waiting {
+            tokio::select! {
+                () = waiting.told() => {}
+                () = clock.sleep(left) => {}
+                () = live.stopping.cancelled() => return Ok(Vec::new()),
+                () = live.shared.no_waiting.cancelled() => return Ok(Vec::new()),
+            }
+            continue;
+        }
+        if taking.taken.is_empty() {
+            return Ok(Vec::new());
+        }
+        let received = hand_out(live, others, ask, taking).await?;
+        if !received.is_empty() {
+            metrics::queue_received(live.arn.resource(), received.len());
+            return Ok(received);
+        }
+    }
+}
+
+fn take<'a>(live: &'a Live, inner: &mut Inner, ask: &Receive, deadline: Duration) -> Result<Taking<'a>, FlowError> {
+    let generation = inner.generation;
+    inner.shelf.wake(live.shared.now());
+    let retention = live.info().attributes.retention();
+    inner.shelf.expire(live.shared.log.believed_time(), retention, false);
+    let room = MAX_IN_FLIGHT.saturating_sub(inner.shelf.counts().in_flight);
+    let waits = deadline > live.shared.env.clock.instant();
+    if room == 0 && live.info().attributes.fifo.is_none() && !waits {
+        let message = format!("{} has {MAX_IN_FLIGHT} messages in flight; delete some first", live.arn);
+        return Err(FlowError::LimitExceeded(message));
+    }
+    let taken = inner.shelf.take(ask.max.min(room));
+    if !taken.is_empty() {
+        inner.wake_one();
+    }
+    Ok(Taking::new(live, generation, taken))
+}
+
+/// Makes durable that messages are handed out, or that they are dead letters now.
+async fn hand_out(
+    live: &Arc<Live>,
+    others: &Registry,
+    ask: &Receive,
+    mut taking: Taking<'_>,
+) -> Result<Vec<Received>, FlowError> {
+    let info = live.info();
+    let mut bodies = read(live, &taking.taken, taking.generation).await?;
+    let dead_letters = info.attributes.redrive.as_ref().and_then(|redrive| {
+        let queue = others.of_arn(&redrive.target).filter(|queue| queue.stream != live.stream)?;
+        queue.info().attributes.admits(&live.arn).then_some((queue, redrive.max_receives))
+    });
+    let now = live.shared.now();
+    let until = now + ask.visibility.unwrap_or(Duration::from_secs(info.attributes.visibility_s.into()));
+    let (mut draft, mut changes, mut received, mut dead) = (Draft::default(), Vec::new(), Vec::new(), Vec::new());
+    for Taken { message: at, sent, receives, first_received } in taking.taken.iter().copied() {
+        let Some(message) = bodies.remove(&at) else { continue };
+        if let Some((queue, _)) = dead_letters.as_ref().filter(|(_, max)| receives >= *max) {
+            let letter = dead_letter(live, message, (sent, receives, first_received));
+            draft.elsewhere(queue, &letter)?;
+            changes.push(Change::Deleted { message: at });
+            dead.push(at);
+            continue;
+        }
+        let (receives, first_received) = (receives + 1, first_received.unwrap_or(now));
+        changes.push(Change::Received { message: at, receives, at: now, until });
+        let handle = live.shared.handles.write(live.stream, Receipt { message: at, receives });
+        received.push(Received { message, handle, sequence: at, sent, receives, first_received });
+    }
+    if changes.is_empty() {
+        return Ok(received);
+    }
+    draft.changes(live, changes)?;
+    let underway = {
+        let mut inner = live.lock();
+        if !inner.open || inner.generation != taking.generation {
+            return Ok(Vec::new());
+        }
+        let underway = live.begin(&inner, draft)?;
+        taking.keep();
+        dead.iter().for_each(|message| inner.shelf.leave(*message));
+        if let Some(id) = ask.attempt.as_deref().filter(|_| !received.is_empty()) {
+            let receipts = received.iter().map(|r| Receipt { message: r.sequence, receives: r.receives });
+            inner.attempts.note(id, receipts.collect(), now);
+        }
+        underway
+    };
+    drop(taking);
+    underway.done().await?;
+    metrics::queue_dead_letters(live.arn.resource(), dead.len());
+    Ok(received)
+}
+
+/// A message as it enters a dead-letter queue. In a standard queue it is as old as it was ("Using dead-letter queues in
+/// Amazon SQS", Developer Guide).
+fn dead_letter(live: &Live, message: Message, was: (Timestamp, u32, Option<Timestamp>)) -> Message {
+    let (sent, receives, first_received) = was;
+    let mut letter = message;
+    letter.head.sent = live.info().attributes.fifo.is_none().then_some(sent);
+    letter.head.source = Some(live.arn.clone());
+    (letter.head.receives, letter.head.first_received, letter.head.delay_ms) = (receives, first_received, 0);
+    letter
+}
+
+/// The bodies of messages. What cannot be read is lost, and is taken off the shelf of this generation.
+pub(super) async fn read(
+    live: &Live,
+    taken: &[Taken],
+    generation: u64,
+) -> Result<BTreeMap<Position, Message>, FlowError> {
+    let mut positions: Vec<Position> = taken.iter().map(|taken| taken.message).collect();
+    positions.sort_unstable();
+    let (mut bodies, mut lost) = (BTreeMap::new(), Vec::new());
+    let limit = if positions.len() == 1 { 1 } else { 2 * positions.len() };
+    for position in &positions {
+        if bodies.contains_key(position) {
+            continue;
+        }
+        let read = live.shared.log.read(live.slot, *position, ReadLimit { records: limit, bytes: 2 << 20 }).await;
+        let records: Vec<Record> = match read {
+            Ok(slice) => slice.records,
+            Err(LogError::Corrupt { .. }) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        for record in records.into_iter().filter(|record| positions.binary_search(&record.position).is_ok()) {
+            match Message::decode(&record.data) {
+                Ok(message) => drop(bodies.insert(record.position, message)),
+                Err(what) => {
+                    tracing::error!(queue = %live.arn, position = %record.position, what, "a message cannot be read")
+                }
+            }
+        }
+        if !bodies.contains_key(position) {
+            lost.push(*position);
+        }
+    }
+    if !lost.is_empty() {
+        let mut inner = live.lock();
+        for message in lost {
+            metrics::queue_lost(live.arn.resource());
+            tracing::error!(queue = %live.arn, position = %message, "a message's record is damaged or gone; it is given up");
+            if inner.generation == generation {
+                inner.shelf.remove(message);
+            }
+        }
+    }
+    Ok(bodies)
+}
+
+/// What an earlier attempt of this id got, as long as all of it is still held, for as long again.
+async fn repeat(live: &Arc<Live>, ask: &Receive) -> Result<Option<Vec<Received>>, FlowError> {
+    let Some(id) = ask.attempt.as_deref() else { return Ok(None) };
+    let visible_s = live.info().attributes.visibility_s;
+    let visibility = ask.visibility.unwrap_or(Duration::from_secs(visible_s.into()));
+    let changed = live.change(|inner| {
+        let now = live.shared.now();
+        let receipts = inner.attempts.before(id, now).unwrap_or_default();
+        let held = |r: &Receipt| inner.shelf.holding(r.message, r.receives) == Holding::Held;
+        if receipts.is_empty() || !receipts.iter().all(held) {
+            return Ok((None, Vec::new()));
+        }
+        let mut draft = Draft::default();
+        let deferred =
+            |r: &Receipt| Change::Deferred { message: r.message, receives: r.receives, until: now + visibility };
+        draft.changes(live, receipts.iter().map(deferred).collect())?;
+        let facts = receipts.iter().filter_map(|r| {
+            let (_, first_received) = inner.shelf.received(r.message)?;
+            let sent = inner.shelf.sent(r.message)?;
+            Some((Taken { message: r.message, sent, receives: r.receives, first_received }, inner.generation))
+        });
+        let facts = facts.collect();
+        Ok((Some(live.begin(inner, draft)?), facts))
+    });
+    let (_, facts) = changed.await?;
+    let Some((_, generation)) = facts.first().copied() else { return Ok(None) };
+    let held: Vec<Taken> = facts.into_iter().map(|(held, _)| held).collect();
+    let mut bodies = read(live, &held, generation).await?;
+    let again = held.iter().filter_map(|taken| {
+        let receipt = Receipt { message: taken.message, receives: taken.receives };
+        Some(Received {
+            message: bodies.remove(&taken.message)?,
+            handle: live.shared.handles.write(live.stream, receipt),
+            sequence: taken.message,
+            sent: taken.sent,
+            receives: taken.receives,
+            first_received: taken.first_received.unwrap_or(taken.sent),
+        })
+    });
+    Ok(Some(again.collect()))
+}

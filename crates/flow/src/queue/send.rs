@@ -1,0 +1,217 @@
+//! Sending: messages become records of the queue's log.
+//!
+//! Owns deduplication ids and the answers to repeated messages. Must not know limits of size or number: those are the
+//! service's.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use base::{Delivery, ErrorKind, Kinded, Position, ProducerId, TargetError};
+use bytes::Bytes;
+use log::Append;
+use sha2::{Digest, Sha256};
+
+use super::dedup::{self, First, Key};
+use super::live::{Draft, Live, Underway};
+use super::message::{Head, Message};
+use crate::producer::{into_stream, stable_uuid};
+use crate::{FlowError, metrics};
+
+/// What was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// The message's id; of a repeated message, the first one's.
+    pub id: String,
+    /// Its place in the order of the queue.
+    pub sequence: Position,
+}
+
+/// A message that is ready to be appended.
+struct Ready {
+    head: Head,
+    data: Bytes,
+    key: Option<Key>,
+}
+
+/// What becomes of a message of a call.
+enum Fate {
+    /// It is this record of the batch.
+    New(usize),
+    /// It was sent before.
+    Known(Sent),
+    /// It is the same as an earlier one of the call.
+    Same(usize),
+}
+
+/// Sends messages, all or none of them.
+pub(super) async fn send(live: &Live, messages: Vec<Message>) -> Result<Vec<Sent>, FlowError> {
+    let ready = messages.into_iter().map(|message| prepare(live, message)).collect::<Result<Vec<_>, _>>()?;
+    loop {
+        live.ready().await?;
+        let mut applied = std::pin::pin!(live.applied.notified());
+        applied.as_mut().enable();
+        let (underway, fates) = match decide(live, &ready)? {
+            Decision::Closed => continue,
+            // What becomes of the other one is known when it is applied.
+            Decision::Repeats => {
+                applied.await;
+                continue;
+            }
+            Decision::Made(underway, fates) => (underway, fates),
+        };
+        let placed = match underway {
+            Some(underway) => underway.done().await?,
+            None => Vec::new(),
+        };
+        metrics::queue_sent(live.arn.resource(), placed.len());
+        let mut sent: Vec<Sent> = Vec::with_capacity(fates.len());
+        for (fate, message) in fates.into_iter().zip(&ready) {
+            sent.push(match fate {
+                Fate::New(record) => {
+                    let sequence = placed.get(record).map_or(Position::ZERO, |placed| placed.position);
+                    Sent { id: message.head.id.clone(), sequence }
+                }
+                Fate::Known(sent) => sent,
+                Fate::Same(index) => sent[index].clone(),
+            });
+        }
+        return Ok(sent);
+    }
+}
+
+fn prepare(live: &Live, mut message: Message) -> Result<Ready, FlowError> {
+    let attributes = &live.info().attributes;
+    let mut key = None;
+    if let Some(fifo) = attributes.fifo {
+        if message.head.dedup.is_none() && fifo.content_based_deduplication {
+            message.head.dedup = Some(hex(&Sha256::digest(&message.body)));
+        }
+        let group = message.head.group.as_deref().filter(|_| fifo.deduplicate_by_group);
+        key = message.head.dedup.as_deref().map(|id| dedup::key(group, id));
+    }
+    let data = message.encode()?;
+    Ok(Ready { head: message.head, data, key })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}
+
+/// What becomes of a call's messages.
+enum Decision {
+    /// The queue is not open.
+    Closed,
+    /// One repeats another that is on its way to the disk.
+    Repeats,
+    /// They are on their way, unless there is nothing new among them.
+    Made(Option<Underway>, Vec<Fate>),
+}
+
+/// Hands to the log what was not sent before.
+fn decide(live: &Live, ready: &[Ready]) -> Result<Decision, FlowError> {
+    let (mut draft, mut fates, mut in_call) = (Draft::default(), Vec::with_capacity(ready.len()), HashMap::new());
+    let mut inner = live.lock();
+    if !inner.open {
+        return Ok(Decision::Closed);
+    }
+    let now = live.shared.now();
+    for (index, Ready { head, data, key }) in ready.iter().enumerate() {
+        let known = key.and_then(|key| inner.dedup.first(key, now));
+        if let Some(earlier) = key.and_then(|key| in_call.get(&key)) {
+            fates.push(Fate::Same(*earlier));
+            continue;
+        }
+        match known {
+            Some(First::Underway) => return Ok(Decision::Repeats),
+            Some(First::Taken(id, sequence)) => fates.push(Fate::Known(Sent { id, sequence })),
+            None => {
+                fates.push(Fate::New(draft.records.len()));
+                draft.message(live, head, data.clone(), *key)?;
+            }
+        }
+        in_call.extend(key.map(|key| (key, index)));
+    }
+    if draft.records.is_empty() {
+        return Ok(Decision::Made(None, fates));
+    }
+    let keys: Vec<Key> = draft.step.arrivals.iter().filter_map(|(_, _, key)| *key).collect();
+    let underway = live.begin(&inner, draft)?;
+    keys.into_iter().for_each(|key| inner.dedup.underway(key, now));
+    Ok(Decision::Made(Some(underway), fates))
+}
+
+/// Takes what an internal producer has not delivered yet. Each delivery becomes a message whose id is the same at every
+/// replay; in a FIFO queue its partition key is its group.
+pub(super) async fn deliver(live: &Arc<Live>, producer: ProducerId, batch: &[Delivery]) -> Result<(), TargetError> {
+    /// Bytes of payload in one append: the log refuses batches over 64 MiB.
+    const CHUNK_BYTES: usize = 16 << 20;
+    let failed = |error: FlowError| TargetError { kind: error.kind(), message: format!("{}: {error}", live.arn) };
+    let into = into_stream(producer, live.stream);
+    let mut rest = batch;
+    while let Some(first) = rest.first() {
+        let mut bytes = 0;
+        // One source record's deliveries share a position and must not be cut apart.
+        let mut until = rest
+            .iter()
+            .take_while(|d| {
+                bytes += d.payload.len();
+                bytes <= CHUNK_BYTES
+            })
+            .count()
+            .max(1);
+        while until < rest.len() && rest[until].position == rest[until - 1].position {
+            until += 1;
+        }
+        let (chunk, later) = rest.split_at(until);
+        let last = chunk.last().unwrap_or(first).position;
+        let (mut draft, done) = (Draft::default(), live.shared.log.producer_position(into));
+        for delivery in chunk.iter().filter(|d| done.is_none_or(|done| d.position > done)) {
+            let message = from_delivery(live, producer, delivery)?;
+            let Ready { head, data, key } = prepare(live, message).map_err(failed)?;
+            draft.message(live, &head, data, key).map_err(failed)?;
+        }
+        if !draft.records.is_empty() {
+            let mut draft = Some(draft);
+            let producer = Some((into, last));
+            let changed = live.change(|inner| {
+                let Draft { records, step } = draft.take().unwrap_or_default();
+                Ok((Some(live.begin_as(inner, Append { producer, records }, step)?), ()))
+            });
+            let (placed, ()) = changed.await.map_err(failed)?;
+            metrics::queue_sent(live.arn.resource(), placed.len());
+        }
+        rest = later;
+    }
+    Ok(())
+}
+
+fn from_delivery(live: &Live, producer: ProducerId, delivery: &Delivery) -> Result<Message, TargetError> {
+    let invalid = |what: &str| TargetError { kind: ErrorKind::Invalid, message: format!("{}: {what}", live.arn) };
+    let attributes = &live.info().attributes;
+    if delivery.payload.len() > attributes.max_message_bytes as usize {
+        return Err(invalid(&format!("a message has more than {} bytes", attributes.max_message_bytes)));
+    }
+    if std::str::from_utf8(&delivery.payload).is_err() {
+        return Err(invalid("a message must be UTF-8 text"));
+    }
+    let id = stable_uuid(producer, delivery.position);
+    let mut head = Head { id: id.clone(), sender: "tidegate".to_owned(), ..Head::default() };
+    head.group = delivery.partition_key.as_ref().map(ToString::to_string);
+    match attributes.fifo {
+        None => head.delay_ms = u64::from(attributes.delay_s) * 1_000,
+        Some(_) if head.group.is_none() => return Err(invalid("a FIFO queue takes no message without a group")),
+        Some(fifo) => {
+            head.delay_ms = u64::from(attributes.delay_s) * 1_000;
+            if !fifo.content_based_deduplication {
+                head.dedup = Some(id);
+            }
+        }
+    }
+    Ok(Message { head, body: delivery.payload.clone() })
+}

@@ -1,0 +1,34 @@
+//! Queues as targets: `arn:aws:sqs:REGION:ACCOUNT:NAME`.
+
+use async_trait::async_trait;
+use base::{Arn, Delivery, ErrorKind, ProducerId, Target, TargetError};
+
+use super::{Queues, send};
+
+/// Delivers to queues. The payload becomes the message, the partition key its group.
+pub struct QueueTarget {
+    queues: Queues,
+}
+
+impl QueueTarget {
+    /// Over the room of queues.
+    pub fn new(queues: Queues) -> Self {
+        Self { queues }
+    }
+}
+
+fn missing(to: &Arn) -> TargetError {
+    TargetError { kind: ErrorKind::NotFound, message: format!("queue {to} does not exist") }
+}
+
+#[async_trait]
+impl Target for QueueTarget {
+    async fn deliver(&self, to: &Arn, producer: ProducerId, batch: &[Delivery]) -> Result<(), TargetError> {
+        let live = self.queues.of_arn(to).ok_or_else(|| missing(to))?;
+        send::deliver(&live, producer, batch).await
+    }
+
+    async fn check(&self, to: &Arn) -> Result<(), TargetError> {
+        self.queues.of_arn(to).map(drop).ok_or_else(|| missing(to))
+    }
+}

@@ -1,0 +1,165 @@
+use std::collections::BTreeMap;
+
+use flow::queue::{Attribute, QueueAttributes};
+
+use super::*;
+use crate::services::testing::{ACCOUNT, House};
+
+struct World {
+    house: House,
+    service: Arc<QueueService>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let house = House::new().await;
+        Self { service: QueueService::new(house.flow.queues.clone(), house.env.clone()), house }
+    }
+
+    async fn create(&self, name: &str, attributes: &[(&str, &str)]) -> Result<String, ServiceError> {
+        let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let input = CreateQueueInput { queue_name: name.into(), attributes: Some(attributes), ..Default::default() };
+        Ok(self.service.create_queue(&self.house.call(), input).await?.queue_url.unwrap())
+    }
+
+    async fn send(&self, url: &str, body: &str) -> Result<SendMessageOutput, ServiceError> {
+        let input = SendMessageInput { queue_url: url.into(), message_body: body.into(), ..Default::default() };
+        self.service.send_message(&self.house.call(), input).await
+    }
+
+    async fn receive(&self, url: &str) -> Vec<Message> {
+        let names = Some(vec!["All".to_owned()]);
+        let input = ReceiveMessageInput { queue_url: url.into(), attribute_names: names, ..Default::default() };
+        self.service.receive_message(&self.house.call(), input).await.unwrap().messages.unwrap_or_default()
+    }
+}
+
+/// Digests as AWS gave them (recorded in LocalStack's snapshots of SQS).
+#[test]
+fn digests_of_attributes_are_those_of_the_service() {
+    let of = |name: &str, data_type: &str, value: &str| {
+        let attribute = Attribute { data_type: data_type.into(), value: value.into() };
+        md5::of_attributes(&[(name.to_owned(), attribute)].into()).unwrap()
+    };
+    assert_eq!(of("Hello", "String", "There"), "a311262e065454b75da111d535b8dacd");
+    assert_eq!(of("Foo", "String", "Bar"), "ae7155c6026991b6d54b11589678bf9c");
+    let encoded = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        b"traceparent\x1e00-774062d6c37081a5a0b9b5b88e30627c-2d2482211f6489da-01",
+    );
+    assert_eq!(of("attr1", "Binary", &encoded), "8cbe4db156db8a94db8b801b7addb984");
+    assert_eq!(md5::of_attributes(&BTreeMap::new()), None);
+}
+
+#[test]
+fn attributes_are_bounded_and_unknown_ones_refused() {
+    let set = |name: &str, value: &str, fifo: bool| {
+        let mut attributes = QueueAttributes { fifo: fifo.then(Default::default), ..QueueAttributes::default() };
+        let given = [(name.to_owned(), value.to_owned())].into();
+        attributes::apply(&mut attributes, &given).map(|()| attributes).map_err(|error| error.code.into_owned())
+    };
+    for (name, good, bad) in [
+        ("DelaySeconds", ["0", "900"], ["-1", "901"]),
+        ("MaximumMessageSize", ["1024", "1048576"], ["1023", "1048577"]),
+        ("MessageRetentionPeriod", ["60", "1209600"], ["59", "1209601"]),
+        ("ReceiveMessageWaitTimeSeconds", ["0", "20"], ["x", "21"]),
+        ("VisibilityTimeout", ["0", "43200"], ["", "43201"]),
+        ("SqsManagedSseEnabled", ["true", "false"], ["yes", ""]),
+    ] {
+        good.iter().for_each(|value| assert!(set(name, value, false).is_ok(), "{name} {value}"));
+        bad.iter().for_each(|value| assert_eq!(set(name, value, false).unwrap_err(), "InvalidAttributeValue"));
+    }
+    for name in ["ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit", "QueueArn", "x"] {
+        assert_eq!(set(name, "true", false).unwrap_err(), "InvalidAttributeName", "{name}");
+    }
+    assert!(set("ContentBasedDeduplication", "true", true).unwrap().fifo.unwrap().content_based_deduplication);
+    assert_eq!(set("FifoThroughputLimit", "perMessageGroupId", true).unwrap_err(), "InvalidAttributeValue");
+    for policy in [
+        r#"{"deadLetterTargetArn":"arn:aws:sqs:eu-central-1:000000000000:d","maxReceiveCount":0}"#,
+        r#"{"deadLetterTargetArn":"dummy","maxReceiveCount":1}"#,
+        r#"{"maxReceiveCount":1}"#,
+        "[]",
+    ] {
+        assert_eq!(set("RedrivePolicy", policy, false).unwrap_err(), "InvalidParameterValue", "{policy}");
+    }
+    assert_eq!(
+        set("RedriveAllowPolicy", r#"{"redrivePermission":"byQueue"}"#, false).unwrap_err(),
+        "InvalidParameterValue"
+    );
+    assert_eq!(set("Policy", "{}", false).unwrap_err(), "UnsupportedOperation");
+    assert_eq!(set("Policy", "", false).unwrap(), QueueAttributes::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_is_found_by_the_end_of_its_url_and_only_in_its_account() {
+    let world = World::new().await;
+    let url = world.create("q", &[]).await.unwrap();
+    assert_eq!(url, format!("http://localhost:4566/{ACCOUNT}/q"));
+    for good in [&*url, &format!("https://elsewhere/{ACCOUNT}/q"), &format!("/{ACCOUNT}/q")] {
+        assert!(world.send(good, "x").await.is_ok(), "{good}");
+    }
+    for (bad, code) in [
+        ("q", "InvalidAddress"),
+        ("/", "InvalidAddress"),
+        ("http://localhost:4566/111111111111/q", "QueueDoesNotExist"),
+        ("http://localhost:4566/000000000000/other", "QueueDoesNotExist"),
+    ] {
+        assert_eq!(world.send(bad, "x").await.unwrap_err().code, code, "{bad}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_are_checked_as_the_service_does() {
+    let world = World::new().await;
+    let url = world.create("q", &[("MaximumMessageSize", "1024")]).await.unwrap();
+    for (body, code) in
+        [("", "MissingParameter"), ("\u{0}", "InvalidMessageContents"), ("\u{fffe}", "InvalidMessageContents")]
+    {
+        assert_eq!(world.send(&url, body).await.unwrap_err().code, code);
+    }
+    let error = world.send(&url, &"x".repeat(1_025)).await.unwrap_err();
+    assert_eq!(error.message, "One or more parameters are invalid. Reason: Message must be shorter than 1024 bytes.");
+    let with = async |name: &str, data_type: &str, value: &str| {
+        let value = MessageAttributeValue {
+            data_type: data_type.into(),
+            string_value: Some(value.into()),
+            ..Default::default()
+        };
+        let attributes = Some([(name.to_owned(), value)].into());
+        let input = SendMessageInput {
+            queue_url: url.clone(),
+            message_body: "x".into(),
+            message_attributes: attributes,
+            ..Default::default()
+        };
+        world.service.send_message(&world.house.call(), input).await.map(drop).map_err(|error| error.code)
+    };
+    for (name, data_type, value) in
+        [("a.b-C_1", "String", "x"), ("n", "Number.int", "-1.5e3"), ("t", "String.json", "{}")]
+    {
+        assert_eq!(with(name, data_type, value).await, Ok(()), "{name}");
+    }
+    for (name, data_type, value) in [
+        ("", "String", "x"),
+        (".a", "String", "x"),
+        ("a..b", "String", "x"),
+        ("AWS.x", "String", "x"),
+        ("a", "Text", "x"),
+        ("a", "Number", "x"),
+        ("a", "Binary", "x"),
+        ("a", "String", ""),
+    ] {
+        assert_eq!(with(name, data_type, value).await.unwrap_err(), "InvalidParameterValue", "{name} {data_type}");
+    }
+    assert_eq!(world.receive(&url).await[0].body.as_deref(), Some("x"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_listed_operation_but_permissions_is_done() {
+    let world = World::new().await;
+    let input = AddPermissionInput { queue_url: "x".into(), label: "l".into(), ..Default::default() };
+    let error = world.service.add_permission(&world.house.call(), input).await.unwrap_err();
+    assert_eq!((&*error.code, error.status), ("NotImplemented", Some(501)));
+    let done = SERVICE.model().operations.iter().filter(|operation| operation.done).count();
+    assert_eq!(done, SERVICE.model().operations.len());
+}
