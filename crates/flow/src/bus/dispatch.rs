@@ -1,8 +1,8 @@
 //! What happens to a batch of events: each enabled rule is evaluated, and each target gets what its rules matched.
 //!
-//! Promises: an event is evaluated against the rules that hold when it is handled, parsed once; all targets of a batch
-//! receive at the same time, each in the bus's order; a target that refuses for good costs the others nothing and is
-//! counted.
+//! Promises: an event is evaluated against the rules that hold when it is handled, all of them in one matcher, and is
+//! read into a tree only when a rule matches it; all targets of a batch receive at the same time, each in the bus's
+//! order; a target that refuses for good costs the others nothing and is counted.
 //!
 //! A target that cannot receive *now* holds the batch back, and with it the bus. That is sound because every target is
 //! an append into the same journal: when one cannot write, none can. The bounds of a target's retry policy still hold.
@@ -16,6 +16,7 @@ use base::{Clock, Delivery, Kinded, PartitionKey, Position, RuleName, Scope, Tar
 use bytes::Bytes;
 use futures::future::join_all;
 use log::Record;
+use rules::{Engine, Event, Scratch};
 use serde_json::Value;
 
 use super::input::Surroundings;
@@ -26,14 +27,25 @@ use crate::producer::from_shard;
 
 /// The enabled rules of a bus, replaced whole when one changes.
 #[derive(Default)]
-pub(crate) struct RuleSet(RwLock<Arc<Vec<ActiveRule>>>);
+pub(crate) struct RuleSet(RwLock<Arc<Compiled>>);
+
+/// Rules, and the matcher that finds them by their place in the list.
+#[derive(Default)]
+struct Compiled {
+    rules: Vec<ActiveRule>,
+    engine: Engine<usize>,
+}
 
 impl RuleSet {
     pub fn replace(&self, rules: Vec<ActiveRule>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        let mut engine = Engine::default();
+        for (place, rule) in rules.iter().enumerate() {
+            engine.insert(place, &rule.pattern);
+        }
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Compiled { rules, engine });
     }
 
-    fn current(&self) -> Arc<Vec<ActiveRule>> {
+    fn current(&self) -> Arc<Compiled> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -82,8 +94,14 @@ impl Handler for Dispatcher {
             self.counted.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         let mut routed = Routed::default();
+        let mut scratch = Scratch::default();
         for record in batch.records.iter() {
-            self.evaluate(&rules, record, batch.attempt, &mut routed);
+            if let Err(error) = self.evaluate(&rules, record, batch.attempt, &mut routed, &mut scratch) {
+                // Only this crate writes to a bus's log, so this is a defect; the bus goes on.
+                let (bus, position) = (&self.bus, record.position);
+                tracing::error!(bus, %position, error, "an event cannot be read; left out");
+                metrics::dropped(&format!("bus:{}/{}", self.scope, self.bus), "refused", 1);
+            }
         }
         if batch.attempt == 1 {
             for (rule, events) in &routed.matched {
@@ -97,20 +115,25 @@ impl Handler for Dispatcher {
 }
 
 impl Dispatcher {
-    fn evaluate(&self, rules: &[ActiveRule], record: &Record, attempt: u32, routed: &mut Routed) {
-        let event: Value = match serde_json::from_slice(&record.data) {
-            Ok(event) => event,
-            Err(error) => {
-                // Only this crate writes to a bus's log, so this is a defect; the bus goes on.
-                tracing::error!(bus = self.bus, position = %record.position, %error, "an event cannot be read; left out");
-                return metrics::dropped(&format!("bus:{}/{}", self.scope, self.bus), "refused", 1);
-            }
-        };
+    /// Routes one event, or says why it cannot be read.
+    fn evaluate(
+        &self,
+        compiled: &Compiled,
+        record: &Record,
+        attempt: u32,
+        routed: &mut Routed,
+        scratch: &mut Scratch,
+    ) -> Result<(), String> {
+        let checked = Event::check(&record.data).map_err(|error| error.to_string())?;
+        let mut matched = compiled.engine.matches(checked, scratch).peekable();
+        if matched.peek().is_none() {
+            return Ok(());
+        }
+        let event: Value = serde_json::from_slice(&record.data).map_err(|error| error.to_string())?;
         let mut read_only = None;
-        for rule in rules.iter().filter(|rule| record.position >= rule.since) {
-            let hidden =
-                !rule.all_management_events && *read_only.get_or_insert_with(|| rules::is_read_only_management(&event));
-            if hidden || !rule.pattern.matches(&event) {
+        let rules = matched.filter_map(|place| compiled.rules.get(*place));
+        for rule in rules.filter(|rule| record.position >= rule.since) {
+            if !rule.all_management_events && *read_only.get_or_insert_with(|| rules::is_read_only_management(&event)) {
                 continue;
             }
             routed.matched(rule);
@@ -129,6 +152,7 @@ impl Dispatcher {
                 routed.push(target, delivery);
             }
         }
+        Ok(())
     }
 
     /// The reason for waiting, when the target cannot receive now.

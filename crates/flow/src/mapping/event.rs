@@ -3,13 +3,15 @@
 //! Owns its JSON ("Using Lambda to process records from Amazon Kinesis Data Streams", Lambda Developer Guide), its
 //! size, and the view of a record that filters see. Pure.
 
-use base::{Arn, Region, SequenceNumber, ShardId};
+use std::borrow::Cow;
+
+use base::{Arn, PartitionKey, Region, SequenceNumber, ShardId};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use log::Record;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::value::RawValue;
 
 /// Bytes around the records.
 pub(super) const FRAME: usize = 64;
@@ -84,15 +86,32 @@ pub(super) fn payload(around: &Surroundings, shard: ShardId, records: &[&Record]
     Ok(serde_json::to_vec(&Event { records: records.collect() })?.into())
 }
 
-/// A record as filter patterns see it: its data as JSON where it is JSON, else as text.
-pub(super) fn for_filter(shard: ShardId, record: &Record) -> Value {
+/// A record as filter patterns see it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Filtered<'a> {
+    partition_key: &'a PartitionKey,
+    sequence_number: String,
+    approximate_arrival_timestamp: f64,
+    data: FilteredData<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum FilteredData<'a> {
+    Json(&'a RawValue),
+    Text(Cow<'a, str>),
+}
+
+/// A record as filter patterns see it, as JSON: its data as JSON where it is JSON, else as text.
+pub(super) fn for_filter(shard: ShardId, record: &Record) -> serde_json::Result<Vec<u8>> {
     let data = serde_json::from_slice(&record.data)
-        .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&record.data).into_owned()));
-    json!({
-        "partitionKey": record.partition_key,
-        "sequenceNumber": SequenceNumber::new(record.position, shard, record.arrival).to_string(),
-        "approximateArrivalTimestamp": record.arrival.secs_f64(),
-        "data": data,
+        .map_or_else(|_| FilteredData::Text(String::from_utf8_lossy(&record.data)), FilteredData::Json);
+    serde_json::to_vec(&Filtered {
+        partition_key: &record.partition_key,
+        sequence_number: SequenceNumber::new(record.position, shard, record.arrival).to_string(),
+        approximate_arrival_timestamp: record.arrival.secs_f64(),
+        data,
     })
 }
 
@@ -100,6 +119,7 @@ pub(super) fn for_filter(shard: ShardId, record: &Record) -> Value {
 mod tests {
     use super::*;
     use base::{Position, Scope, Timestamp};
+    use serde_json::{Value, json};
 
     #[test]
     fn the_event_is_the_one_that_handlers_know() {

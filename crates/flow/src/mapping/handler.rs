@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use base::{Arn, Invocation, Invoke, Position, Scope, SequenceNumber, ShardId};
 use log::Record;
-use rules::Pattern;
+use rules::{Engine, Event, Pattern, Scratch};
 use serde::Deserialize;
 
 use super::config::Mapping;
@@ -34,7 +34,8 @@ impl LastResult {
 pub(super) struct Caller {
     function: Arn,
     around: Surroundings,
-    filters: Vec<Pattern>,
+    /// `None` lets everything through.
+    filters: Option<Engine<usize>>,
     report_item_failures: bool,
     invoke: Arc<dyn Invoke>,
     last: Arc<LastResult>,
@@ -48,24 +49,27 @@ impl Caller {
         last: Arc<LastResult>,
     ) -> Result<Self, FlowError> {
         let invalid = |e: rules::RulesError| FlowError::Invalid(e.to_string());
+        let mut filters = Engine::default();
+        for (number, filter) in mapping.filters.iter().enumerate() {
+            filters.insert(number, &Pattern::parse(filter).map_err(invalid)?);
+        }
         let around =
             Surroundings { stream: mapping.source.clone(), role: mapping.role.clone(), region: scope.region.clone() };
         Ok(Self {
             function: mapping.function.clone(),
             around,
-            filters: mapping.filters.iter().map(Pattern::parse).collect::<Result<_, _>>().map_err(invalid)?,
+            filters: (!mapping.filters.is_empty()).then_some(filters),
             report_item_failures: mapping.report_item_failures,
             invoke,
             last,
         })
     }
 
-    fn wants(&self, shard: ShardId, record: &Record) -> bool {
-        if self.filters.is_empty() {
-            return true;
-        }
-        let view = for_filter(shard, record);
-        self.filters.iter().any(|filter| filter.matches(&view))
+    /// Whether a filter matches the record. One that is nested too deep to be looked at matches none.
+    fn wants(&self, shard: ShardId, record: &Record, scratch: &mut Scratch) -> bool {
+        let Some(filters) = &self.filters else { return true };
+        let Ok(view) = for_filter(shard, record) else { return false };
+        Event::check(&view).is_ok_and(|event| filters.matches(event, scratch).next().is_some())
     }
 }
 
@@ -103,7 +107,9 @@ fn first_failure(answer: &[u8], records: &[&Record]) -> Result<Option<Position>,
 #[async_trait]
 impl Handler for Caller {
     async fn handle(&self, batch: &Batch) -> Outcome {
-        let records: Vec<&Record> = batch.records.iter().filter(|r| self.wants(batch.shard, r)).collect();
+        let mut scratch = Scratch::default();
+        let wanted = batch.records.iter().filter(|record| self.wants(batch.shard, record, &mut scratch));
+        let records: Vec<&Record> = wanted.collect();
         if records.is_empty() {
             return Outcome::Done;
         }

@@ -4,9 +4,8 @@
 
 use base::{Arn, Timestamp};
 use http::Uri;
-use rules::Pattern;
+use rules::{Engine, Event, Pattern, Scratch};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::message::Message;
 use super::retry::DeliveryPolicy;
@@ -115,7 +114,7 @@ pub(super) fn parse_endpoint(endpoint: &str) -> Result<Uri, FlowError> {
 
 /// A filter policy ready to use.
 pub(super) struct Filter {
-    pattern: Option<Pattern>,
+    policy: Option<Engine<()>>,
     scope: FilterScope,
 }
 
@@ -123,17 +122,24 @@ impl Filter {
     pub fn new(subscription: &Subscription) -> Result<Self, FlowError> {
         let invalid = |e: rules::RulesError| FlowError::Invalid(format!("Invalid parameter: FilterPolicy: {e}"));
         let pattern = subscription.filter_policy.as_deref().map(Pattern::parse).transpose().map_err(invalid)?;
-        Ok(Self { pattern, scope: subscription.filter_scope })
+        let policy = pattern.map(|pattern| {
+            let mut engine = Engine::default();
+            engine.insert((), &pattern);
+            engine
+        });
+        Ok(Self { policy, scope: subscription.filter_scope })
     }
 
-    /// Whether the subscriber wants this message.
+    /// Whether the subscriber wants this message. A body that is no JSON object is not wanted by any policy.
     pub fn wants(&self, message: &Message) -> bool {
-        let Some(pattern) = &self.pattern else { return true };
+        let Some(policy) = &self.policy else { return true };
+        let matches = |json: &str| {
+            Event::check(json.as_bytes())
+                .is_ok_and(|event| policy.matches(event, &mut Scratch::default()).next().is_some())
+        };
         match self.scope {
-            FilterScope::MessageAttributes => pattern.matches(&message.attributes_for_filter()),
-            FilterScope::MessageBody => {
-                serde_json::from_str(&message.text).is_ok_and(|body: Value| body.is_object() && pattern.matches(&body))
-            }
+            FilterScope::MessageAttributes => matches(&message.attributes_for_filter().to_string()),
+            FilterScope::MessageBody => matches(&message.text),
         }
     }
 }
