@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::fs::sim::{Call, Fault};
-use base::{Event, HashKey, Position, Rng, StateStore};
+use base::{Event, HashKey, Rng, StateStore};
 use flow::bus::RuleState;
 use flow::mapping::{MappingChange, MappingSpec, MappingView, StartingPosition};
 use log::{LogError, Record, Reshard, Shard};
