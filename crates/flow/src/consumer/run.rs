@@ -112,7 +112,7 @@ fn is_forgotten(context: &Loop, consumer: &Consumer, stream: Option<StreamId>, s
 
 fn next_shards<'a>(stream: &'a Stream, running: &BTreeSet<ShardId>, ended: &BTreeSet<ShardId>) -> Vec<&'a Shard> {
     let lineage = stream.shards.iter().map(|s| (s.id, s.parents.as_slice()));
-    let ids = readable(lineage, running, ended);
+    let ids: BTreeSet<ShardId> = readable(lineage, running, ended).into_iter().collect();
     stream.shards.iter().filter(|s| ids.contains(&s.id)).collect()
 }
 

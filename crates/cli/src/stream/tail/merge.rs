@@ -71,9 +71,28 @@ struct Source {
 impl Source {
     /// Whether it may still give a record that is older than one seen at `seen`.
     fn may_be_older(&self, seen: Duration) -> bool {
-        self.waiting.is_empty() && self.heirs.is_none() && self.up_to_date.is_none_or(|asked| asked < seen)
+        self.silence().is_some_and(|up_to_date| up_to_date < Some(seen))
+    }
+
+    /// Of a shard that has nothing to show and may get something: when it was up to date, if ever.
+    fn silence(&self) -> Option<Option<Duration>> {
+        (self.waiting.is_empty() && self.heirs.is_none()).then_some(self.up_to_date)
+    }
+
+    /// Whether everything in it was shown, and nothing comes.
+    fn is_read(&self) -> bool {
+        self.waiting.is_empty() && self.heirs.is_some()
+    }
+
+    /// Where its next record belongs among those of all shards.
+    fn place(&self) -> Option<Place> {
+        let (_, record) = self.waiting.front()?;
+        Some((record.arrival, record.sequence.len(), record.sequence.clone()))
     }
 }
+
+/// A record's place in the order: of two sequence numbers the one with more digits is greater.
+type Place = (Timestamp, usize, String);
 
 /// The state of the merge.
 #[derive(Debug)]
@@ -103,7 +122,7 @@ impl Merge {
 
     /// The shards to ask now. They count as asked.
     pub fn ask(&mut self, now: Duration) -> Vec<ShardId> {
-        let held = self.head().map(|(_, seen)| seen);
+        let held = self.head();
         let mut asked = Vec::new();
         for (id, source) in &mut self.sources {
             let holds_up = held.is_some_and(|seen| source.may_be_older(seen));
@@ -119,7 +138,7 @@ impl Merge {
     /// When [`Self::ask`] or [`Self::show`] may have something again although no answer came.
     pub fn wake(&self) -> Option<Duration> {
         let due = self.sources.values().filter(|s| s.asked.is_none() && s.waiting.is_empty()).map(|s| s.due).min();
-        let impatient = self.head().map(|(_, seen)| seen + PATIENCE);
+        let impatient = self.head().map(|seen| seen + PATIENCE);
         due.into_iter().chain(impatient).min()
     }
 
@@ -145,12 +164,26 @@ impl Merge {
         let mut shown = Vec::new();
         loop {
             self.retire();
-            let Some((id, seen)) = self.head() else { return shown };
-            let impatient = now.saturating_sub(seen) >= PATIENCE;
-            if !impatient && self.sources.values().any(|source| source.may_be_older(seen)) {
-                return shown;
+            let mut heads: BTreeSet<_> =
+                self.sources.iter().filter_map(|(id, source)| Some((source.place()?, *id))).collect();
+            // Of the shards with nothing to show, the one that was up to date longest ago holds back most.
+            let mut stalest = self.sources.values().filter_map(Source::silence).min();
+            loop {
+                let Some((_, id)) = heads.pop_first() else { return shown };
+                let Some(source) = self.sources.get_mut(&id) else { return shown };
+                let Some((seen, record)) = source.waiting.pop_front() else { return shown };
+                let impatient = now.saturating_sub(seen) >= PATIENCE;
+                if !impatient && stalest.is_some_and(|up_to_date| up_to_date < Some(seen)) {
+                    source.waiting.push_front((seen, record));
+                    return shown;
+                }
+                shown.push(record);
+                heads.extend(source.place().map(|place| (place, id)));
+                stalest = stalest.into_iter().chain(source.silence()).min();
+                if source.is_read() {
+                    break;
+                }
             }
-            shown.extend(self.sources.get_mut(&id).and_then(|source| source.waiting.pop_front()).map(|(_, r)| r));
         }
     }
 
@@ -159,20 +192,15 @@ impl Merge {
         self.sources.is_empty()
     }
 
-    /// The shard whose record is next, and when that was seen.
-    fn head(&self) -> Option<(ShardId, Duration)> {
-        let heads = self.sources.iter().filter_map(|(id, source)| Some((*id, source.waiting.front()?)));
-        // Numbers of more digits are greater.
-        let place = |record: &Record| (record.arrival, record.sequence.len());
-        let oldest =
-            heads.min_by(|(_, (_, a)), (_, (_, b))| place(a).cmp(&place(b)).then_with(|| a.sequence.cmp(&b.sequence)));
-        oldest.map(|(id, (seen, _))| (id, *seen))
+    /// When the record that is next was seen.
+    fn head(&self) -> Option<Duration> {
+        let next = self.sources.values().min_by_key(|source| (source.waiting.is_empty(), source.place()))?;
+        next.waiting.front().map(|(seen, _)| *seen)
     }
 
     /// Puts the heirs of shards that are read to their end in their place.
     fn retire(&mut self) {
-        let ended =
-            |(id, source): (&ShardId, &Source)| (source.waiting.is_empty() && source.heirs.is_some()).then_some(*id);
+        let ended = |(id, source): (&ShardId, &Source)| source.is_read().then_some(*id);
         let ended: Vec<ShardId> = self.sources.iter().filter_map(ended).collect();
         if ended.is_empty() {
             return;
