@@ -31,7 +31,8 @@ const SWEEP: Duration = Duration::from_secs(600);
 /// Reads all shards of the source, each after its parents, until stopped. When one fails, the others finish what their
 /// handlers hold before the error is told: an append whose caller has gone could meet its own repetition.
 ///
-/// A shard that is forgotten while it is read, its last records being past retention, counts as read.
+/// A shard that is forgotten while it is read, its last records being past retention, counts as read; what was read of
+/// it is handled.
 pub(super) async fn run(
     context: Loop,
     consumer: Arc<Consumer>,
@@ -88,10 +89,6 @@ pub(super) async fn run(
                     running.remove(&shard);
                     ended.insert(shard);
                 }
-                Err(RunError::Log(LogError::ShardNotFound(_))) if is_forgotten(&context, &consumer, stream, shard) => {
-                    running.remove(&shard);
-                    tracing::warn!(consumer = consumer.id, %shard, "a shard was forgotten before it was read to its end");
-                }
                 Err(error) => {
                     failure.get_or_insert(error);
                     stopping.cancel();
@@ -102,12 +99,6 @@ pub(super) async fn run(
             () = stopping.cancelled(), if shards.is_empty() => {}
         }
     }
-}
-
-/// Whether the stream is still there and does not list the shard any more.
-fn is_forgotten(context: &Loop, consumer: &Consumer, stream: Option<StreamId>, shard: ShardId) -> bool {
-    let now = context.log.stream(&consumer.source);
-    now.is_ok_and(|now| Some(now.id) == stream && now.shards.iter().all(|listed| listed.id != shard))
 }
 
 fn next_shards<'a>(stream: &'a Stream, running: &BTreeSet<ShardId>, ended: &BTreeSet<ShardId>) -> Vec<&'a Shard> {
@@ -201,6 +192,11 @@ impl Reader {
                 }
                 slice = &mut reading => match slice {
                     Ok(slice) => Input::Read(slice),
+                    Err(LogError::ShardNotFound(_)) if self.is_forgotten() => {
+                        let (consumer, shard) = (&self.consumer.id, self.shard);
+                        tracing::warn!(consumer, %shard, "a shard was forgotten before it was read to its end");
+                        Input::Gone
+                    }
                     Err(error) => {
                         failure = Some(error.into());
                         if deadline.is_terminated() {
@@ -222,6 +218,12 @@ impl Reader {
         let env = &self.context.env;
         let now = Now { wall: env.clock.now(), instant: env.clock.instant() };
         self.state.step(now, &*env.rng, input)
+    }
+
+    /// Whether the stream is still there and does not list the shard any more.
+    fn is_forgotten(&self) -> bool {
+        let now = self.context.log.stream(&self.consumer.source);
+        now.is_ok_and(|now| now.id == self.stream && now.shards.iter().all(|listed| listed.id != self.shard))
     }
 
     fn read(&self, from: Position, limit: ReadLimit) -> impl Future<Output = Result<Slice, LogError>> + Send + use<> {

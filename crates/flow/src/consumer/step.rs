@@ -97,6 +97,8 @@ pub struct Now {
 pub enum Input {
     /// The answer to [`Action::Read`].
     Read(Slice),
+    /// The same, but the shard is forgotten: what was read before is all that there is.
+    Gone,
     /// A batch has ended.
     Finished {
         /// The batch's number.
@@ -227,6 +229,7 @@ impl ShardState {
         let mut actions = Vec::new();
         match input {
             Input::Read(slice) => self.take(slice, now),
+            Input::Gone => (self.reading, self.at_end) = (false, true),
             Input::Finished { flight, outcome } => self.finish(flight, outcome, now, rng, &mut actions),
             Input::Stop => self.stopping = true,
             Input::Tick => {}

@@ -106,6 +106,17 @@ fn failed() -> Outcome {
 }
 
 #[test]
+fn what_was_read_of_a_forgotten_shard_is_handled_before_the_end() {
+    let mut bench = Bench::new(policy());
+    bench.read(1..=6, false);
+    bench.step(Input::Gone);
+    assert_eq!(bench.log, ["deliver 1,2,3,4#1"]);
+    bench.finish(Outcome::Done);
+    bench.finish(Outcome::Done);
+    assert_eq!(bench.log[1..], ["deliver 5,6#1", "commit 5", "commit 7", "end"]);
+}
+
+#[test]
 fn batches_follow_each_other_and_commit_after_their_outcome() {
     let mut bench = Bench::new(policy());
     bench.read(1..=6, false);
