@@ -10,7 +10,8 @@
 //! of 200 bytes costs some 400 ns; XChaCha20-Poly1305, which needs no keys of appends, took six times as long.
 //!
 //! The shard and the stream are authenticated with each record, its position is not: it is not known yet when the
-//! record is sealed on its producer's task. Whoever can write to the disk can exchange whole records of one shard.
+//! record is sealed on its producer's task. Whoever can write to the disk can exchange whole records of one shard, and
+//! add ones that are not sealed, which readers are told of ([`Record::sealed`](crate::Record)).
 
 use std::collections::HashMap;
 use std::fmt;
