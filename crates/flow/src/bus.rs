@@ -12,6 +12,7 @@ mod config;
 mod dispatch;
 mod input;
 mod intake;
+mod letter;
 mod path;
 mod rule;
 mod seen;
@@ -30,6 +31,7 @@ pub use rule::{Rule, RuleSpec, RuleState, RuleTarget, TargetRetry, rule_arn};
 
 use crate::FlowError;
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
+use crate::dead_letter::DeadLetters;
 use dispatch::{Dispatcher, RuleSet};
 use seen::Seen;
 
@@ -56,6 +58,7 @@ pub(crate) struct BusPorts {
     pub consumers: Loop,
     pub state: Arc<dyn StateStore>,
     pub router: Arc<dyn Target>,
+    pub dead_letters: DeadLetters,
     /// How long events stay in a bus's log.
     pub retention: Duration,
 }
@@ -158,6 +161,7 @@ impl Buses {
             bus: bus.to_string(),
             rules: Arc::clone(&active.rules),
             router: Arc::clone(&ports.router),
+            dead_letters: ports.dead_letters.clone(),
             clock: Arc::clone(&ports.consumers.env.clock),
             counted: Mutex::default(),
         };

@@ -14,6 +14,7 @@ use crate::FlowError;
 use crate::bus::{BusPorts, Buses};
 use crate::checkpoint::Checkpoints;
 use crate::consumer::{Lag, Loop};
+use crate::dead_letter::DeadLetters;
 use crate::delivery::{Deliveries, DeliveryPorts, SearchDomains};
 use crate::invocations::Invocations;
 use crate::mapping::{MappingPorts, Mappings};
@@ -98,8 +99,13 @@ impl Flow {
                 .with("sns", "", Arc::new(TopicTarget::new(topics.clone())))
                 .with("sqs", "", Arc::new(QueueTarget::new(queues.clone()))),
         );
-        let bus_ports =
-            BusPorts { consumers: context.clone(), state: Arc::clone(&state), router, retention: config.bus_retention };
+        let bus_ports = BusPorts {
+            consumers: context.clone(),
+            state: Arc::clone(&state),
+            router,
+            dead_letters: DeadLetters::new(queues.clone()),
+            retention: config.bus_retention,
+        };
         let buses = Buses::new(bus_ports, &consumers);
         let mapping_ports =
             MappingPorts { consumers: context.clone(), state: Arc::clone(&state), invoke: ports.invoke };

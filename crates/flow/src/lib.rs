@@ -10,6 +10,7 @@
 pub mod bus;
 pub mod checkpoint;
 pub mod consumer;
+mod dead_letter;
 pub mod delivery;
 mod error;
 mod flow;

@@ -88,6 +88,11 @@ pub(crate) fn queue_dead_letters(queue: &str, messages: usize) {
     }
 }
 
+/// Messages that a deliverer gave up and wrote to a dead-letter queue.
+pub(crate) fn dead_letters(queue: &str, messages: usize) {
+    counter!("tidegate_dead_letters_total", "queue" => queue.to_owned()).increment(messages as u64);
+}
+
 /// Messages whose retention ended before anybody deleted them.
 pub(crate) fn queue_expired(queue: &str, messages: usize) {
     if messages > 0 {

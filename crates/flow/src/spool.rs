@@ -2,7 +2,7 @@
 //!
 //! Owns the durable retry queue of the consumers whose order does not matter (a topic's subscription, a function's
 //! asynchronous invocations): a [`Handler`] that makes one attempt per record and parks what did not succeed as a row
-//! `consumer NUL stream / position` → `{"v":1,"due":…,"attempts":…,"first":…}` in the state store. The record itself
+//! `consumer NUL stream / position` → `{"v":1,"due":…,"attempts":…,"postponed":…,"end":…}` in the state store. The record itself
 //! stays in the log and is read again when its time comes.
 //!
 //! Promises: a record leaves the queue only when it was done, refused or given up, also across restarts; an attempt
@@ -18,9 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::{Position, Rng, StateError, StateStore, TaskGroup};
+use base::{Position, Rng, StateError, StateStore, TaskGroup, Timestamp};
 use futures::future::FutureExt;
 use log::{ReadLimit, Record, ShardRef, StreamId};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,29 @@ pub(crate) enum Attempted {
     Refused(String),
 }
 
+/// Why a record is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Why {
+    /// No attempt is left.
+    Attempts,
+    /// It is too old.
+    Age,
+    /// It will never succeed.
+    Refused,
+}
+
+/// How a record's way ended without success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct End {
+    /// What ended it.
+    pub why: Why,
+    /// Attempts that were made.
+    pub attempts: u32,
+    /// What was wrong at last.
+    pub reason: String,
+}
+
 /// What is attempted.
 #[async_trait]
 pub(crate) trait Attempt: Send + Sync + 'static {
@@ -62,11 +86,23 @@ pub(crate) trait Attempt: Send + Sync + 'static {
     /// A record older than this is given up instead of being tried again.
     fn max_age(&self) -> Duration;
 
+    /// When a record's age began.
+    fn born(&self, record: &Record) -> Timestamp {
+        record.arrival
+    }
+
     /// Told of every record that is tried again.
     fn retried(&self, record: &Record, reason: &str);
 
     /// Told of every record that is given up.
     fn gave_up(&self, record: &Record, reason: &str);
+
+    /// Does what is to be done with a record that is given up, such as writing it to a dead-letter queue. An error
+    /// keeps it: this is called again a little later, without another attempt.
+    async fn give_up(&self, record: &Record, end: &End) -> Result<(), String> {
+        self.gave_up(record, &end.reason);
+        Ok(())
+    }
 }
 
 /// How a spool works.
@@ -162,52 +198,85 @@ impl<A: Attempt> Spool<A> {
             tracing::error!(consumer = inner.settings.id, %position, "a record expired before its retry");
             return self.remove(position).await;
         };
-        let outcome = tokio::select! {
-            outcome = inner.attempt.attempt(&record) => outcome,
+        let next = tokio::select! {
+            next = self.once_more(&record, row) => next,
             // The row is durable: the attempt is made again after the restart.
             () = inner.stopping.cancelled() => return,
         };
-        self.settle_parked(&record, row, outcome).await;
+        self.settle_parked(&record, next).await;
+    }
+
+    /// Another attempt, unless the record was given up already or is too old for one.
+    async fn once_more(&self, record: &Record, row: Row) -> Option<Row> {
+        if let Some(end) = row.end.clone() {
+            return self.part(record, row, end).await;
+        }
+        let outcome = self.attempt(record).await;
+        self.next(record, row, outcome).await
+    }
+
+    /// One attempt; `None` for a record that is too old.
+    async fn attempt(&self, record: &Record) -> Option<Attempted> {
+        if self.is_too_old(record) {
+            return None;
+        }
+        Some(self.inner.attempt.attempt(record).await)
+    }
+
+    fn is_too_old(&self, record: &Record) -> bool {
+        let attempt = &self.inner.attempt;
+        self.inner.consumers.env.clock.now().since(attempt.born(record)) > attempt.max_age()
     }
 
     /// What becomes of a record after an attempt: its next row, or none when nothing is left to do.
-    fn next(&self, record: &Record, row: Row, outcome: Attempted) -> Option<Row> {
+    async fn next(&self, record: &Record, row: Row, outcome: Option<Attempted>) -> Option<Row> {
         let inner = &self.inner;
         let (now, rng) = (inner.consumers.env.clock.now(), &*inner.consumers.env.rng);
         let (delay, attempts, reason) = match outcome {
-            Attempted::Done => return None,
-            Attempted::Refused(reason) => {
-                inner.attempt.gave_up(record, &reason);
-                return None;
+            Some(Attempted::Done) => return None,
+            Some(Attempted::Refused(reason)) => {
+                let end = End { why: Why::Refused, attempts: row.attempts + 1, reason };
+                return self.part(record, row, end).await;
             }
-            Attempted::Failed(reason) => (inner.attempt.delay(row.attempts + 1, rng), row.attempts + 1, reason),
-            Attempted::Later(reason) => {
+            Some(Attempted::Failed(reason)) => (inner.attempt.delay(row.attempts + 1, rng), row.attempts + 1, reason),
+            Some(Attempted::Later(reason)) => {
                 // As Lambda's queue does: from one second to five minutes.
                 let ceiling = 1_000u64 << row.postponed.min(9);
                 let delay = Duration::from_millis(ceiling.min(300_000) / 2 + rng.below(ceiling.min(300_000) / 2 + 1));
                 (Some(delay), row.attempts, reason)
             }
+            None => {
+                let reason = "it is older than its retry policy allows".to_owned();
+                let end = End { why: Why::Age, attempts: row.attempts, reason };
+                return self.part(record, row, end).await;
+            }
         };
-        let too_old = now.since(record.arrival) > inner.attempt.max_age();
-        match delay.filter(|_| !too_old) {
+        let why = if delay.is_none() { Why::Attempts } else { Why::Age };
+        match delay.filter(|_| !self.is_too_old(record)) {
             Some(delay) => {
                 inner.attempt.retried(record, &reason);
                 let postponed = if attempts == row.attempts { row.postponed + 1 } else { 0 };
                 Some(Row { due: now + delay, attempts, postponed, ..row })
             }
-            None => {
-                inner.attempt.gave_up(record, &reason);
-                None
-            }
+            None => self.part(record, row, End { why, attempts, reason }).await,
         }
     }
 
-    async fn settle_parked(&self, record: &Record, row: Row, outcome: Attempted) {
-        match self.next(record, row, outcome) {
+    /// Gives a record up, or keeps it as a row that is to be given up.
+    async fn part(&self, record: &Record, row: Row, end: End) -> Option<Row> {
+        let inner = &self.inner;
+        let reason = inner.attempt.give_up(record, &end).await.err()?;
+        let (consumer, position) = (&inner.settings.id, record.position);
+        tracing::warn!(consumer, %position, reason, "a record that is given up cannot be put away yet");
+        Some(Row { due: inner.consumers.env.clock.now() + STORE_RETRY, end: Some(end), ..row })
+    }
+
+    async fn settle_parked(&self, record: &Record, next: Option<Row>) {
+        match next {
             None => self.remove(record.position).await,
             Some(row) => {
                 // Kept in memory whatever the store says: at worst a restart makes one attempt too many.
-                if let Err(error) = self.inner.queue.put(record.position, row, Entry::Waiting).await {
+                if let Err(error) = self.inner.queue.put(record.position, row.clone(), Entry::Waiting).await {
                     tracing::warn!(consumer = self.inner.settings.id, %error, "a retry is not noted durably");
                     self.inner.queue.again_at(record.position, row);
                 }
@@ -232,26 +301,29 @@ impl<A: Attempt> Spool<A> {
         let slot = Arc::clone(&inner.slots).acquire_owned().await.map_err(|e| e.to_string())?;
         let mut attempt = {
             let (this, record) = (self.clone(), record.clone());
-            async move { this.inner.attempt.attempt(&record).await }.boxed()
+            async move { this.attempt(&record).await }.boxed()
         };
         let quick = tokio::select! {
             outcome = &mut attempt => Some(outcome),
             () = inner.consumers.env.clock.sleep(GRACE) => None,
         };
         if let Some(outcome) = quick {
-            let Some(row) = self.next(record, row, outcome) else { return Ok(()) };
+            let Some(row) = self.next(record, row, outcome).await else { return Ok(()) };
             return inner.queue.put(record.position, row, Entry::Waiting).await.map_err(|e| e.to_string());
         }
-        if let Err(error) = inner.queue.put(record.position, row, Entry::Running).await {
+        if let Err(error) = inner.queue.put(record.position, row.clone(), Entry::Running).await {
             // Not parked, so it stays in the window: its outcome is awaited here.
             tracing::warn!(consumer = inner.settings.id, %error, "a slow attempt cannot be parked");
-            let Some(row) = self.next(record, row, attempt.await) else { return Ok(()) };
+            let Some(row) = self.next(record, row, attempt.await).await else { return Ok(()) };
             return inner.queue.put(record.position, row, Entry::Waiting).await.map_err(|e| e.to_string());
         }
         let (this, record) = (self.clone(), record.clone());
         inner.group.spawn_infallible(format!("{}/slow", inner.settings.id), async move {
             tokio::select! {
-                outcome = attempt => this.settle_parked(&record, row, outcome).await,
+                outcome = attempt => {
+                    let next = this.next(&record, row, outcome).await;
+                    this.settle_parked(&record, next).await;
+                }
                 () = this.inner.stopping.cancelled() => {}
             }
             drop(slot);

@@ -204,7 +204,10 @@ impl Buses {
         let tail = self.tail(scope, bus).await?;
         let (mut good, mut failed) = (Vec::new(), Vec::new());
         for mut target in targets {
-            target.compile(rule)?;
+            target.compile(rule, &rule_arn(scope, bus, rule))?;
+            if let Some(queue) = &target.dead_letter {
+                self.inner.ports.dead_letters.check(scope, queue, false)?;
+            }
             if target.arn.scope().as_ref() != Some(scope) {
                 return Err(FlowError::Invalid(format!(
                     "target {} is not in this account and region; targets elsewhere cannot be reached",

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use base::{Clock, Delivery, Kinded, PartitionKey, Position, RuleName, Scope, Target};
+use base::{Clock, Delivery, Kinded, PartitionKey, Position, ProducerId, RuleName, Scope, Target, TargetError};
 use bytes::Bytes;
 use futures::future::join_all;
 use log::Record;
@@ -20,10 +20,13 @@ use rules::{Engine, Event, Scratch};
 use serde_json::Value;
 
 use super::input::Surroundings;
+use super::letter::{self, error_code};
 use super::rule::{ActiveRule, ActiveTarget};
 use crate::consumer::{Batch, Handler, Outcome};
+use crate::dead_letter::DeadLetters;
 use crate::metrics;
-use crate::producer::from_shard;
+use crate::producer::{from_shard, stable_uuid};
+use crate::spool::{End, Why};
 
 /// The enabled rules of a bus, replaced whole when one changes.
 #[derive(Default)]
@@ -58,6 +61,7 @@ pub(crate) struct Dispatcher {
     pub bus: String,
     pub rules: Arc<RuleSet>,
     pub router: Arc<dyn Target>,
+    pub dead_letters: DeadLetters,
     pub clock: Arc<dyn Clock>,
     /// Up to where each target's events of the batch under way are counted: they are once, however often it is tried.
     pub counted: Mutex<BTreeMap<(RuleName, String), Position>>,
@@ -168,11 +172,33 @@ impl Dispatcher {
             Err(error) if error.kind().is_transient() => {
                 Some(format!("rule {} target {}: {error}", target.rule, target.id))
             }
-            Err(error) => {
-                self.failed(target, deliveries.iter().map(|d| d.position), &error.message);
-                None
-            }
+            Err(error) => match self.put_away(batch, target, producer, deliveries, &error).await {
+                Ok(()) => {
+                    self.failed(target, deliveries.iter().map(|d| d.position), &error.message);
+                    None
+                }
+                Err(error) => Some(error),
+            },
         }
+    }
+
+    /// Writes what a target refused for good to its dead-letter queue, if it has one.
+    async fn put_away(
+        &self,
+        batch: &Batch,
+        target: &ActiveTarget,
+        producer: ProducerId,
+        deliveries: &[Delivery],
+        error: &TargetError,
+    ) -> Result<(), String> {
+        let end = End { why: Why::Refused, attempts: 1, reason: error.message.clone() };
+        for delivery in deliveries {
+            let at = batch.records.binary_search_by_key(&delivery.position, |record| record.position);
+            let event = at.map_or_else(|_| Bytes::new(), |at| batch.records[at].data.clone());
+            let id = stable_uuid(producer, delivery.position);
+            letter::put_away(&self.dead_letters, target, id, event, &end, error_code(error.kind)).await?;
+        }
+        Ok(())
     }
 
     /// How many of these events have their outcome for the first time.

@@ -100,6 +100,9 @@ pub struct RuleTarget {
     pub partition_key_path: Option<String>,
     /// Bounds of retries.
     pub retry: TargetRetry,
+    /// The standard queue that gets what the target does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<Arn>,
     /// Kept and shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Arn>,
@@ -144,8 +147,10 @@ pub(crate) struct ActiveRule {
 #[derive(Debug)]
 pub(crate) struct ActiveTarget {
     pub rule: RuleName,
+    pub rule_arn: Arn,
     pub id: String,
     pub arn: Arn,
+    pub dead_letter: Option<Arn>,
     pub input: Input,
     pub partition_key_path: Option<Path>,
     pub max_attempts: u32,
@@ -172,7 +177,7 @@ impl RuleSpec {
 
 impl RuleTarget {
     /// Checks everything that does not need the addressed resource, and prepares it.
-    pub(crate) fn compile(&self, rule: &RuleName) -> Result<ActiveTarget, FlowError> {
+    pub(crate) fn compile(&self, rule: &RuleName, rule_arn: &Arn) -> Result<ActiveTarget, FlowError> {
         let id_ok = (1..=64).contains(&self.id.len())
             && self.id.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
         if !id_ok {
@@ -191,8 +196,10 @@ impl RuleTarget {
         }
         Ok(ActiveTarget {
             rule: rule.clone(),
+            rule_arn: rule_arn.clone(),
             id: self.id.clone(),
             arn: self.arn.clone(),
+            dead_letter: self.dead_letter.clone(),
             input: self.input.compile()?,
             partition_key_path: self.partition_key_path.as_deref().map(Path::parse).transpose()?,
             max_attempts: self.retry.max_attempts,
@@ -208,10 +215,12 @@ impl Rule {
         if self.state == RuleState::Disabled {
             return Ok(None);
         }
-        let targets = self.targets.iter().map(|t| t.compile(&self.name).map(Arc::new)).collect::<Result<_, _>>()?;
+        let arn = rule_arn(scope, &self.bus, &self.name);
+        let targets =
+            self.targets.iter().map(|t| t.compile(&self.name, &arn).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(Some(ActiveRule {
             name: self.name.clone(),
-            arn: rule_arn(scope, &self.bus, &self.name),
+            arn,
             pattern: Pattern::parse(&self.pattern).map_err(|e| FlowError::Invalid(e.to_string()))?,
             all_management_events: self.state == RuleState::EnabledWithAllCloudtrailManagementEvents,
             since: self.since,

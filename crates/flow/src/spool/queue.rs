@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::End;
+
 const TABLE: Table = Table("flow.spool");
 const VERSION: u32 = 1;
 const PAGE: usize = 1_000;
 
 /// Where a record stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Row {
     /// The format.
     pub v: u32,
@@ -24,11 +26,14 @@ pub(super) struct Row {
     pub attempts: u32,
     /// Attempts in a row that could not be made.
     pub postponed: u32,
+    /// It is given up, and waits to be put away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<End>,
 }
 
 impl Row {
     pub fn first(now: Timestamp) -> Self {
-        Self { v: VERSION, due: now, attempts: 0, postponed: 0 }
+        Self { v: VERSION, due: now, attempts: 0, postponed: 0, end: None }
     }
 }
 
@@ -86,8 +91,8 @@ impl Queue {
             let digits = std::str::from_utf8(&key[prefix.len()..]).map_err(|_| corrupt("its key is no text"))?;
             let position = digits.parse().map(Position::new).map_err(|_| corrupt("its key is no position"))?;
             let row: Row = serde_json::from_slice(&value).map_err(|e| corrupt(&e.to_string()))?;
-            inner.rows.insert(position, row);
             inner.waiting.insert((row.due, position));
+            inner.rows.insert(position, row);
         }
         Ok(Self { state, prefix, inner: Mutex::new(inner), changed: Notify::new() })
     }
@@ -97,7 +102,7 @@ impl Queue {
     }
 
     pub fn row(&self, position: Position) -> Option<Row> {
-        self.inner().rows.get(&position).copied()
+        self.inner().rows.get(&position).cloned()
     }
 
     /// Writes a row durably, then holds it in memory.
@@ -123,10 +128,10 @@ impl Queue {
     fn hold(&self, position: Position, row: Row, entry: Entry) {
         {
             let mut inner = self.inner();
-            inner.rows.insert(position, row);
             if entry == Entry::Waiting {
                 inner.waiting.insert((row.due, position));
             }
+            inner.rows.insert(position, row);
         }
         self.changed.notify_one();
     }

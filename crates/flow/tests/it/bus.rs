@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base::Arn;
 use flow::bus::{InputSpec, RuleState, RuleTarget};
+use flow::queue::{QueueAttributes, Receive, Received};
 
 use crate::world::{House, World, default_bus, event, function_arn, scope, stream_arn, target, until};
 
@@ -169,5 +170,57 @@ async fn targets_that_cannot_be_put_are_named() {
     assert!(buses.remove_targets(&scope(), &default_bus(), &rule, &ids).await.unwrap().is_empty());
     buses.delete_rule(&scope(), &default_bus(), &rule).await.unwrap();
     assert!(buses.rules(&scope(), &default_bus()).unwrap().is_empty());
+    house.stop().await;
+}
+
+/// A standard queue.
+async fn queue(house: &House, name: &str) -> Arn {
+    let queues = &house.flow.queues;
+    queues.create(&scope(), &name.parse().unwrap(), QueueAttributes::default(), [].into()).await.unwrap();
+    flow::queue::queue_arn(&scope(), &name.parse().unwrap())
+}
+
+/// Takes a message out of a queue, when there is one.
+async fn take(house: &House, name: &str) -> Option<Received> {
+    let ask = Receive { max: 1, visibility: None, wait: None, attempt: None };
+    house.flow.queues.receive(&scope(), &name.parse().unwrap(), &ask).await.unwrap().pop()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_target_refuses_for_good_is_a_dead_letter() {
+    let world = World::new(9);
+    let house = world.open().await;
+    let dead = queue(&house, "dead").await;
+    house.stream("gone", 1).await;
+    let to = RuleTarget {
+        input: InputSpec::Constant("1".into()),
+        dead_letter: Some(dead.clone()),
+        ..target(stream_arn("gone"))
+    };
+    house.rule("r", ALL, RuleState::Enabled, to.clone()).await;
+    house.log.delete_stream(&House::key("gone")).await.unwrap();
+    house.put_events(&[event("1", "my.app", r#"{"a":1}"#)]).await;
+    let letter = loop {
+        match take(&house, "dead").await {
+            Some(letter) => break letter,
+            None => world.pass(Duration::from_millis(10)).await,
+        }
+    };
+    assert!(
+        std::str::from_utf8(&letter.message.body).unwrap().contains(r#""detail":{"a":1}"#),
+        "the event as it was put"
+    );
+    let said = |name: &str| letter.message.head.attributes.get(name).map(|a| a.value.as_str());
+    assert_eq!(said("RULE_ARN"), Some("arn:aws:events:us-east-1:000000000000:rule/r"));
+    assert_eq!(said("TARGET_ARN"), Some(stream_arn("gone").to_string().as_str()));
+    assert_eq!((said("ERROR_CODE"), said("RETRY_ATTEMPTS")), (Some("NO_RESOURCE"), Some("0")));
+    assert!(said("ERROR_MESSAGE").unwrap().contains("gone"));
+    assert_eq!(said("EXHAUSTED_RETRY_CONDITION"), None, "it was not retried");
+    let put = async |queue: Arn| {
+        let target = RuleTarget { dead_letter: Some(queue), ..to.clone() };
+        house.flow.buses.put_targets(&scope(), &default_bus(), &"r".parse().unwrap(), vec![target]).await.unwrap_err()
+    };
+    assert!(put(Arn::new("sqs", &scope(), "none")).await.to_string().contains("does not exist"));
+    assert!(put(stream_arn("gone")).await.to_string().contains("is not the ARN of a queue"));
     house.stop().await;
 }

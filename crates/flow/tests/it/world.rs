@@ -260,6 +260,7 @@ pub fn target(arn: Arn) -> RuleTarget {
         input: InputSpec::Event,
         partition_key_path: None,
         retry: TargetRetry::default(),
+        dead_letter: None,
         role: None,
         since: Position::ZERO,
     }

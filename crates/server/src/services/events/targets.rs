@@ -57,8 +57,17 @@ pub(super) fn list(
 }
 
 /// Options that are executed. Every other one is refused.
-const KNOWN: [&str; 8] =
-    ["Id", "Arn", "RoleArn", "Input", "InputPath", "InputTransformer", "KinesisParameters", "RetryPolicy"];
+const KNOWN: [&str; 9] = [
+    "Id",
+    "Arn",
+    "RoleArn",
+    "Input",
+    "InputPath",
+    "InputTransformer",
+    "KinesisParameters",
+    "RetryPolicy",
+    "DeadLetterConfig",
+];
 
 fn read(target: Target) -> Result<RuleTarget, ServiceError> {
     only(SERVICE, &target, &KNOWN)?;
@@ -87,13 +96,18 @@ fn read(target: Target) -> Result<RuleTarget, ServiceError> {
     }
     Ok(RuleTarget {
         id: target.id,
-        arn: target.arn.parse().map_err(|e: base::ArnError| invalid(e.to_string()))?,
+        arn: arn(&target.arn)?,
         input,
         partition_key_path: target.kinesis_parameters.map(|parameters| parameters.partition_key_path),
         retry,
+        dead_letter: target.dead_letter_config.and_then(|config| config.arn).as_deref().map(arn).transpose()?,
         role: role(target.role_arn.as_deref())?,
         since: base::Position::default(),
     })
+}
+
+fn arn(text: &str) -> Result<base::Arn, ServiceError> {
+    text.parse().map_err(|e: base::ArnError| invalid(e.to_string()))
 }
 
 fn show(target: RuleTarget) -> Target {
@@ -120,5 +134,6 @@ fn show(target: RuleTarget) -> Target {
             maximum_event_age_in_seconds: i32::try_from(target.retry.max_age_secs).ok(),
         });
     }
+    shown.dead_letter_config = target.dead_letter.map(|queue| DeadLetterConfig { arn: Some(queue.to_string()) });
     shown
 }

@@ -130,10 +130,12 @@ async fn targets_are_shown_as_they_were_put_and_those_that_cannot_be_are_named()
     let listed = world.service.list_targets_by_rule(&world.call(), list).await.unwrap().targets.unwrap();
     assert_eq!(listed, std::slice::from_ref(&good));
     let letters = DeadLetterConfig { arn: Some("arn:aws:sqs:eu-central-1:000000000000:q".into()) };
-    let unknown = Target { dead_letter_config: Some(letters), ..good.clone() };
+    let no_queue = Target { dead_letter_config: Some(letters), ..good.clone() };
+    let unknown = Target { ecs_parameters: Some(EcsParameters::default()), ..good.clone() };
     let two_inputs = Target { input: Some("{}".into()), ..good };
     let elsewhere = target("x", &stream.replace("eu-central-1", "us-east-1"));
     assert_eq!(world.targets("r", vec![unknown]).await.unwrap_err().code, "NotImplemented");
+    assert_eq!(world.targets("r", vec![no_queue]).await.unwrap_err().code, "ResourceNotFoundException");
     for bad in [two_inputs, elsewhere, target("x", "no arn")] {
         let error = world.targets("r", vec![bad]).await.unwrap_err();
         assert_eq!(error.code, "ValidationException", "{}", error.message);

@@ -1,0 +1,70 @@
+//! The dead letter that an event becomes when a target does not get it.
+//!
+//! Owns what the letter says ("Using dead-letter queues to process undelivered events", EventBridge User Guide): the
+//! event as it was put on the bus is its text, whatever the target's input would have been. Must not know how attempts
+//! are made.
+
+use std::collections::BTreeMap;
+
+use base::{ErrorKind, Kinded};
+use bytes::Bytes;
+
+use super::rule::ActiveTarget;
+use crate::dead_letter::{DeadLetters, Letter, text};
+use crate::queue::Attribute;
+use crate::spool::{End, Why};
+
+/// Characters of an error message that a letter keeps.
+const MAX_MESSAGE: usize = 1_024;
+
+/// The code that dead letters have for a target's kind of error.
+pub(super) fn error_code(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "NO_RESOURCE",
+        ErrorKind::Invalid => "INVALID_PARAMETER",
+        ErrorKind::Denied => "NO_PERMISSIONS",
+        ErrorKind::Throttled => "THROTTLING",
+        ErrorKind::Unavailable => "ERROR_FROM_TARGET",
+        ErrorKind::Conflict | ErrorKind::Corrupt | ErrorKind::Internal => "INTERNAL_ERROR",
+    }
+}
+
+fn attributes(target: &ActiveTarget, end: &End, code: &str) -> BTreeMap<String, Attribute> {
+    let message = end.reason.chars().take(MAX_MESSAGE).collect::<String>();
+    let condition = match end.why {
+        Why::Attempts => Some("MaximumRetryAttempts"),
+        Why::Age => Some("MaximumEventAgeInSeconds"),
+        Why::Refused => None,
+    };
+    let said = [
+        ("RULE_ARN", Some(target.rule_arn.to_string())),
+        ("TARGET_ARN", Some(target.arn.to_string())),
+        ("ERROR_CODE", Some(code.to_owned())),
+        ("ERROR_MESSAGE", Some(message)),
+        ("EXHAUSTED_RETRY_CONDITION", condition.map(str::to_owned)),
+        ("RETRY_ATTEMPTS", Some(end.attempts.saturating_sub(1).to_string())),
+    ];
+    said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), text(value?)))).collect()
+}
+
+/// Writes `event` to the target's dead-letter queue, if it has one. A queue that does not take it now is an error; one
+/// that never will is logged, and the event is lost.
+pub(super) async fn put_away(
+    letters: &DeadLetters,
+    target: &ActiveTarget,
+    id: String,
+    event: Bytes,
+    end: &End,
+    code: &str,
+) -> Result<(), String> {
+    let Some(queue) = &target.dead_letter else { return Ok(()) };
+    let letter = Letter { id, body: event, attributes: attributes(target, end, code), order: None };
+    match letters.send(queue, letter).await {
+        Err(error) if error.kind().is_transient() => Err(format!("{queue} cannot take a dead letter now: {error}")),
+        Err(error) => {
+            tracing::error!(rule = %target.rule_arn, target = target.id, %queue, %error, "a dead letter is lost");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}

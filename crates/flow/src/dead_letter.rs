@@ -1,0 +1,86 @@
+//! What could not be delivered is put where somebody looks for it: into a dead-letter queue.
+//!
+//! Owns what may be a dead-letter queue, and the message that a dead letter becomes. Promises that a letter is durable
+//! when it is answered. A letter that is written again after a crash is there twice, with the same message id.
+//! Must not know who gave up, nor why.
+
+use std::collections::BTreeMap;
+
+use base::{Arn, Scope};
+use bytes::Bytes;
+
+use crate::queue::{Attribute, Head, Message, Queues, queue_of};
+use crate::{FlowError, metrics};
+
+/// A message for a dead-letter queue.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Letter {
+    /// The message's id, a UUID: the same at every repetition.
+    pub id: String,
+    /// What was to be delivered; UTF-8.
+    pub body: Bytes,
+    /// What is said about it, by name.
+    pub attributes: BTreeMap<String, Attribute>,
+    /// Its group and deduplication id, in a FIFO queue.
+    pub order: Option<(String, String)>,
+}
+
+/// The way to all dead-letter queues. Cloning gives another handle.
+#[derive(Clone)]
+pub(crate) struct DeadLetters {
+    queues: Queues,
+}
+
+impl DeadLetters {
+    /// Over the room of queues.
+    pub fn new(queues: Queues) -> Self {
+        Self { queues }
+    }
+
+    /// Whether `queue` is a queue of this account and region, of the wanted kind.
+    pub fn check(&self, scope: &Scope, queue: &Arn, fifo: bool) -> Result<(), FlowError> {
+        let invalid = |why: &str| Err(FlowError::Invalid(format!("the dead-letter queue {queue} {why}")));
+        let Some((of, name)) = queue_of(queue) else { return invalid("is not the ARN of a queue") };
+        if of != *scope {
+            return invalid("is not in this account and region");
+        }
+        match self.queues.get(scope, &name) {
+            Err(_) => Err(FlowError::NotFound(format!("the dead-letter queue {queue} does not exist"))),
+            Ok(info) if info.attributes.fifo.is_some() != fifo => {
+                invalid(if fifo { "must be a FIFO queue" } else { "must be a standard queue" })
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Writes a letter durably. An error whose kind is not transient stays the same however often it is tried.
+    pub async fn send(&self, queue: &Arn, letter: Letter) -> Result<(), FlowError> {
+        let missing = || FlowError::NotFound(format!("the dead-letter queue {queue} does not exist"));
+        let (scope, name) = queue_of(queue).ok_or_else(missing)?;
+        let info = self.queues.get(&scope, &name).map_err(|_| missing())?;
+        let size = letter.body.len()
+            + letter.attributes.iter().map(|(n, a)| n.len() + a.data_type.len() + a.value.len()).sum::<usize>();
+        if size > info.attributes.max_message_bytes as usize {
+            let limit = info.attributes.max_message_bytes;
+            return Err(FlowError::Invalid(format!("the dead letter has {size} bytes, but {queue} takes {limit}")));
+        }
+        let (group, dedup) = letter.order.map_or((None, None), |(group, dedup)| (Some(group), Some(dedup)));
+        let head = Head {
+            id: letter.id,
+            sender: "tidegate".to_owned(),
+            attributes: letter.attributes,
+            group,
+            dedup,
+            delay_ms: u64::from(info.attributes.delay_s) * 1_000,
+            ..Head::default()
+        };
+        self.queues.send(&scope, &name, vec![Message { head, body: letter.body }]).await?;
+        metrics::dead_letters(name.as_str(), 1);
+        Ok(())
+    }
+}
+
+/// An attribute that is text.
+pub(crate) fn text(value: impl Into<String>) -> Attribute {
+    Attribute { data_type: "String".to_owned(), value: value.into() }
+}
