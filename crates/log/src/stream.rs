@@ -280,11 +280,21 @@ impl Stream {
     /// The open shard that takes a record, and the hash key that leads it there.
     pub fn route(&self, partition_key: &PartitionKey, explicit: Option<HashKey>) -> (&Shard, HashKey) {
         let hash = explicit.map_or_else(|| hash_of(partition_key), |h| h.0);
-        let route = self.routes.partition_point(|(end, _)| *end < hash);
         // The open shards tile the hash space, so there always is a route; the first shard stands in for none.
-        let place = self.routes.get(route).map_or(0, |(_, place)| *place);
+        let place = self.routes.get(route_of(&self.routes, hash)).map_or(0, |(_, place)| *place);
         (&self.shards[place], HashKey(hash))
     }
+}
+
+/// The first route that ends at `hash` or after it. Most streams' shards are of one size, so it is looked for where it
+/// would be then: one place instead of ten that the processor cannot foresee.
+fn route_of(routes: &[(u128, usize)], hash: u128) -> usize {
+    let guess = (((hash >> 64) * routes.len() as u128) >> 64) as usize;
+    let ends_after = |place: usize| routes.get(place).is_some_and(|(end, _)| *end >= hash);
+    if ends_after(guess) && (guess == 0 || !ends_after(guess - 1)) {
+        return guess;
+    }
+    routes.partition_point(|(end, _)| *end < hash)
 }
 
 fn hash_of(key: &PartitionKey) -> u128 {
@@ -309,6 +319,7 @@ mod hash_range {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn stream(shards: u32) -> Stream {
         let scope = Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() };
@@ -342,5 +353,21 @@ mod tests {
         assert_eq!((last.id, last.slot), (ShardId::new(3), ShardRef(10)));
         let text = serde_json::to_string(&stream).unwrap();
         assert_eq!(serde_json::from_str::<Stream>(&text).unwrap(), stream);
+    }
+
+    proptest! {
+        #[test]
+        fn a_route_is_the_first_that_ends_late_enough(
+            ends in prop_oneof![
+                proptest::collection::btree_set(any::<u128>(), 0..20),
+                (1u32..2_000).prop_map(|n| stream(n).routes.iter().map(|(end, _)| *end).collect()),
+            ],
+            hash: u128,
+        ) {
+            let routes: Vec<_> = ends.into_iter().chain([u128::MAX]).map(|end| (end, 0)).collect();
+            for hash in routes.iter().flat_map(|(end, _)| [*end, end.wrapping_add(1)]).chain([hash, 0]) {
+                prop_assert_eq!(Some(route_of(&routes, hash)), routes.iter().position(|(end, _)| *end >= hash));
+            }
+        }
     }
 }
