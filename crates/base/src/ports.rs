@@ -42,7 +42,8 @@ pub struct Delivery {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct TargetError {
-    /// Transient kinds are tried again; the others are final.
+    /// Transient kinds are tried again; the others are final. `Throttled` says that nothing of the batch was taken,
+    /// other transient kinds leave that open until the same producer tries again.
     pub kind: ErrorKind,
     /// What happened, naming the target.
     pub message: String,

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::Timestamp;
+
 /// A source of random bytes.
 pub trait Rng: Send + Sync + 'static {
     /// Fills `buf`.
@@ -26,6 +28,13 @@ pub trait Rng: Send + Sync + 'static {
         let mut b = [0; 16];
         self.fill(&mut b);
         spell(b)
+    }
+
+    /// A version-7 UUID (RFC 9562): it begins with the time in milliseconds, and is random otherwise.
+    fn uuid_at(&self, now: Timestamp) -> String {
+        let ms = now.millis().max(0) as u64 & 0xffff_ffff_ffff;
+        // What follows the version of one that is random throughout.
+        format!("{:08x}-{:04x}-7{}", ms >> 16, ms & 0xffff, &self.uuid()[15..])
     }
 }
 

@@ -4,6 +4,7 @@ mod client;
 mod config;
 mod demo;
 mod env;
+mod event;
 mod failure;
 mod figures;
 mod flags;
@@ -35,6 +36,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: stream::command, run: stream::run },
     Subcommand { command: ingest::command, run: ingest::run },
     Subcommand { command: rule::command, run: rule::run },
+    Subcommand { command: event::command, run: event::run },
     Subcommand { command: logs::command, run: logs::run },
     Subcommand { command: demo::command, run: demo::run },
     Subcommand { command: config::command, run: config::run },

@@ -13,9 +13,13 @@ mod dispatch;
 mod input;
 mod intake;
 mod letter;
+mod outbox;
 mod path;
 mod rule;
 mod seen;
+mod sender;
+mod target;
+mod trace;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,12 +32,17 @@ use serde::{Deserialize, Serialize};
 pub use config::FailedTarget;
 pub use input::InputSpec;
 pub use rule::{Rule, RuleSpec, RuleState, RuleTarget, TargetRetry, rule_arn};
+pub use target::BusTarget;
+pub use trace::{AttemptMade, BusWay, EventWay, RuleWay, TargetWay};
 
 use crate::FlowError;
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
 use crate::dead_letter::DeadLetters;
+use crate::queue::Queues;
 use dispatch::{Dispatcher, RuleSet};
+use outbox::Outboxes;
 use seen::Seen;
+use trace::Trace;
 
 /// A bus as shown.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -58,6 +67,7 @@ pub(crate) struct BusPorts {
     pub consumers: Loop,
     pub state: Arc<dyn StateStore>,
     pub router: Arc<dyn Target>,
+    pub queues: Queues,
     pub dead_letters: DeadLetters,
     /// How long events stay in a bus's log.
     pub retention: Duration,
@@ -72,6 +82,8 @@ pub struct Buses {
 struct Inner {
     ports: BusPorts,
     group: TaskGroup,
+    outboxes: Outboxes,
+    trace: Trace,
     buses: Mutex<HashMap<(Scope, BusName), Arc<Active>>>,
 }
 
@@ -85,14 +97,18 @@ struct Active {
 
 impl Buses {
     pub(crate) fn new(ports: BusPorts, group: &TaskGroup) -> Self {
-        let inner = Inner { ports, group: group.child(), buses: Mutex::new(HashMap::new()) };
+        let group = group.child();
+        let trace = Trace::new(&ports.consumers.log, ports.retention);
+        let outboxes = Outboxes::new(ports.clone(), trace.clone(), &group);
+        let inner = Inner { ports, group, outboxes, trace, buses: Mutex::new(HashMap::new()) };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Starts the consumers of all buses that have rules.
-    pub(crate) fn restore(&self) -> Result<(), FlowError> {
-        let mut buses: Vec<(Scope, BusName)> =
-            config::all_rules(&*self.inner.ports.state)?.into_iter().map(|(scope, rule)| (scope, rule.bus)).collect();
+    /// Starts the consumers of all buses that have rules, and of what waits for targets.
+    pub(crate) async fn restore(&self) -> Result<(), FlowError> {
+        let rules = config::all_rules(&*self.inner.ports.state)?;
+        self.inner.outboxes.restore(&rules).await?;
+        let mut buses: Vec<(Scope, BusName)> = rules.into_iter().map(|(scope, rule)| (scope, rule.bus)).collect();
         buses.dedup();
         for (scope, bus) in buses {
             self.reload(&scope, &bus)?;
@@ -141,6 +157,7 @@ impl Buses {
         let first = rules.iter().map(|rule| rule.since).min();
         let enabled: Result<Vec<_>, _> = rules.iter().filter_map(|rule| rule.activate(scope).transpose()).collect();
         active.rules.replace(enabled?);
+        self.inner.outboxes.configure(scope, bus, &rules)?;
         match (first, consumer.is_some()) {
             (Some(since), false) => *consumer = Some(self.start(scope, bus, &active, since)),
             (None, true) => {
@@ -158,11 +175,12 @@ impl Buses {
         let ports = &self.inner.ports;
         let handler = Dispatcher {
             scope: scope.clone(),
-            bus: bus.to_string(),
+            bus: bus.clone(),
             rules: Arc::clone(&active.rules),
             router: Arc::clone(&ports.router),
             dead_letters: ports.dead_letters.clone(),
-            clock: Arc::clone(&ports.consumers.env.clock),
+            outboxes: self.inner.outboxes.clone(),
+            trace: self.inner.trace.clone(),
             counted: Mutex::default(),
         };
         let consumer = Consumer {

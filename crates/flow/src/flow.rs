@@ -11,7 +11,7 @@ use base::{Env, HttpClient, Invoke, StateStore, Target, TaskGroup};
 use log::Log;
 
 use crate::FlowError;
-use crate::bus::{BusPorts, Buses};
+use crate::bus::{BusPorts, BusTarget, Buses};
 use crate::checkpoint::Checkpoints;
 use crate::consumer::{Lag, Loop};
 use crate::dead_letter::DeadLetters;
@@ -92,17 +92,20 @@ impl Flow {
         };
         let topics = Topics::new(topic_ports, &consumers);
         let queues = Queues::open(&context.env, &context.log, &state, &consumers).await?;
+        let bus_target = BusTarget::new(&ports.log, &state, config.bus_retention);
         let router: Arc<dyn Target> = Arc::new(
             Router::new()
                 .with("kinesis", "stream", Arc::new(StreamTarget::new(ports.log)))
                 .with("lambda", "function", Arc::new(FunctionTarget::new(invocations.clone())))
                 .with("sns", "", Arc::new(TopicTarget::new(topics.clone())))
-                .with("sqs", "", Arc::new(QueueTarget::new(queues.clone()))),
+                .with("sqs", "", Arc::new(QueueTarget::new(queues.clone())))
+                .with("events", "event-bus", Arc::new(bus_target)),
         );
         let bus_ports = BusPorts {
             consumers: context.clone(),
             state: Arc::clone(&state),
             router,
+            queues: queues.clone(),
             dead_letters: DeadLetters::new(queues.clone()),
             retention: config.bus_retention,
         };
@@ -123,7 +126,7 @@ impl Flow {
         self.topics.restore().await?;
         self.deliveries.restore()?;
         self.mappings.restore()?;
-        self.buses.restore()
+        self.buses.restore().await
     }
 
     /// Stops all consumers, gives their handlers until `deadline` to finish what they hold, and makes every checkpoint

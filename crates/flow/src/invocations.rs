@@ -121,7 +121,9 @@ impl Invocations {
     /// Whether the function exists.
     pub(crate) async fn check(&self, function: &Arn) -> Result<(), TargetError> {
         let checked = self.inner.invoke.check(function).await;
-        checked.map_err(|e| TargetError { kind: e.kind, message: e.message })
+        // Asked before anything is appended.
+        let kind = |kind: ErrorKind| if kind.is_transient() { ErrorKind::Throttled } else { kind };
+        checked.map_err(|e| TargetError { kind: kind(e.kind), message: e.message })
     }
 
     /// Forgets a deleted function's events. Calls under way end as they will.

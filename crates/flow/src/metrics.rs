@@ -50,7 +50,13 @@ pub(crate) fn target_delivered(bus: &str, rule: &str, events: usize) {
         .increment(events as u64);
 }
 
-/// Events that a target refused for good.
+/// An event that a target could not take, and that is sent again later.
+pub(crate) fn target_retried(bus: &str, rule: &str) {
+    counter!("tidegate_rule_retried_invocations_total", "bus" => bus.to_owned(), "rule" => rule.to_owned())
+        .increment(1);
+}
+
+/// Events that a target did not get.
 pub(crate) fn target_failed(bus: &str, rule: &str, events: usize) {
     counter!("tidegate_rule_failed_invocations_total", "bus" => bus.to_owned(), "rule" => rule.to_owned())
         .increment(events as u64);

@@ -2,7 +2,7 @@
 //!
 //! Owns the durable retry queue of the consumers whose order does not matter (a topic's subscription, a function's
 //! asynchronous invocations): a [`Handler`] that makes one attempt per record and parks what did not succeed as a row
-//! `consumer NUL stream / position` → `{"v":1,"due":…,"attempts":…,"postponed":…,"end":…}` in the state store. The record itself
+//! `consumer NUL stream / position` → `{"v":1,"due":…,"attempts":…,"postponed":…,"error":…,"end":…}` in the state store. The record itself
 //! stays in the log and is read again when its time comes.
 //!
 //! Promises: a record leaves the queue only when it was done, refused or given up, also across restarts; an attempt
@@ -26,8 +26,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::{Batch, Handler, Loop, Outcome};
-pub(crate) use queue::forget;
 use queue::{Entry, Queue, Row};
+pub(crate) use queue::{due, forget};
 
 /// Records of one consumer that wait for another attempt, at most.
 pub(crate) const MAX_PARKED: usize = 10_000;
@@ -37,6 +37,9 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// The state store is asked again after this long.
 const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// Characters of an error that are kept with what waits.
+const MAX_ERROR: usize = 200;
 
 /// How one attempt ended.
 #[derive(Debug)]
@@ -246,7 +249,7 @@ impl<A: Attempt> Spool<A> {
                 (Some(delay), row.attempts, reason)
             }
             None => {
-                let reason = "it is older than its retry policy allows".to_owned();
+                let reason = row.error.clone().unwrap_or_else(|| "it is too old for an attempt".to_owned());
                 let end = End { why: Why::Age, attempts: row.attempts, reason };
                 return self.part(record, row, end).await;
             }
@@ -256,7 +259,8 @@ impl<A: Attempt> Spool<A> {
             Some(delay) => {
                 inner.attempt.retried(record, &reason);
                 let postponed = if attempts == row.attempts { row.postponed + 1 } else { 0 };
-                Some(Row { due: now + delay, attempts, postponed, ..row })
+                let error = Some(reason.chars().take(MAX_ERROR).collect());
+                Some(Row { due: now + delay, attempts, postponed, error, ..row })
             }
             None => self.part(record, row, End { why, attempts, reason }).await,
         }

@@ -30,6 +30,10 @@ pub enum StreamKind {
     Invocations,
     /// A function's output.
     FunctionLog,
+    /// Events of a bus that a target could not take at once.
+    Outbox,
+    /// What came of the events of a bus.
+    Trace,
 }
 
 impl fmt::Display for StreamKind {
@@ -41,6 +45,8 @@ impl fmt::Display for StreamKind {
             Self::Queue => "queue",
             Self::Invocations => "invocations",
             Self::FunctionLog => "function_log",
+            Self::Outbox => "outbox",
+            Self::Trace => "trace",
         })
     }
 }

@@ -23,7 +23,7 @@ use crate::ingest;
 use crate::metrics::Answered;
 use crate::refusal::{NotReady, Refusal, Voice, json};
 use crate::rooms::{Doors, Rooms};
-use crate::route::{Destination, LOGS, Requirement, Route, route, traffic_of};
+use crate::route::{Destination, LOGS, Requirement, Route, route, traced_by, traffic_of};
 use crate::streams::traffic_report;
 
 /// A function's package of 50 MB in base64, and its settings ("Lambda quotas").
@@ -282,6 +282,12 @@ impl App {
                 console(note, "DescribeStreamTraffic")?;
                 stream_traffic(&doors.rooms, &call.scope, request.uri().path()).map(|answer| answer.map(Into::into))
             }
+            Destination::EventTrace => {
+                console(note, "TraceEvent")?;
+                Box::pin(event_trace(doors, &call.scope, request.uri().path()))
+                    .await
+                    .map(|answer| answer.map(Into::into))
+            }
             Destination::Unknown => {
                 console(note, "Unknown")?;
                 Err(Refusal::NotFound(format!("there is nothing at {}", request.uri().path())))
@@ -380,6 +386,19 @@ async fn function_log(doors: &Doors, scope: &Scope, uri: &http::Uri) -> Result<R
     };
     let exists = doors.rooms.functions.get(scope, &function).is_ok();
     doors.rooms.logs.answer(scope, name, uri.query().unwrap_or_default(), exists).await
+}
+
+/// The way of an event, by its id.
+async fn event_trace(doors: &Doors, scope: &Scope, path: &str) -> Result<Response<Bytes>, Refusal> {
+    let id = percent_encoding::percent_decode_str(traced_by(path).unwrap_or_default()).decode_utf8();
+    let id = id.map_err(|_| Refusal::NotFound(format!("there is nothing at {path}")))?;
+    match doors.rooms.flow.buses.trace(scope, &id).await {
+        Ok(way) => Ok(json(StatusCode::OK, &serde_json::json!(way))),
+        Err(error) => {
+            tracing::error!(%error, "the way of an event cannot be read");
+            Ok(json(StatusCode::INTERNAL_SERVER_ERROR, &serde_json::json!({"message": error.to_string()})))
+        }
+    }
 }
 
 /// The last minute of a stream's shards.

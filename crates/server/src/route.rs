@@ -31,6 +31,8 @@ pub(crate) enum Destination {
     FunctionLog,
     /// What goes through a stream's shards.
     StreamTraffic,
+    /// The way of an event.
+    EventTrace,
     /// Nothing, under the prefix that is reserved for Tidegate's own routes.
     Unknown,
     /// A subscription's confirmation.
@@ -80,6 +82,8 @@ routes! {
         ("POST", "/_tidegate/ingest/cloudtrail", &[]);
     StreamTraffic, Signed, false, |r| r.method == Method::GET && traffic_of(r.uri.path()).is_some(),
         ("GET", "/_tidegate/streams/events/traffic", &[]);
+    EventTrace, Signed, false, |r| r.method == Method::GET && traced_by(r.uri.path()).is_some(),
+        ("GET", "/_tidegate/events/019ab0c5-7e1f-7b3a-9c41-5f0e7d2c8a11/trace", &[]);
     FunctionLog, Signed, false, |r| r.method == Method::GET && r.uri.path().starts_with(LOGS),
         ("GET", "/_tidegate/logs/alert", &[]);
     Unknown, Signed, false, |r| r.uri.path().starts_with(CONSOLE), ("DELETE", "/_tidegate/anything", &[]);
@@ -92,6 +96,11 @@ routes! {
 /// The stream whose traffic a path asks for.
 pub(crate) fn traffic_of(path: &str) -> Option<&str> {
     path.strip_prefix("/_tidegate/streams/")?.strip_suffix("/traffic")
+}
+
+/// The event whose way a path asks for, percent-encoded.
+pub(crate) fn traced_by(path: &str) -> Option<&str> {
+    path.strip_prefix("/_tidegate/events/")?.strip_suffix("/trace").filter(|id| !id.is_empty())
 }
 
 /// The route of a request.

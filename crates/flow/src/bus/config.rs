@@ -35,6 +35,15 @@ pub(super) fn all_rules(state: &dyn StateStore) -> Result<Vec<(Scope, Rule)>, Fl
     stored::list_scoped(state, RULES)
 }
 
+/// A bus.
+pub(super) fn bus_of(state: &dyn StateStore, scope: &Scope, bus: &BusName) -> Result<BusInfo, FlowError> {
+    if bus.as_str() == "default" {
+        return Ok(default_bus(bus));
+    }
+    stored::get(state, BUSES, &stored::key(scope, &[bus.as_str()]))?
+        .ok_or_else(|| FlowError::NotFound(format!("Event bus {bus} does not exist.")))
+}
+
 /// The rules of a bus, by name.
 pub(super) fn rules_of(state: &dyn StateStore, scope: &Scope, bus: &BusName) -> Result<Vec<Rule>, FlowError> {
     stored::list(state, RULES, &stored::key(scope, &[bus.as_str()]))
@@ -86,6 +95,7 @@ impl Buses {
         batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&consumer_id(scope, bus)).await?);
         self.state().commit(batch).await?;
         self.inner.buses.lock().unwrap_or_else(PoisonError::into_inner).remove(&(scope.clone(), bus.clone()));
+        self.inner.trace.remove(scope, bus).await?;
         match self.log().delete_stream(&stream_key(scope, bus)).await {
             Err(error) if error.kind() != base::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
@@ -94,11 +104,7 @@ impl Buses {
 
     /// A bus.
     pub fn bus(&self, scope: &Scope, bus: &BusName) -> Result<BusInfo, FlowError> {
-        if bus.as_str() == "default" {
-            return Ok(default_bus(bus));
-        }
-        stored::get(self.state(), BUSES, &stored::key(scope, &[bus.as_str()]))?
-            .ok_or_else(|| FlowError::NotFound(format!("Event bus {bus} does not exist.")))
+        bus_of(self.state(), scope, bus)
     }
 
     /// All buses of a scope, by name.
@@ -205,6 +211,12 @@ impl Buses {
         let (mut good, mut failed) = (Vec::new(), Vec::new());
         for mut target in targets {
             target.compile(rule, &rule_arn(scope, bus, rule))?;
+            if target.message_group.is_none() && self.inner.ports.queues.is_fifo(&target.arn) {
+                let id = &target.id;
+                return Err(FlowError::Invalid(format!(
+                    "Parameter(s) SqsParameters must be specified for target: {id}."
+                )));
+            }
             if let Some(queue) = &target.dead_letter {
                 self.inner.ports.dead_letters.check(scope, queue, false)?;
             }

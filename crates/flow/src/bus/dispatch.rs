@@ -2,17 +2,17 @@
 //!
 //! Promises: an event is evaluated against the rules that hold when it is handled, all of them in one matcher, and is
 //! read into a tree only when a rule matches it; all targets of a batch receive at the same time, each in the bus's
-//! order; a target that refuses for good costs the others nothing and is counted.
-//!
-//! A target that cannot receive *now* holds the batch back, and with it the bus. That is sound because every target is
-//! an append into the same journal: when one cannot write, none can. The bounds of a target's retry policy still hold.
+//! order but for what it did not take at once. A target that cannot receive now, or that receives by HTTP, gets its
+//! events through its [outbox](super::outbox), so that it holds up neither the bus nor the others; what it refuses for
+//! good becomes a dead letter. Both are written before the batch is done. The batch is put off only when the log cannot
+//! write: no target could receive then, and what an append came to is known only when it is repeated.
 //! Must not know what a target does.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use base::{Clock, Delivery, Kinded, PartitionKey, Position, ProducerId, RuleName, Scope, Target, TargetError};
+use base::{BusName, Delivery, ErrorKind, Kinded, PartitionKey, Position, ProducerId, RuleName, Scope, Target};
 use bytes::Bytes;
 use futures::future::join_all;
 use log::Record;
@@ -20,8 +20,11 @@ use rules::{Engine, Event, Scratch};
 use serde_json::Value;
 
 use super::input::Surroundings;
-use super::letter::{self, error_code};
+use super::letter;
+use super::outbox::{Outboxes, Waiting};
 use super::rule::{ActiveRule, ActiveTarget};
+use super::target::{self, MAX_HOPS};
+use super::trace::{Fate, Given, Matched, Noted, Trace};
 use crate::consumer::{Batch, Handler, Outcome};
 use crate::dead_letter::DeadLetters;
 use crate::metrics;
@@ -57,12 +60,12 @@ impl RuleSet {
 pub(crate) struct Dispatcher {
     /// The bus's full name, for producer ids.
     pub scope: Scope,
-    /// The bus's name, for metrics.
-    pub bus: String,
+    pub bus: BusName,
     pub rules: Arc<RuleSet>,
     pub router: Arc<dyn Target>,
     pub dead_letters: DeadLetters,
-    pub clock: Arc<dyn Clock>,
+    pub outboxes: Outboxes,
+    pub trace: Trace,
     /// Up to where each target's events of the batch under way are counted: they are once, however often it is tried.
     pub counted: Mutex<BTreeMap<(RuleName, String), Position>>,
 }
@@ -70,23 +73,34 @@ pub(crate) struct Dispatcher {
 /// What a batch comes to.
 #[derive(Default)]
 struct Routed {
-    /// Matched events by rule.
-    matched: BTreeMap<RuleName, usize>,
+    /// Matched events by the rule's place.
+    matched: BTreeMap<usize, Vec<Position>>,
     /// What each target gets, by rule and id.
     deliveries: BTreeMap<(RuleName, String), (Arc<ActiveTarget>, Vec<Delivery>)>,
+    /// Events that were forwarded too often for their target.
+    circling: Vec<(Arc<ActiveTarget>, Position)>,
 }
 
 impl Routed {
-    fn matched(&mut self, rule: &ActiveRule) {
-        match self.matched.get_mut(&rule.name) {
-            Some(events) => *events += 1,
-            None => _ = self.matched.insert(rule.name.clone(), 1),
-        }
-    }
-
     fn push(&mut self, target: &Arc<ActiveTarget>, delivery: Delivery) {
         let key = (target.rule.clone(), target.id.clone());
         self.deliveries.entry(key).or_insert_with(|| (Arc::clone(target), Vec::new())).1.push(delivery);
+    }
+
+    /// What the trace says of it.
+    fn told(&self, rules: &[ActiveRule], first: Position) -> Vec<Matched> {
+        let matched = self.matched.iter().filter_map(|(place, positions)| Some((rules.get(*place)?, positions)));
+        matched
+            .map(|(rule, positions)| {
+                let given = |target: &Arc<ActiveTarget>| Given {
+                    id: target.id.clone(),
+                    arn: target.arn.clone(),
+                    since: target.since,
+                    slow: target.is_slow(),
+                };
+                Matched::new(rule.name.clone(), rule.targets.iter().map(given).collect(), first, positions)
+            })
+            .collect()
     }
 }
 
@@ -100,20 +114,29 @@ impl Handler for Dispatcher {
         let mut routed = Routed::default();
         let mut scratch = Scratch::default();
         for record in batch.records.iter() {
-            if let Err(error) = self.evaluate(&rules, record, batch.attempt, &mut routed, &mut scratch) {
+            if let Err(error) = self.evaluate(&rules, record, &mut routed, &mut scratch) {
                 // Only this crate writes to a bus's log, so this is a defect; the bus goes on.
                 let (bus, position) = (&self.bus, record.position);
-                tracing::error!(bus, %position, error, "an event cannot be read; left out");
+                tracing::error!(%bus, %position, error, "an event cannot be read; left out");
                 metrics::dropped(&format!("bus:{}/{}", self.scope, self.bus), "refused", 1);
             }
         }
         if batch.attempt == 1 {
-            for (rule, events) in &routed.matched {
-                metrics::rule_matched(&self.bus, rule.as_str(), *events);
+            for (place, events) in &routed.matched {
+                let Some(rule) = rules.rules.get(*place) else { continue };
+                metrics::rule_matched(self.bus.as_str(), rule.name.as_str(), events.len());
             }
         }
+        let traced = self.trace.evaluated((&self.scope, &self.bus), batch, |first| routed.told(&rules.rules, first));
         let deliveries = routed.deliveries.values().map(|(target, deliveries)| self.deliver(batch, target, deliveries));
-        let postponed: Vec<String> = join_all(deliveries).await.into_iter().flatten().collect();
+        let (traced, delivered) = tokio::join!(traced, join_all(deliveries));
+        let mut postponed: Vec<String> = delivered.into_iter().filter_map(Result::err).collect();
+        postponed.extend(traced.err());
+        for (target, position) in &routed.circling {
+            let reason = format!("the event was forwarded to {MAX_HOPS} buses already: rules send it in a circle");
+            let end = End { why: Why::Refused, attempts: 1, reason: letter::coded("INVALID_PARAMETER", &reason) };
+            postponed.extend(self.put_away(batch, target, &[*position], end).await.err());
+        }
         if postponed.is_empty() { Outcome::Done } else { Outcome::Later(postponed.join("; ")) }
     }
 }
@@ -124,7 +147,6 @@ impl Dispatcher {
         &self,
         compiled: &Compiled,
         record: &Record,
-        attempt: u32,
         routed: &mut Routed,
         scratch: &mut Scratch,
     ) -> Result<(), String> {
@@ -135,70 +157,111 @@ impl Dispatcher {
         }
         let event: Value = serde_json::from_slice(&record.data).map_err(|error| error.to_string())?;
         let mut read_only = None;
-        let rules = matched.filter_map(|place| compiled.rules.get(*place));
-        for rule in rules.filter(|rule| record.position >= rule.since) {
+        let matched = matched.filter_map(|place| Some((*place, compiled.rules.get(*place)?)));
+        for (place, rule) in matched.filter(|(_, rule)| record.position >= rule.since) {
             if !rule.all_management_events && *read_only.get_or_insert_with(|| rules::is_read_only_management(&event)) {
                 continue;
             }
-            routed.matched(rule);
+            routed.matched.entry(place).or_default().push(record.position);
             let around = Surroundings { rule: &rule.name, rule_arn: &rule.arn, ingested: record.arrival };
             for target in rule.targets.iter().filter(|target| record.position >= target.since) {
-                let too_old = attempt > 1 && self.clock.now().since(record.arrival) > target.max_age;
-                if too_old || attempt > target.max_attempts.saturating_add(1) {
-                    self.failed(target, [record.position], "its retries are used up");
+                let Some(partition_key) = placed_by(target, &event, &record.partition_key) else {
+                    routed.circling.push((Arc::clone(target), record.position));
                     continue;
-                }
-                let delivery = Delivery {
-                    position: record.position,
-                    payload: target.input.apply(&event, &record.data, &around),
-                    partition_key: partition_key(target, &event, &record.partition_key),
                 };
-                routed.push(target, delivery);
+                let payload = target.input.apply(&event, &record.data, &around);
+                routed.push(target, Delivery { position: record.position, payload, partition_key });
             }
         }
         Ok(())
     }
 
-    /// The reason for waiting, when the target cannot receive now.
-    async fn deliver(&self, batch: &Batch, target: &ActiveTarget, deliveries: &[Delivery]) -> Option<String> {
-        let way = ["rule", self.bus.as_str(), target.rule.as_str(), &target.id];
-        let producer = from_shard(batch.stream, batch.shard, &way);
-        match self.router.deliver(&target.arn, producer, deliveries).await {
+    /// Gives a target its events, or sees to them otherwise; an error says why nothing could be done yet.
+    async fn deliver(&self, batch: &Batch, target: &ActiveTarget, deliveries: &[Delivery]) -> Result<(), String> {
+        let producer = self.producer(batch, target);
+        if target.is_slow() {
+            return self.wait(batch, target, deliveries).await;
+        }
+        let error = match self.router.deliver(&target.arn, producer, deliveries).await {
             Ok(()) => {
                 let events = self.count(target, deliveries.iter().map(|d| d.position));
-                metrics::target_delivered(&self.bus, target.rule.as_str(), events);
-                None
+                metrics::target_delivered(self.bus.as_str(), target.rule.as_str(), events);
+                return Ok(());
             }
-            Err(error) if error.kind().is_transient() => {
-                Some(format!("rule {} target {}: {error}", target.rule, target.id))
-            }
-            Err(error) => match self.put_away(batch, target, producer, deliveries, &error).await {
-                Ok(()) => {
-                    self.failed(target, deliveries.iter().map(|d| d.position), &error.message);
-                    None
-                }
-                Err(error) => Some(error),
-            },
+            Err(error) => error,
+        };
+        if error.kind().is_transient() && error.kind() != ErrorKind::Throttled {
+            // It may have been taken all the same, which only the same producer can find out.
+            return Err(format!("rule {} target {}: {error}", target.rule, target.id));
         }
+        let positions: Vec<Position> = deliveries.iter().map(|d| d.position).collect();
+        let reason = letter::coded(letter::error_code(error.kind), &error.message);
+        let why = if error.kind().is_transient() { Why::Attempts } else { Why::Refused };
+        let is_over = why == Why::Refused || target.max_attempts == 0;
+        if is_over {
+            let end = End { why, attempts: 1, reason: reason.clone() };
+            if self.put_away(batch, target, &positions, end).await.is_ok() {
+                return Ok(());
+            }
+        }
+        self.wait(batch, target, deliveries).await?;
+        if self.count(target, positions.iter().copied()) > 0 {
+            metrics::target_retried(self.bus.as_str(), target.rule.as_str());
+            let (bus, rule, id) = (&self.bus, &target.rule, &target.id);
+            tracing::warn!(%bus, %rule, target = id, events = positions.len(), reason, "a target gets its events later");
+            self.note(target, positions, Fate::Failed, reason).await;
+        }
+        Ok(())
     }
 
-    /// Writes what a target refused for good to its dead-letter queue, if it has one.
+    fn producer(&self, batch: &Batch, target: &ActiveTarget) -> ProducerId {
+        from_shard(batch.stream, batch.shard, &["rule", self.bus.as_str(), target.rule.as_str(), &target.id])
+    }
+
+    /// Puts a target's events into its outbox.
+    async fn wait(&self, batch: &Batch, target: &ActiveTarget, deliveries: &[Delivery]) -> Result<(), String> {
+        let waiting = |delivery: &Delivery| {
+            let record = record_at(batch, delivery.position)?;
+            let (position, payload, key) =
+                (delivery.position, delivery.payload.clone(), delivery.partition_key.clone());
+            Some(Waiting { position, born: record.arrival, payload, event: record.data.clone(), key })
+        };
+        let waiting: Vec<Waiting> = deliveries.iter().filter_map(waiting).collect();
+        let put = self.outboxes.put((&self.scope, &self.bus), target, self.producer(batch, target), &waiting).await;
+        put.map_err(|error| format!("rule {} target {}: {error}", target.rule, target.id))
+    }
+
+    /// Writes what a target will not get to its dead-letter queue, if it has one. An error is that this queue cannot
+    /// take it now.
     async fn put_away(
         &self,
         batch: &Batch,
         target: &ActiveTarget,
-        producer: ProducerId,
-        deliveries: &[Delivery],
-        error: &TargetError,
+        positions: &[Position],
+        end: End,
     ) -> Result<(), String> {
-        let end = End { why: Why::Refused, attempts: 1, reason: error.message.clone() };
-        for delivery in deliveries {
-            let at = batch.records.binary_search_by_key(&delivery.position, |record| record.position);
-            let event = at.map_or_else(|_| Bytes::new(), |at| batch.records[at].data.clone());
-            let id = stable_uuid(producer, delivery.position);
-            letter::put_away(&self.dead_letters, target, id, event, &end, error_code(error.kind)).await?;
+        let producer = self.producer(batch, target);
+        let mut fate = Fate::GivenUp;
+        for position in positions {
+            let Some(record) = record_at(batch, *position) else { continue };
+            let id = stable_uuid(producer, *position);
+            fate = letter::put_away(&self.dead_letters, target, id, record.data.clone(), &end).await?;
+        }
+        let events = self.count(target, positions.iter().copied());
+        if events > 0 {
+            metrics::target_failed(self.bus.as_str(), target.rule.as_str(), events);
+            let (bus, rule, id, arn) = (&self.bus, &target.rule, &target.id, &target.arn);
+            let reason = &end.reason;
+            tracing::error!(%bus, %rule, target = id, %arn, events, reason, "a target did not get its events");
+            self.note(target, positions.to_vec(), fate, end.reason).await;
         }
         Ok(())
+    }
+
+    async fn note(&self, target: &ActiveTarget, positions: Vec<Position>, fate: Fate, error: String) {
+        let (rule, id) = (target.rule.clone(), target.id.clone());
+        let outcome = Noted { rule, target: id, positions, fate, error: Some(error), outbox: None };
+        self.trace.outcome(&self.scope, &self.bus, &outcome).await;
     }
 
     /// How many of these events have their outcome for the first time.
@@ -209,27 +272,38 @@ impl Dispatcher {
         let new = events.into_iter().filter(|position| *position > before);
         new.inspect(|position| *last = *position).count()
     }
+}
 
-    fn failed(&self, target: &ActiveTarget, events: impl IntoIterator<Item = Position>, reason: &str) {
-        let events = self.count(target, events);
-        if events == 0 {
-            return;
-        }
-        metrics::target_failed(&self.bus, target.rule.as_str(), events);
-        let (bus, rule, id, arn) = (&self.bus, &target.rule, &target.id, &target.arn);
-        tracing::error!(bus, %rule, target = id, %arn, events, reason, "a target did not get its events");
+fn record_at(batch: &Batch, position: Position) -> Option<&Record> {
+    let at = batch.records.binary_search_by_key(&position, |record| record.position).ok()?;
+    batch.records.get(at)
+}
+
+/// What places an event at its target; `None` when it was forwarded too often. A stream's is the text at the target's
+/// path, else the event's id; a queue's is its group.
+fn placed_by(target: &ActiveTarget, event: &Value, own: &PartitionKey) -> Option<Option<PartitionKey>> {
+    match target.arn.service() {
+        "events" if target.is_bus() => target::forwarded(own).map(Some),
+        "sqs" => Some(target.message_group.clone()),
+        _ => Some(partition_key(target, event, own)),
     }
 }
 
 /// The text at the target's path, else the event's id, which is the record's own key. Cut to what a key may hold.
 fn partition_key(target: &ActiveTarget, event: &Value, own: &PartitionKey) -> Option<PartitionKey> {
-    let Some(path) = &target.partition_key_path else { return Some(own.clone()) };
+    let own = || id_of(own).parse().ok();
+    let Some(path) = &target.partition_key_path else { return own() };
     let text = match path.find(event) {
         Some(Value::String(text)) => text.chars().take(256).collect(),
         None | Some(Value::Null) => String::new(),
         Some(value) => value.to_string().chars().take(256).collect::<String>(),
     };
-    Some(text.parse().unwrap_or_else(|_| own.clone()))
+    text.parse().ok().or_else(own)
+}
+
+/// The id of the event that lies under a key.
+pub(super) fn id_of(key: &PartitionKey) -> &str {
+    target::id_and_hops(key).0
 }
 
 /// The key under which an event lies in its bus's log: its id.

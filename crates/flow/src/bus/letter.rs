@@ -10,6 +10,7 @@ use base::{ErrorKind, Kinded};
 use bytes::Bytes;
 
 use super::rule::ActiveTarget;
+use super::trace::Fate;
 use crate::dead_letter::{DeadLetters, Letter, text};
 use crate::queue::Attribute;
 use crate::spool::{End, Why};
@@ -29,8 +30,23 @@ pub(super) fn error_code(kind: ErrorKind) -> &'static str {
     }
 }
 
-fn attributes(target: &ActiveTarget, end: &End, code: &str) -> BTreeMap<String, Attribute> {
-    let message = end.reason.chars().take(MAX_MESSAGE).collect::<String>();
+/// A reason with its code before it, as it is kept of an attempt.
+pub(super) fn coded(code: &str, message: &str) -> String {
+    format!("{code}: {message}")
+}
+
+/// The code of a reason, and what is behind it.
+fn split(reason: &str) -> (&str, &str) {
+    let is_code = |code: &&str| code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    match reason.split_once(": ").filter(|(code, _)| is_code(code)) {
+        Some(coded) => coded,
+        None => ("INTERNAL_ERROR", reason),
+    }
+}
+
+fn attributes(target: &ActiveTarget, end: &End) -> BTreeMap<String, Attribute> {
+    let (code, message) = split(&end.reason);
+    let message = message.chars().take(MAX_MESSAGE).collect::<String>();
     let condition = match end.why {
         Why::Attempts => Some("MaximumRetryAttempts"),
         Why::Age => Some("MaximumEventAgeInSeconds"),
@@ -47,24 +63,23 @@ fn attributes(target: &ActiveTarget, end: &End, code: &str) -> BTreeMap<String, 
     said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), text(value?)))).collect()
 }
 
-/// Writes `event` to the target's dead-letter queue, if it has one. A queue that does not take it now is an error; one
-/// that never will is logged, and the event is lost.
+/// Writes `event` to the target's dead-letter queue, if it has one, and says what came of it. A queue that does not
+/// take it now is an error; one that never will is logged, and the event is given up.
 pub(super) async fn put_away(
     letters: &DeadLetters,
     target: &ActiveTarget,
     id: String,
     event: Bytes,
     end: &End,
-    code: &str,
-) -> Result<(), String> {
-    let Some(queue) = &target.dead_letter else { return Ok(()) };
-    let letter = Letter { id, body: event, attributes: attributes(target, end, code), order: None };
+) -> Result<Fate, String> {
+    let Some(queue) = &target.dead_letter else { return Ok(Fate::GivenUp) };
+    let letter = Letter { id, body: event, attributes: attributes(target, end), order: None };
     match letters.send(queue, letter).await {
         Err(error) if error.kind().is_transient() => Err(format!("{queue} cannot take a dead letter now: {error}")),
         Err(error) => {
             tracing::error!(rule = %target.rule_arn, target = target.id, %queue, %error, "a dead letter is lost");
-            Ok(())
+            Ok(Fate::GivenUp)
         }
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(Fate::DeadLettered),
     }
 }

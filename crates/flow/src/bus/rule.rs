@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Arn, BusName, Position, RuleName, Scope};
+use base::{Arn, BusName, PartitionKey, Position, RuleName, Scope};
 use rules::Pattern;
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +98,9 @@ pub struct RuleTarget {
     /// Where a stream's partition key is found in the event; the event's id when absent or not found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition_key_path: Option<String>,
+    /// The group of its messages, in a queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_group: Option<PartitionKey>,
     /// Bounds of retries.
     pub retry: TargetRetry,
     /// The standard queue that gets what the target does not.
@@ -144,15 +147,16 @@ pub(crate) struct ActiveRule {
 }
 
 /// A target ready to receive.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ActiveTarget {
     pub rule: RuleName,
     pub rule_arn: Arn,
     pub id: String,
     pub arn: Arn,
     pub dead_letter: Option<Arn>,
-    pub input: Input,
+    pub input: Arc<Input>,
     pub partition_key_path: Option<Path>,
+    pub message_group: Option<PartitionKey>,
     pub max_attempts: u32,
     pub max_age: Duration,
     pub since: Position,
@@ -194,13 +198,25 @@ impl RuleTarget {
         if self.partition_key_path.is_some() && self.arn.service() != "kinesis" {
             return Err(FlowError::Invalid(format!("Kinesis parameters do not fit the target {}", self.arn)));
         }
+        if self.message_group.is_some() && self.arn.service() != "sqs" {
+            return Err(FlowError::Invalid(format!("SQS parameters do not fit the target {}", self.arn)));
+        }
+        if self.arn.service() == "events"
+            && self.arn.resource_of("event-bus").is_some()
+            && self.input != InputSpec::Event
+        {
+            return Err(FlowError::Invalid(
+                "Input, InputPath and InputTransformer are not available for a target that is an event bus".to_owned(),
+            ));
+        }
         Ok(ActiveTarget {
             rule: rule.clone(),
             rule_arn: rule_arn.clone(),
             id: self.id.clone(),
             arn: self.arn.clone(),
             dead_letter: self.dead_letter.clone(),
-            input: self.input.compile()?,
+            input: Arc::new(self.input.compile()?),
+            message_group: self.message_group.clone(),
             partition_key_path: self.partition_key_path.as_deref().map(Path::parse).transpose()?,
             max_attempts: self.retry.max_attempts,
             max_age: Duration::from_secs(self.retry.max_age_secs.into()),
@@ -209,18 +225,34 @@ impl RuleTarget {
     }
 }
 
+impl ActiveTarget {
+    /// Whether it is an event bus.
+    pub fn is_bus(&self) -> bool {
+        self.arn.service() == "events" && self.arn.resource_of("event-bus").is_some()
+    }
+
+    /// Whether it receives one event at a time, and not by an append.
+    pub fn is_slow(&self) -> bool {
+        self.arn.service() == "events" && self.arn.resource_of("api-destination").is_some()
+    }
+}
+
 impl Rule {
+    /// Its targets, whether it is enabled or not.
+    pub(crate) fn targets(&self, scope: &Scope) -> Result<Vec<ActiveTarget>, FlowError> {
+        let arn = rule_arn(scope, &self.bus, &self.name);
+        self.targets.iter().map(|target| target.compile(&self.name, &arn)).collect()
+    }
+
     /// The rule ready to run, or `None` when it is disabled.
     pub(crate) fn activate(&self, scope: &Scope) -> Result<Option<ActiveRule>, FlowError> {
         if self.state == RuleState::Disabled {
             return Ok(None);
         }
-        let arn = rule_arn(scope, &self.bus, &self.name);
-        let targets =
-            self.targets.iter().map(|t| t.compile(&self.name, &arn).map(Arc::new)).collect::<Result<_, _>>()?;
+        let targets = self.targets(scope)?.into_iter().map(Arc::new).collect();
         Ok(Some(ActiveRule {
             name: self.name.clone(),
-            arn,
+            arn: rule_arn(scope, &self.bus, &self.name),
             pattern: Pattern::parse(&self.pattern).map_err(|e| FlowError::Invalid(e.to_string()))?,
             all_management_events: self.state == RuleState::EnabledWithAllCloudtrailManagementEvents,
             since: self.since,

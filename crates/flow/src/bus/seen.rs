@@ -63,6 +63,25 @@ pub(super) fn id_number(id: &str) -> HashKey {
     HashKey(producer_id(&[b"event", id.as_bytes()]).0)
 }
 
+/// When the event of an id arrived, if the table knows it.
+pub(super) fn arrival_of(state: &dyn StateStore, stream: &Stream, id: &str) -> Result<Option<Timestamp>, StateError> {
+    let key = [bus_number(stream), id_number(id).0.to_be_bytes()].concat();
+    state.get(TABLE, &key)?.map(|bytes| arrival(&bytes)).transpose()
+}
+
+/// Up to where the table knows the ids of a bus's log.
+pub(super) fn filed_to(state: &dyn StateStore, stream: &Stream) -> Result<Position, StateError> {
+    match state.get(TABLE, &bus_number(stream))? {
+        Some(bytes) => Ok(Position::new(u64::from_be_bytes(fixed(&bytes)?))),
+        None => Ok(Position::ZERO),
+    }
+}
+
+fn bus_number(stream: &Stream) -> [u8; 16] {
+    let number = producer_id(&[b"bus", stream.key.to_string().as_bytes(), &stream.id.number().to_be_bytes()]);
+    number.0.to_be_bytes()
+}
+
 /// The ids that are not in the table yet, and how far log and table go.
 pub(super) struct Recent {
     bus: [u8; 16],
@@ -76,13 +95,8 @@ pub(super) struct Recent {
 impl Recent {
     /// What the table says of the bus whose log this is.
     pub fn load(state: &dyn StateStore, stream: &Stream) -> Result<Self, StateError> {
-        let bus = producer_id(&[b"bus", stream.key.to_string().as_bytes(), &stream.id.number().to_be_bytes()]);
-        let bus = bus.0.to_be_bytes();
-        let read_to = match state.get(TABLE, &bus)? {
-            Some(bytes) => Position::new(u64::from_be_bytes(fixed(&bytes)?)),
-            None => Position::ZERO,
-        };
-        Ok(Self { bus, ids: HashMap::new(), read_to, swept_to: None })
+        let read_to = filed_to(state, stream)?;
+        Ok(Self { bus: bus_number(stream), ids: HashMap::new(), read_to, swept_to: None })
     }
 
     /// From where the log is to be read.

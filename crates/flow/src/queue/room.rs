@@ -171,6 +171,11 @@ impl Queues {
         Ok(self.live(scope, name)?.info())
     }
 
+    /// Whether the queue of this ARN is there, and is a FIFO queue.
+    pub(crate) fn is_fifo(&self, arn: &Arn) -> bool {
+        self.of_arn(arn).is_some_and(|live| live.info().attributes.fifo.is_some())
+    }
+
     /// The queues of a scope, by name.
     pub fn list(&self, scope: &Scope) -> Vec<Arc<QueueInfo>> {
         self.inner.registry.of_scope(scope).iter().map(|live| live.info()).collect()

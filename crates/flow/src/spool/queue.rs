@@ -26,6 +26,9 @@ pub(super) struct Row {
     pub attempts: u32,
     /// Attempts in a row that could not be made.
     pub postponed: u32,
+    /// What was wrong at the last attempt, cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// It is given up, and waits to be put away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<End>,
@@ -33,7 +36,7 @@ pub(super) struct Row {
 
 impl Row {
     pub fn first(now: Timestamp) -> Self {
-        Self { v: VERSION, due: now, attempts: 0, postponed: 0, end: None }
+        Self { v: VERSION, due: now, attempts: 0, postponed: 0, error: None, end: None }
     }
 }
 
@@ -67,6 +70,31 @@ pub(crate) fn forget(state: &dyn StateStore, consumer: &str) -> Result<Vec<Write
     Ok(keys.into_iter().map(|(key, _)| Write::Delete(TABLE, key)).collect())
 }
 
+/// When the record at this position of a consumer's log is attempted next, if it waits.
+pub(crate) fn due(
+    state: &dyn StateStore,
+    consumer: &str,
+    stream: StreamId,
+    position: Position,
+) -> Result<Option<Timestamp>, StateError> {
+    let mut key = stream_prefix(consumer, stream);
+    key.extend_from_slice(digits(position).as_bytes());
+    let Some(value) = state.get(TABLE, &key)? else { return Ok(None) };
+    let row: Row = serde_json::from_slice(&value)
+        .map_err(|e| StateError::Corrupt(format!("a waiting record of {consumer}: {e}")))?;
+    Ok(Some(row.due))
+}
+
+fn stream_prefix(consumer: &str, stream: StreamId) -> Vec<u8> {
+    let mut prefix = consumer_prefix(consumer);
+    prefix.extend_from_slice(format!("{:010}/", stream.number()).as_bytes());
+    prefix
+}
+
+fn digits(position: Position) -> String {
+    format!("{:020}", position.get())
+}
+
 type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 
 fn keys(state: &dyn StateStore, prefix: &[u8]) -> Result<Rows, StateError> {
@@ -83,8 +111,7 @@ fn keys(state: &dyn StateStore, prefix: &[u8]) -> Result<Rows, StateError> {
 
 impl Queue {
     pub fn load(state: Arc<dyn StateStore>, consumer: &str, stream: StreamId) -> Result<Self, StateError> {
-        let mut prefix = consumer_prefix(consumer);
-        prefix.extend_from_slice(format!("{:010}/", stream.number()).as_bytes());
+        let prefix = stream_prefix(consumer, stream);
         let mut inner = Inner::default();
         for (key, value) in keys(&*state, &prefix)? {
             let corrupt = |what: &str| StateError::Corrupt(format!("a waiting record of {consumer}: {what}"));
@@ -164,7 +191,7 @@ impl Queue {
 
     fn key(&self, position: Position) -> Vec<u8> {
         let mut key = self.prefix.clone();
-        key.extend_from_slice(format!("{:020}", position.get()).as_bytes());
+        key.extend_from_slice(digits(position).as_bytes());
         key
     }
 

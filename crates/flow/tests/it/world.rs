@@ -260,6 +260,7 @@ pub fn target(arn: Arn) -> RuleTarget {
         input: InputSpec::Event,
         partition_key_path: None,
         retry: TargetRetry::default(),
+        message_group: None,
         dead_letter: None,
         role: None,
         since: Position::ZERO,
@@ -339,13 +340,20 @@ impl<T: Clone> Fake<T> {
     }
 }
 
+type Available = Box<dyn FnMut(&Arn) -> bool + Send>;
+
 /// Functions: every one exists but `missing`.
 #[derive(Default)]
-pub struct Functions(Fake<Invocation>);
+pub struct Functions(Fake<Invocation>, Mutex<Option<Available>>);
 
 impl Functions {
     pub fn answer(&self, answer: impl FnMut(&Invocation) -> Reply + Send + 'static) {
         *self.0.answer.lock().unwrap() = Box::new(answer);
+    }
+
+    /// Whether a function can take an event, asked each time.
+    pub fn available(&self, available: impl FnMut(&Arn) -> bool + Send + 'static) {
+        *self.1.lock().unwrap() = Some(Box::new(available));
     }
 
     pub fn calls(&self) -> Vec<Invocation> {
@@ -396,6 +404,9 @@ impl Invoke for Functions {
     async fn check(&self, function: &Arn) -> Result<(), InvokeError> {
         match function.resource() {
             "function:missing" => Err(InvokeError { kind: ErrorKind::NotFound, message: "no such function".into() }),
+            _ if self.1.lock().unwrap().as_mut().is_some_and(|available| !available(function)) => {
+                Err(InvokeError { kind: ErrorKind::Unavailable, message: "away".into() })
+            }
             _ => Ok(()),
         }
     }

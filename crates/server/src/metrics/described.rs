@@ -80,6 +80,11 @@ const MEASURES: &[(Kind, &str, &str)] = &[
     (Counter, "tidegate_queue_received_messages_total", "Messages handed out by a queue."),
     (Counter, "tidegate_queue_deleted_messages_total", "Messages deleted from a queue by those who received them."),
     (Counter, "tidegate_queue_dead_letters_total", "Messages that a queue gave to its dead-letter queue."),
+    (
+        Counter,
+        "tidegate_rule_retried_invocations_total",
+        "Events that a target could not take and that are sent again.",
+    ),
     (Counter, "tidegate_dead_letters_total", "What deliverers gave up and wrote to a dead-letter queue."),
     (Counter, "tidegate_queue_expired_messages_total", "Messages whose retention ended before anybody deleted them."),
     (Counter, "tidegate_queue_lost_records_total", "Records of a queue's log that cannot be read."),

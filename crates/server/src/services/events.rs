@@ -277,6 +277,8 @@ impl Events for EventBridge {
         if !missing.is_empty() {
             return Err(invalid(format!("Parameter Event is not valid: it lacks {}", missing.join(", "))));
         }
-        Ok(TestEventPatternOutput { result: Some(pattern(&input.event_pattern)?.matches(&event)) })
+        let event = rules::Event::check(input.event.as_bytes())
+            .map_err(|e| invalid(format!("Parameter Event is not valid JSON: {e}")))?;
+        Ok(TestEventPatternOutput { result: Some(pattern(&input.event_pattern)?.matches_event(event)) })
     }
 }

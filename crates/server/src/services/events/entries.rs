@@ -11,8 +11,8 @@ use wire::{Call, ServiceError, only};
 
 use super::{EventBridge, SERVICE, bus_of};
 
-/// An entry's size, at most, in bytes.
-const MAX_ENTRY: usize = 256 * 1024;
+/// The size of all entries of a request, at most, in bytes.
+const MAX_REQUEST: usize = 1 << 20;
 /// A detail type has at most so many characters.
 const MAX_DETAIL_TYPE: usize = 128;
 /// A source has at most so many characters.
@@ -27,6 +27,9 @@ pub(super) async fn put(
     input: PutEventsInput,
 ) -> Result<PutEventsOutput, ServiceError> {
     only(SERVICE, &input, &["Entries"])?;
+    if input.entries.iter().map(size).sum::<usize>() > MAX_REQUEST {
+        return Err(super::invalid("Total size of the entries in the request is over the limit."));
+    }
     let mut results = vec![PutEventsResultEntry::default(); input.entries.len()];
     let mut by_bus: BTreeMap<BusName, Vec<(usize, Event)>> = BTreeMap::new();
     for (at, entry) in input.entries.into_iter().enumerate() {
@@ -66,7 +69,6 @@ fn read(service: &EventBridge, call: &Call, entry: PutEventsRequestEntry) -> Res
     if entry.trace_header.is_some() {
         return Err(argument("TraceHeader", "trace headers are not available in this version of Tidegate.".to_owned()));
     }
-    let size = size(&entry);
     let needed = |value: Option<String>, name: &str| {
         value.filter(|text| !text.is_empty()).ok_or_else(|| argument(name, format!("{name} is a required argument.")))
     };
@@ -75,9 +77,6 @@ fn read(service: &EventBridge, call: &Call, entry: PutEventsRequestEntry) -> Res
     let detail = needed(entry.detail, "Detail")?;
     if source.starts_with("aws.") || source == "aws" {
         return Err(("NotAuthorizedForSourceException", "Not authorized for the source.".to_owned()));
-    }
-    if size > MAX_ENTRY {
-        return Err(argument("Entry", format!("the entry has {size} bytes, more than {MAX_ENTRY}.")));
     }
     for (name, text, max) in [("Source", &source, MAX_SOURCE), ("DetailType", &detail_type, MAX_DETAIL_TYPE)] {
         if text.chars().count() > max {
@@ -90,7 +89,8 @@ fn read(service: &EventBridge, call: &Call, entry: PutEventsRequestEntry) -> Res
         .ok_or_else(|| ("MalformedDetail", "Detail is malformed.".to_owned()))?;
     let bus = bus_of(&call.scope, entry.event_bus_name.as_deref()).map_err(|e| argument("EventBusName", e.message))?;
     let event = Event {
-        id: service.env.rng.uuid(),
+        // It says when it was made, so that its way can be found.
+        id: service.env.rng.uuid_at(call.now),
         detail_type,
         source,
         account: call.scope.account.clone(),

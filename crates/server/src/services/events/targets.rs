@@ -57,7 +57,7 @@ pub(super) fn list(
 }
 
 /// Options that are executed. Every other one is refused.
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     "Id",
     "Arn",
     "RoleArn",
@@ -65,6 +65,7 @@ const KNOWN: [&str; 9] = [
     "InputPath",
     "InputTransformer",
     "KinesisParameters",
+    "SqsParameters",
     "RetryPolicy",
     "DeadLetterConfig",
 ];
@@ -94,16 +95,29 @@ fn read(target: Target) -> Result<RuleTarget, ServiceError> {
         retry.max_age_secs =
             number(policy.maximum_event_age_in_seconds, retry.max_age_secs).ok_or_else(out_of_range)?;
     }
+    let message_group = target.sqs_parameters.map(|parameters| group(&target.id, parameters)).transpose()?;
     Ok(RuleTarget {
         id: target.id,
         arn: arn(&target.arn)?,
         input,
         partition_key_path: target.kinesis_parameters.map(|parameters| parameters.partition_key_path),
+        message_group,
         retry,
         dead_letter: target.dead_letter_config.and_then(|config| config.arn).as_deref().map(arn).transpose()?,
         role: role(target.role_arn.as_deref())?,
         since: base::Position::default(),
     })
+}
+
+/// The group of a queue's messages.
+fn group(target: &str, parameters: SqsParameters) -> Result<base::PartitionKey, ServiceError> {
+    let missing = || invalid(format!("Parameter(s) MessageGroupId must be specified for target: {target}."));
+    let group = parameters.message_group_id.ok_or_else(missing)?;
+    let allowed = |c: char| c.is_ascii_graphic();
+    match group.parse() {
+        Ok(key) if group.len() <= 128 && group.chars().all(allowed) => Ok(key),
+        _ => Err(invalid("MessageGroupId has 1 to 128 letters, digits and punctuation")),
+    }
 }
 
 fn arn(text: &str) -> Result<base::Arn, ServiceError> {
@@ -128,6 +142,8 @@ fn show(target: RuleTarget) -> Target {
     shown.kinesis_parameters = target
         .partition_key_path
         .map(|partition_key_path| KinesisParameters { partition_key_path, ..Default::default() });
+    shown.sqs_parameters =
+        target.message_group.map(|group| SqsParameters { message_group_id: Some(group.to_string()) });
     if target.retry != TargetRetry::default() {
         shown.retry_policy = Some(RetryPolicy {
             maximum_retry_attempts: i32::try_from(target.retry.max_attempts).ok(),

@@ -131,12 +131,14 @@ async fn targets_are_shown_as_they_were_put_and_those_that_cannot_be_are_named()
     assert_eq!(listed, std::slice::from_ref(&good));
     let letters = DeadLetterConfig { arn: Some("arn:aws:sqs:eu-central-1:000000000000:q".into()) };
     let no_queue = Target { dead_letter_config: Some(letters), ..good.clone() };
+    let misfit =
+        Target { sqs_parameters: Some(SqsParameters { message_group_id: Some("g".into()) }), ..target("x", &stream) };
     let unknown = Target { ecs_parameters: Some(EcsParameters::default()), ..good.clone() };
     let two_inputs = Target { input: Some("{}".into()), ..good };
     let elsewhere = target("x", &stream.replace("eu-central-1", "us-east-1"));
     assert_eq!(world.targets("r", vec![unknown]).await.unwrap_err().code, "NotImplemented");
     assert_eq!(world.targets("r", vec![no_queue]).await.unwrap_err().code, "ResourceNotFoundException");
-    for bad in [two_inputs, elsewhere, target("x", "no arn")] {
+    for bad in [two_inputs, elsewhere, misfit, target("x", "no arn")] {
         let error = world.targets("r", vec![bad]).await.unwrap_err();
         assert_eq!(error.code, "ValidationException", "{}", error.message);
     }
@@ -150,7 +152,6 @@ async fn each_entry_becomes_an_event_or_says_why_not() {
     let stream = world.house.stream("s").await;
     world.rule("r").await;
     world.targets("r", vec![target("1", &stream)]).await.unwrap();
-    let long = "x".repeat(256 * 1024);
     let results = world
         .put(vec![
             entry("mine", r#"{ "n": 1 }"#),
@@ -158,7 +159,7 @@ async fn each_entry_becomes_an_event_or_says_why_not() {
             entry("mine", "[]"),
             entry("mine", "{"),
             PutEventsRequestEntry { detail_type: None, ..entry("mine", "{}") },
-            entry("mine", &format!(r#"{{"long":"{long}"}}"#)),
+            PutEventsRequestEntry { detail_type: Some("x".repeat(129)), ..entry("mine", "{}") },
             PutEventsRequestEntry { event_bus_name: Some("missing".into()), ..entry("mine", "{}") },
         ])
         .await;
@@ -175,6 +176,14 @@ async fn each_entry_becomes_an_event_or_says_why_not() {
             "ResourceNotFoundException"
         ]
     );
+    // 1 MiB for all entries, of which each counts its texts.
+    let sized = |detail: usize| entry("mine", &format!(r#"{{"l":"{}"}}"#, "x".repeat(detail - 8)));
+    let half = (1 << 19) - "minet".len();
+    assert_eq!(world.put(vec![sized(half), sized(half)]).await[1].error_code, None);
+    let input = PutEventsInput { entries: vec![sized(half), sized(half + 1)], ..Default::default() };
+    let error = world.service.put_events(&world.call(), input).await.unwrap_err();
+    let message = "Total size of the entries in the request is over the limit.";
+    assert_eq!((&*error.code, &*error.message), ("ValidationException", message));
     let event: Value = serde_json::from_slice(&world.house.first("s").await).unwrap();
     assert_eq!(event["id"], results[0].event_id.as_deref().unwrap());
     assert_eq!(
