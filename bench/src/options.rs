@@ -91,6 +91,8 @@ pub enum Figure {
     Segments,
     /// Tidegate: memory under ten times the load that it can take.
     Overload,
+    /// Tidegate: events through a bus with a hundred rules to streams.
+    Bus,
     /// Tidegate: from PutEvents to the webhook, through a warm Python function.
     Alert,
 }

@@ -65,10 +65,7 @@ def test_bad_patterns_and_targets(server, unique):
     events.put_rule(Name=unique, EventPattern='{"source": ["x"]}')
     stream = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/absent-{unique}"
     with_dead_letter = {"Id": "1", "Arn": stream, "DeadLetterConfig": {"Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:dead"}}
-    try:
-        assert events.put_targets(Rule=unique, Targets=[with_dead_letter])["FailedEntryCount"] == 1
-    except ClientError as error:
-        assert error.response["Error"]["Code"] in ("ValidationException", "NotImplemented")
+    assert refused(events.put_targets, Rule=unique, Targets=[with_dead_letter]) == "ResourceNotFoundException"
     assert refused(events.put_rule, Name=unique, ScheduleExpression="rate(5 minutes)")
 
 

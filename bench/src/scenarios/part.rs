@@ -1,7 +1,8 @@
 //! A figure's parts: what one contender is asked at a time.
 
 use super::{
-    BATCH, CONNECTIONS, alert, cold, overload, put, read, restart, segments, shards, single, start, subscribe, volume,
+    BATCH, CONNECTIONS, alert, bus, cold, overload, put, read, restart, segments, shards, single, start, subscribe,
+    volume,
 };
 use crate::contenders::Contender;
 use crate::options::{Figure, Options};
@@ -67,6 +68,7 @@ impl Part {
             Self::Own(Figure::Shards) => shards::measure(contender, options).await?,
             Self::Own(Figure::Volume) => volume::measure(contender, options).await?,
             Self::Own(Figure::Segments) => segments::measure(contender, options).await?,
+            Self::Own(Figure::Bus) => vec![bus::measure(contender, options).await?],
             Self::Own(Figure::Overload) => overload::measure(contender, options).await?,
             Self::Own(_) => vec![alert::measure(contender, options).await?],
         })

@@ -217,6 +217,12 @@ pub struct HttpError {
 /// Makes HTTP calls for deliverers. Bounded in time and size.
 #[async_trait]
 pub trait HttpClient: Send + Sync {
+    /// Whether a host may be called without TLS where the service demands it: it is an address of a network that the
+    /// settings name.
+    fn may_be_plain(&self, _host: &str) -> bool {
+        false
+    }
+
     /// Sends and reads the whole answer; any status is an `Ok`.
     async fn send(&self, request: http::Request<Bytes>, timeout: Duration) -> Result<http::Response<Bytes>, HttpError>;
 }

@@ -14,7 +14,7 @@ mod input;
 mod intake;
 mod letter;
 mod outbox;
-mod path;
+pub(crate) mod path;
 mod rule;
 mod seen;
 mod sender;
@@ -38,6 +38,7 @@ pub use trace::{AttemptMade, BusWay, EventWay, RuleWay, TargetWay};
 use crate::FlowError;
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
 use crate::dead_letter::DeadLetters;
+use crate::destinations::Destinations;
 use crate::queue::Queues;
 use dispatch::{Dispatcher, RuleSet};
 use outbox::Outboxes;
@@ -67,6 +68,7 @@ pub(crate) struct BusPorts {
     pub consumers: Loop,
     pub state: Arc<dyn StateStore>,
     pub router: Arc<dyn Target>,
+    pub destinations: Destinations,
     pub queues: Queues,
     pub dead_letters: DeadLetters,
     /// How long events stay in a bus's log.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Env, HttpClient, Invoke, StateStore, Target, TaskGroup};
+use base::{Env, HttpClient, Invoke, MasterKey, StateStore, Target, TaskGroup};
 use log::Log;
 
 use crate::FlowError;
@@ -16,6 +16,7 @@ use crate::checkpoint::Checkpoints;
 use crate::consumer::{Lag, Loop};
 use crate::dead_letter::DeadLetters;
 use crate::delivery::{Deliveries, DeliveryPorts, SearchDomains};
+use crate::destinations::{DestinationPorts, Destinations};
 use crate::invocations::Invocations;
 use crate::mapping::{MappingPorts, Mappings};
 use crate::queue::{QueueTarget, Queues};
@@ -35,6 +36,8 @@ pub struct FlowPorts {
     pub invoke: Arc<dyn Invoke>,
     /// Webhooks. Decides which hosts may be called.
     pub http: Arc<dyn HttpClient>,
+    /// From which the keys for secrets come.
+    pub master_key: MasterKey,
     /// Search indexes.
     pub search: Arc<dyn SearchDomains>,
 }
@@ -59,6 +62,8 @@ pub struct Flow {
     pub mappings: Mappings,
     /// Asynchronous invocations.
     pub invocations: Invocations,
+    /// Connections and API destinations.
+    pub destinations: Destinations,
     /// Topics.
     pub topics: Topics,
     /// Queues.
@@ -84,6 +89,12 @@ impl Flow {
         let context = Loop { env, log: ports.log.clone(), checkpoints: checkpoints.clone(), lag: lag.clone() };
 
         let invocations = Invocations::new(context.clone(), Arc::clone(&state), Arc::clone(&ports.invoke), &consumers);
+        let destinations = Destinations::new(DestinationPorts {
+            env: context.env.clone(),
+            state: Arc::clone(&state),
+            http: Arc::clone(&ports.http),
+            master_key: ports.master_key,
+        });
         let topic_ports = TopicPorts {
             consumers: context.clone(),
             state: Arc::clone(&state),
@@ -105,6 +116,7 @@ impl Flow {
             consumers: context.clone(),
             state: Arc::clone(&state),
             router,
+            destinations: destinations.clone(),
             queues: queues.clone(),
             dead_letters: DeadLetters::new(queues.clone()),
             retention: config.bus_retention,
@@ -115,8 +127,19 @@ impl Flow {
         let mappings = Mappings::new(mapping_ports, &consumers);
         let delivery_ports = DeliveryPorts { consumers: context, state, search: ports.search, objects: config.objects };
         let deliveries = Deliveries::new(delivery_ports, &consumers);
-        let this =
-            Self { buses, mappings, invocations, topics, queues, deliveries, lag, consumers, keeping, checkpoints };
+        let this = Self {
+            buses,
+            mappings,
+            invocations,
+            destinations,
+            topics,
+            queues,
+            deliveries,
+            lag,
+            consumers,
+            keeping,
+            checkpoints,
+        };
         this.restore().await?;
         Ok(this)
     }

@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod consumer;
 mod dead_letter;
 pub mod delivery;
+pub mod destinations;
 mod error;
 mod flow;
 pub mod invocations;
@@ -26,6 +27,7 @@ pub mod topic;
 
 pub use bus::Buses;
 pub use delivery::{Deliveries, SearchDomains};
+pub use destinations::Destinations;
 pub use error::FlowError;
 pub use flow::{Flow, FlowConfig, FlowPorts};
 pub use invocations::Invocations;

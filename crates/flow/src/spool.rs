@@ -48,6 +48,8 @@ pub(crate) enum Attempted {
     Done,
     /// It failed; the attempt counts.
     Failed(String),
+    /// It failed, and whom it was made to asks not to be tried again sooner than this.
+    FailedFor(String, Duration),
     /// It could not be made now; it does not count.
     Later(String),
     /// It will never succeed.
@@ -242,6 +244,10 @@ impl<A: Attempt> Spool<A> {
                 return self.part(record, row, end).await;
             }
             Some(Attempted::Failed(reason)) => (inner.attempt.delay(row.attempts + 1, rng), row.attempts + 1, reason),
+            Some(Attempted::FailedFor(reason, wait)) => {
+                let delay = inner.attempt.delay(row.attempts + 1, rng).map(|delay| delay.max(wait));
+                (delay, row.attempts + 1, reason)
+            }
             Some(Attempted::Later(reason)) => {
                 // As Lambda's queue does: from one second to five minutes.
                 let ceiling = 1_000u64 << row.postponed.min(9);

@@ -102,7 +102,7 @@ impl Rooms {
         let state = Store::open(&env, &dir.join("state.redb")).await.map_err(RoomsError::opening("state"))?;
         let state = Arc::new(state);
         let store: Arc<dyn StateStore> = state.clone();
-        let log = Log::open(&env, &dir.join("journal"), log_config(&config, master_key))
+        let log = Log::open(&env, &dir.join("journal"), log_config(&config, master_key.clone()))
             .await
             .map_err(RoomsError::opening("log"))?;
         let index = Index::open(&env, &dir.join("index"), index_config(&config)).await;
@@ -125,6 +125,7 @@ impl Rooms {
             state: store,
             invoke: Arc::new(functions.clone()),
             http: Arc::new(PooledClient::new(trust, outgoing)),
+            master_key,
             search: Arc::new(EmbeddedSearch::new(index.clone(), config.account.id.clone())),
         };
         let settings = FlowConfig {

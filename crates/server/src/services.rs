@@ -44,7 +44,7 @@ impl Services {
     pub fn new(rooms: &Rooms) -> Self {
         Self {
             kinesis: DataStreams::new(rooms.log.clone(), rooms.streams.clone(), rooms.state.clone(), rooms.env.clone()),
-            events: EventBridge::new(rooms.flow.buses.clone(), rooms.env.clone()),
+            events: EventBridge::new(&rooms.flow, rooms.env.clone()),
             lambda: LambdaService::new(
                 rooms.functions.clone(),
                 rooms.flow.invocations.clone(),

@@ -227,6 +227,16 @@ impl Buses {
                 )));
             }
             target.since = tail;
+            if target.arn.service() == "events" && target.arn.resource_of("api-destination").is_some() {
+                match self.inner.ports.destinations.destination_of(scope, &target.arn) {
+                    Ok(_) => good.push(target),
+                    Err(error) if error.kind() == base::ErrorKind::NotFound => {
+                        failed.push(failure(target.id, "ResourceNotFoundException", error.to_string()));
+                    }
+                    Err(error) => return Err(error),
+                }
+                continue;
+            }
             match self.inner.ports.router.check(&target.arn).await {
                 Ok(()) => good.push(target),
                 Err(error) if error.kind.is_transient() => {

@@ -77,8 +77,8 @@ struct Routed {
     matched: BTreeMap<usize, Vec<Position>>,
     /// What each target gets, by rule and id.
     deliveries: BTreeMap<(RuleName, String), (Arc<ActiveTarget>, Vec<Delivery>)>,
-    /// Events that were forwarded too often for their target.
-    circling: Vec<(Arc<ActiveTarget>, Position)>,
+    /// Events that a target is not given, and why.
+    kept_back: Vec<(Arc<ActiveTarget>, Position, String)>,
 }
 
 impl Routed {
@@ -132,9 +132,8 @@ impl Handler for Dispatcher {
         let (traced, delivered) = tokio::join!(traced, join_all(deliveries));
         let mut postponed: Vec<String> = delivered.into_iter().filter_map(Result::err).collect();
         postponed.extend(traced.err());
-        for (target, position) in &routed.circling {
-            let reason = format!("the event was forwarded to {MAX_HOPS} buses already: rules send it in a circle");
-            let end = End { why: Why::Refused, attempts: 1, reason: letter::coded("INVALID_PARAMETER", &reason) };
+        for (target, position, reason) in &routed.kept_back {
+            let end = End { why: Why::Refused, attempts: 1, reason: letter::coded("INVALID_PARAMETER", reason) };
             postponed.extend(self.put_away(batch, target, &[*position], end).await.err());
         }
         if postponed.is_empty() { Outcome::Done } else { Outcome::Later(postponed.join("; ")) }
@@ -165,11 +164,16 @@ impl Dispatcher {
             routed.matched.entry(place).or_default().push(record.position);
             let around = Surroundings { rule: &rule.name, rule_arn: &rule.arn, ingested: record.arrival };
             for target in rule.targets.iter().filter(|target| record.position >= target.since) {
+                let mut keep_back =
+                    |reason: String| routed.kept_back.push((Arc::clone(target), record.position, reason));
                 let Some(partition_key) = placed_by(target, &event, &record.partition_key) else {
-                    routed.circling.push((Arc::clone(target), record.position));
+                    keep_back(format!("it was forwarded to {MAX_HOPS} buses already: rules send it in a circle"));
                     continue;
                 };
-                let payload = target.input.apply(&event, &record.data, &around);
+                let Some(payload) = target.input.apply(&event, &record.data, &around) else {
+                    keep_back("the input that its transformer makes of it is too large".to_owned());
+                    continue;
+                };
                 routed.push(target, Delivery { position: record.position, payload, partition_key });
             }
         }
@@ -193,6 +197,13 @@ impl Dispatcher {
         if error.kind().is_transient() && error.kind() != ErrorKind::Throttled {
             // It may have been taken all the same, which only the same producer can find out.
             return Err(format!("rule {} target {}: {error}", target.rule, target.id));
+        }
+        if error.kind() == ErrorKind::Invalid && deliveries.len() > 1 {
+            // One event that does not fit must not take the others with it.
+            for delivery in deliveries {
+                Box::pin(self.deliver(batch, target, std::slice::from_ref(delivery))).await?;
+            }
+            return Ok(());
         }
         let positions: Vec<Position> = deliveries.iter().map(|d| d.position).collect();
         let reason = letter::coded(letter::error_code(error.kind), &error.message);

@@ -18,6 +18,8 @@ use crate::FlowError;
 
 /// Variables of one transformer, at most.
 const MAX_VARIABLES: usize = 100;
+/// Bytes that a template may render to: its placeholders can name large parts of an event again and again.
+const MAX_RENDERED: usize = 4 << 20;
 /// Characters of a template or constant, at most.
 const MAX_INPUT: usize = 8_192;
 
@@ -165,9 +167,9 @@ fn split(template: &str) -> Vec<Part> {
 }
 
 impl Input {
-    /// What the target gets of `event`, whose text is `raw`.
-    pub fn apply(&self, event: &Value, raw: &Bytes, around: &Surroundings<'_>) -> Bytes {
-        match self {
+    /// What the target gets of `event`, whose text is `raw`; `None` when that would be too large.
+    pub fn apply(&self, event: &Value, raw: &Bytes, around: &Surroundings<'_>) -> Option<Bytes> {
+        Some(match self {
             Self::Event => raw.clone(),
             Self::Constant(text) => text.clone(),
             Self::Path(path) => path.find(event).map_or_else(|| Bytes::from_static(b"null"), |v| v.to_string().into()),
@@ -180,10 +182,13 @@ impl Input {
                             push(&mut out, value(name, paths, event, around).as_ref(), *in_string);
                         }
                     }
+                    if out.len() > MAX_RENDERED {
+                        return None;
+                    }
                 }
                 out.into()
             }
-        }
+        })
     }
 }
 
@@ -227,7 +232,7 @@ mod tests {
             ingested: Timestamp::from_millis(0),
         };
         let raw = Bytes::from(event.to_string());
-        String::from_utf8(spec.compile().unwrap().apply(event, &raw, &around).to_vec()).unwrap()
+        String::from_utf8(spec.compile().unwrap().apply(event, &raw, &around).unwrap().to_vec()).unwrap()
     }
 
     fn template(paths: &[(&str, &str)], template: &str) -> InputSpec {
@@ -258,6 +263,19 @@ mod tests {
         assert_eq!(render(&InputSpec::Constant(r#"{"k":1}"#.into()), &event), r#"{"k":1}"#);
         assert_eq!(render(&InputSpec::Path("$.detail.a".into()), &event), r#"[1,"x"]"#);
         assert_eq!(render(&InputSpec::Event, &event), event.to_string());
+    }
+
+    #[test]
+    fn a_template_does_not_grow_without_bound() {
+        let event = serde_json::json!({"detail": {"a": "x".repeat(1 << 20)}});
+        let scope = base::Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() };
+        let around = Surroundings {
+            rule: &"r".parse().unwrap(),
+            rule_arn: &Arn::new("events", &scope, "rule/r"),
+            ingested: Timestamp::from_millis(0),
+        };
+        let spec = template(&[("a", "$.detail.a")], &format!("\"{}\"", "<a>".repeat(2_000)));
+        assert_eq!(spec.compile().unwrap().apply(&event, &Bytes::new(), &around), None);
     }
 
     #[test]

@@ -40,6 +40,8 @@ use crate::spool::{self, Settings, Spool};
 const VERSION: u32 = 1;
 /// The longest age of an event is a day; what became too old while the server was down is read and put away, too.
 const RETENTION: Duration = Duration::from_secs(26 * 3_600);
+/// A removal that failed is tried again after this.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Attempts of one target at once.
 const CONCURRENCY: usize = 32;
 
@@ -134,7 +136,8 @@ struct Inner {
 
 struct Open {
     live: Arc<Live>,
-    running: Running,
+    /// None while it is being removed.
+    running: Option<Running>,
 }
 
 impl Outboxes {
@@ -171,24 +174,18 @@ impl Outboxes {
         }
         let of_bus = format!("{bus}/");
         let mut gone = Vec::new();
-        for (key, open) in self.open().iter() {
+        for (key, open) in self.open().iter_mut() {
             // Names of buses have slashes, names of rules and targets have none.
             let is_of_bus = key.name.strip_prefix(&of_bus).is_some_and(|rest| rest.matches('/').count() == 1);
             if key.scope == *scope && is_of_bus {
                 match targets.remove(key) {
                     Some(target) => open.live.replace(Arc::new(target)),
-                    None => gone.push(key.clone()),
+                    None => gone.extend(open.running.take().map(|running| (key.clone(), running))),
                 }
             }
         }
-        for key in gone {
-            let this = self.clone();
-            self.inner.group.spawn_infallible(format!("remove-outbox:{key}"), async move {
-                // One that stays is removed at the next start.
-                if let Err(error) = this.remove(&key).await {
-                    tracing::warn!(outbox = %key, %error, "the outbox of a removed target cannot be removed yet");
-                }
-            });
+        for (key, running) in gone {
+            self.inner.group.spawn_infallible(format!("remove-outbox:{key}"), self.clone().close(key, running));
         }
         Ok(())
     }
@@ -214,8 +211,11 @@ impl Outboxes {
 
     async fn stream(&self, scope: &Scope, bus: &BusName, target: &ActiveTarget) -> Result<Arc<Stream>, FlowError> {
         let (key, log) = (stream_key(scope, bus, &target.rule, &target.id), &self.inner.ports.consumers.log);
-        if self.open().contains_key(&key) {
-            return Ok(log.stream(&key)?);
+        if let Some(open) = self.open().get(&key) {
+            return match open.running {
+                Some(_) => Ok(log.stream(&key)?),
+                None => Err(FlowError::Unavailable(format!("{key} is being removed"))),
+            };
         }
         let _turn = self.inner.turn.acquire().await.map_err(|_| LogError::Closed)?;
         let stream = log.ensure_stream(&key, StreamSpec { shards: 1, retention: RETENTION }).await?;
@@ -244,16 +244,25 @@ impl Outboxes {
         let policy = Policy { max_age: None, ..Policy::each_record(CONCURRENCY, RETENTION) };
         let consumer = Consumer { id, source: stream.key.clone(), start: Start::TrimHorizon, policy };
         let running = ports.consumers.start(group, consumer, Arc::new(spool));
-        self.open().insert(stream.key.clone(), Open { live, running });
+        self.open().insert(stream.key.clone(), Open { live, running: Some(running) });
         Ok(())
     }
 
-    /// Ends what runs for an outbox and removes it.
-    async fn remove(&self, key: &StreamKey) -> Result<(), FlowError> {
-        let open = self.open().remove(key);
-        if let Some(open) = open {
-            open.running.stop().await;
+    /// Ends what runs for an outbox and removes it. Until that is done its target, put again, gets nothing.
+    async fn close(self, key: StreamKey, running: Running) {
+        running.stop().await;
+        while let Err(error) = self.remove(&key).await {
+            tracing::warn!(outbox = %key, %error, "the outbox of a removed target cannot be removed yet");
+            tokio::select! {
+                () = self.inner.ports.consumers.env.clock.sleep(RETRY_DELAY) => {}
+                // It is removed at the next start.
+                () = self.inner.group.stopping().cancelled_owned() => return,
+            }
         }
+        self.open().remove(&key);
+    }
+
+    async fn remove(&self, key: &StreamKey) -> Result<(), FlowError> {
         let (ports, id) = (&self.inner.ports, consumer_id(key));
         let mut batch = Batch::new();
         batch.writes.extend(ports.consumers.checkpoints.forget(&id).await?);

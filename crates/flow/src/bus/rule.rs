@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::input::{Input, InputSpec};
 use super::path::Path;
 use crate::FlowError;
+use crate::destinations::HttpParameters;
 
 /// Whether a rule sees events, and which ("Rule states", EventBridge User Guide).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +99,9 @@ pub struct RuleTarget {
     /// Where a stream's partition key is found in the event; the event's id when absent or not found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition_key_path: Option<String>,
+    /// What its calls carry, at an API destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpParameters>,
     /// The group of its messages, in a queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_group: Option<PartitionKey>,
@@ -157,6 +161,7 @@ pub(crate) struct ActiveTarget {
     pub input: Arc<Input>,
     pub partition_key_path: Option<Path>,
     pub message_group: Option<PartitionKey>,
+    pub http: HttpParameters,
     pub max_attempts: u32,
     pub max_age: Duration,
     pub since: Position,
@@ -198,6 +203,17 @@ impl RuleTarget {
         if self.partition_key_path.is_some() && self.arn.service() != "kinesis" {
             return Err(FlowError::Invalid(format!("Kinesis parameters do not fit the target {}", self.arn)));
         }
+        if self.http.is_some() && !(self.arn.service() == "events" && self.arn.resource_of("api-destination").is_some())
+        {
+            return Err(FlowError::Invalid(format!("HTTP parameters do not fit the target {}", self.arn)));
+        }
+        for value in
+            self.http.iter().flat_map(|http| http.path.iter().chain(http.headers.values()).chain(http.query.values()))
+        {
+            if value.starts_with("$.") {
+                Path::parse(value)?;
+            }
+        }
         if self.message_group.is_some() && self.arn.service() != "sqs" {
             return Err(FlowError::Invalid(format!("SQS parameters do not fit the target {}", self.arn)));
         }
@@ -217,6 +233,7 @@ impl RuleTarget {
             dead_letter: self.dead_letter.clone(),
             input: Arc::new(self.input.compile()?),
             message_group: self.message_group.clone(),
+            http: self.http.clone().unwrap_or_default(),
             partition_key_path: self.partition_key_path.as_deref().map(Path::parse).transpose()?,
             max_attempts: self.retry.max_attempts,
             max_age: Duration::from_secs(self.retry.max_age_secs.into()),

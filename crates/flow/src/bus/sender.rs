@@ -26,7 +26,7 @@ const BACKOFF: RetryPolicy = RetryPolicy {
     max_age: None,
 };
 
-/// Sends what waits for one target.
+/// Sends what waits for one target. One that receives by an append was tried before its event came here.
 pub(super) struct Sender {
     pub scope: Scope,
     pub bus: BusName,
@@ -51,6 +51,11 @@ impl Sender {
     }
 
     async fn give(&self, target: &ActiveTarget, waiting: &Waiting, record: &Record) -> Attempted {
+        if target.is_slow() {
+            let destinations = &self.ports.destinations;
+            let texts = (&waiting.event, &waiting.payload);
+            return destinations.call(&self.scope, &target.arn, &target.http, texts).await;
+        }
         // Attempts are made in no order, so each record has a producer of its own.
         let position = record.position.get().to_string();
         let producer = from_shard(self.from.0, self.from.1, &["retry", &position]);
@@ -80,7 +85,7 @@ impl Attempt for Sender {
                 metrics::target_delivered(self.bus.as_str(), target.rule.as_str(), 1);
                 self.note(&target, &waiting, record.position, Fate::Delivered, None).await;
             }
-            Attempted::Failed(reason) | Attempted::Later(reason) => {
+            Attempted::Failed(reason) | Attempted::FailedFor(reason, _) | Attempted::Later(reason) => {
                 self.note(&target, &waiting, record.position, Fate::Failed, Some(reason)).await;
             }
             // What becomes of it is noted when it is put away.
@@ -90,9 +95,9 @@ impl Attempt for Sender {
     }
 
     fn delay(&self, attempts: u32, rng: &dyn Rng) -> Option<Duration> {
-        // The first attempt was made before the event came here.
-        let retries = attempts;
-        (retries < self.live.current().max_attempts).then_some(())?;
+        let target = self.live.current();
+        let retries = attempts - u32::from(target.is_slow());
+        (retries < target.max_attempts).then_some(())?;
         BACKOFF.next_delay(attempts, Duration::ZERO, rng)
     }
 
@@ -125,8 +130,7 @@ impl Attempt for Sender {
             return Ok(());
         };
         let id = stable_uuid(from_shard(self.from.0, self.from.1, &["dead letter"]), record.position);
-        // The first attempt was made before the event came here.
-        let counted = End { attempts: end.attempts + 1, ..end.clone() };
+        let counted = End { attempts: end.attempts + u32::from(!target.is_slow()), ..end.clone() };
         let fate = letter::put_away(&self.ports.dead_letters, &target, id, waiting.event.clone(), &counted).await?;
         self.note(&target, &waiting, record.position, fate, Some(&end.reason)).await;
         self.gave_up(record, &end.reason);

@@ -191,7 +191,7 @@ impl Topics {
                 Attempted::Refused(reason) => {
                     return tracing::error!(topic = %arn, endpoint, reason, "the confirmation was refused");
                 }
-                Attempted::Failed(reason) | Attempted::Later(reason) => {
+                Attempted::Failed(reason) | Attempted::FailedFor(reason, _) | Attempted::Later(reason) => {
                     tracing::warn!(topic = %arn, endpoint, reason, "the confirmation could not be sent");
                     let policy = super::HealthyRetry::default();
                     let Some(delay) = policy.delay(attempts) else { return };

@@ -220,6 +220,28 @@ async fn an_event_passes_from_bus_to_bus_and_does_not_circle_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_that_does_not_fit_takes_no_other_with_it() {
+    let world = World::new(27);
+    let house = world.open().await;
+    let (dead, small) = (queue(&house, "dead").await, queue(&house, "small").await);
+    let attributes = |info: &mut flow::queue::QueueInfo| {
+        info.attributes.max_message_bytes = 1_024;
+        Ok(())
+    };
+    house.flow.queues.update(&scope(), &"small".parse().unwrap(), attributes).await.unwrap();
+    house.rule("r", ALL, RuleState::Enabled, RuleTarget { dead_letter: Some(dead), ..target(small) }).await;
+    let detail = |bytes: usize| format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes));
+    let sized = [("a", 10), ("large", 2_000), ("b", 10)];
+    house.put_events(&sized.map(|(id, bytes)| event(id, "my.app", &detail(bytes)))).await;
+    world.pass(Duration::from_secs(10)).await;
+    let taken = drain(&house, "small").await;
+    assert_eq!(ids(taken.iter().map(|m| &m.message.body[..])), ["a", "b"]);
+    let letters = drain(&house, "dead").await;
+    assert_eq!(ids(letters.iter().map(|m| &m.message.body[..])), ["large"]);
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_way_of_an_event_is_told() {
     let world = World::new(26);
     let house = world.open().await;

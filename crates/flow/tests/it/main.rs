@@ -6,6 +6,7 @@ mod bus_delivery;
 mod consumer;
 mod crash;
 mod delivery;
+mod destinations;
 mod intake;
 mod invocations;
 mod mapping;

@@ -141,6 +141,7 @@ impl World {
             state: Arc::clone(&state) as Arc<dyn StateStore>,
             invoke: self.functions.clone(),
             http: self.web.clone(),
+            master_key: base::MasterKey::new([7; 32]),
             search: self.search.clone(),
         };
         let config =
@@ -260,6 +261,7 @@ pub fn target(arn: Arn) -> RuleTarget {
         input: InputSpec::Event,
         partition_key_path: None,
         retry: TargetRetry::default(),
+        http: None,
         message_group: None,
         dead_letter: None,
         role: None,
@@ -453,6 +455,10 @@ impl Web {
 
 #[async_trait]
 impl HttpClient for Web {
+    fn may_be_plain(&self, host: &str) -> bool {
+        host == "127.0.0.1"
+    }
+
     async fn send(&self, request: Request<Bytes>, timeout: Duration) -> Result<Response<Bytes>, HttpError> {
         let url = request.uri().to_string();
         let body = String::from_utf8(request.body().to_vec()).unwrap();
@@ -464,7 +470,8 @@ impl HttpClient for Web {
             Reply::Busy => return Err(HttpError { url, message: "no answer".into() }),
             _ => StatusCode::OK,
         };
-        Ok(Response::builder().status(status).body(Bytes::new()).unwrap())
+        let body = if let Reply::Ok(text) = reply { Bytes::from(text) } else { Bytes::new() };
+        Ok(Response::builder().status(status).body(body).unwrap())
     }
 }
 

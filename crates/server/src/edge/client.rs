@@ -62,6 +62,10 @@ impl PooledClient {
 
 #[async_trait]
 impl HttpClient for PooledClient {
+    fn may_be_plain(&self, host: &str) -> bool {
+        self.outgoing.lists_host(host)
+    }
+
     async fn send(&self, request: http::Request<Bytes>, timeout: Duration) -> Result<http::Response<Bytes>, HttpError> {
         let url = plain(request.uri());
         let ended = tokio::time::timeout(timeout, self.exchange(request)).await;

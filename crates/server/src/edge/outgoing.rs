@@ -95,6 +95,15 @@ impl Outgoing {
         if number { Err(Refused::Disguised(host.to_owned())) } else { Ok(()) }
     }
 
+    /// Whether a host is an address of the networks that the settings name, and may be called.
+    pub(super) fn lists_host(&self, host: &str) -> bool {
+        let address = match host {
+            "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            host => host.trim_matches(['[', ']']).parse(),
+        };
+        address.is_ok_and(|address| self.lists(address) && self.check(address).is_ok())
+    }
+
     fn lists(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }

@@ -3,6 +3,8 @@
 //! Owns the translation between the wire and `flow::bus`, and the checks of an entry that the service makes before an
 //! event exists. Must not know how events are stored, matched or sent.
 
+mod api_destinations;
+mod connections;
 mod entries;
 mod targets;
 #[cfg(test)]
@@ -12,8 +14,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use base::{Arn, BusName, Env, RuleName, Scope};
-use flow::FlowError;
 use flow::bus::{Buses, RuleSpec, RuleState, bus_arn, rule_arn};
+use flow::{Destinations, Flow, FlowError};
 use wire::events::*;
 use wire::{Call, ServiceError, ServiceId, only};
 
@@ -26,12 +28,13 @@ const PAGE: usize = 100;
 /// The service.
 pub(crate) struct EventBridge {
     buses: Buses,
+    destinations: Destinations,
     env: Env,
 }
 
 impl EventBridge {
-    pub fn new(buses: Buses, env: Env) -> Arc<Self> {
-        Arc::new(Self { buses, env })
+    pub fn new(flow: &Flow, env: Env) -> Arc<Self> {
+        Arc::new(Self { buses: flow.buses.clone(), destinations: flow.destinations.clone(), env })
     }
 }
 
@@ -280,5 +283,93 @@ impl Events for EventBridge {
         let event = rules::Event::check(input.event.as_bytes())
             .map_err(|e| invalid(format!("Parameter Event is not valid JSON: {e}")))?;
         Ok(TestEventPatternOutput { result: Some(pattern(&input.event_pattern)?.matches_event(event)) })
+    }
+
+    async fn create_connection(
+        &self,
+        call: &Call,
+        input: CreateConnectionInput,
+    ) -> Result<CreateConnectionOutput, ServiceError> {
+        connections::create(self, call, input).await
+    }
+
+    async fn update_connection(
+        &self,
+        call: &Call,
+        input: UpdateConnectionInput,
+    ) -> Result<UpdateConnectionOutput, ServiceError> {
+        connections::update(self, call, input).await
+    }
+
+    async fn describe_connection(
+        &self,
+        call: &Call,
+        input: DescribeConnectionInput,
+    ) -> Result<DescribeConnectionOutput, ServiceError> {
+        connections::describe(self, call, &input)
+    }
+
+    async fn list_connections(
+        &self,
+        call: &Call,
+        input: ListConnectionsInput,
+    ) -> Result<ListConnectionsOutput, ServiceError> {
+        connections::list(self, call, &input)
+    }
+
+    async fn delete_connection(
+        &self,
+        call: &Call,
+        input: DeleteConnectionInput,
+    ) -> Result<DeleteConnectionOutput, ServiceError> {
+        connections::delete(self, call, input).await
+    }
+
+    async fn deauthorize_connection(
+        &self,
+        call: &Call,
+        input: DeauthorizeConnectionInput,
+    ) -> Result<DeauthorizeConnectionOutput, ServiceError> {
+        connections::deauthorize(self, call, input).await
+    }
+
+    async fn create_api_destination(
+        &self,
+        call: &Call,
+        input: CreateApiDestinationInput,
+    ) -> Result<CreateApiDestinationOutput, ServiceError> {
+        api_destinations::create(self, call, input).await
+    }
+
+    async fn update_api_destination(
+        &self,
+        call: &Call,
+        input: UpdateApiDestinationInput,
+    ) -> Result<UpdateApiDestinationOutput, ServiceError> {
+        api_destinations::update(self, call, input).await
+    }
+
+    async fn describe_api_destination(
+        &self,
+        call: &Call,
+        input: DescribeApiDestinationInput,
+    ) -> Result<DescribeApiDestinationOutput, ServiceError> {
+        api_destinations::describe(self, call, &input)
+    }
+
+    async fn list_api_destinations(
+        &self,
+        call: &Call,
+        input: ListApiDestinationsInput,
+    ) -> Result<ListApiDestinationsOutput, ServiceError> {
+        api_destinations::list(self, call, &input)
+    }
+
+    async fn delete_api_destination(
+        &self,
+        call: &Call,
+        input: DeleteApiDestinationInput,
+    ) -> Result<DeleteApiDestinationOutput, ServiceError> {
+        api_destinations::delete(self, call, input).await
     }
 }

@@ -41,6 +41,7 @@ impl House {
             state,
             invoke: nobody.clone(),
             http: nobody.clone(),
+            master_key: base::MasterKey::new([7; 32]),
             search: nobody,
         };
         let config = FlowConfig { bus_retention: DAY, objects: "/objects".into(), base_url: "http://[::1]:1".into() };

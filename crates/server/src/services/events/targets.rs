@@ -57,7 +57,7 @@ pub(super) fn list(
 }
 
 /// Options that are executed. Every other one is refused.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "Id",
     "Arn",
     "RoleArn",
@@ -66,6 +66,7 @@ const KNOWN: [&str; 10] = [
     "InputTransformer",
     "KinesisParameters",
     "SqsParameters",
+    "HttpParameters",
     "RetryPolicy",
     "DeadLetterConfig",
 ];
@@ -101,12 +102,21 @@ fn read(target: Target) -> Result<RuleTarget, ServiceError> {
         arn: arn(&target.arn)?,
         input,
         partition_key_path: target.kinesis_parameters.map(|parameters| parameters.partition_key_path),
+        http: target.http_parameters.map(http),
         message_group,
         retry,
         dead_letter: target.dead_letter_config.and_then(|config| config.arn).as_deref().map(arn).transpose()?,
         role: role(target.role_arn.as_deref())?,
         since: base::Position::default(),
     })
+}
+
+fn http(given: HttpParameters) -> flow::destinations::HttpParameters {
+    flow::destinations::HttpParameters {
+        path: given.path_parameter_values.unwrap_or_default(),
+        headers: given.header_parameters.unwrap_or_default(),
+        query: given.query_string_parameters.unwrap_or_default(),
+    }
 }
 
 /// The group of a queue's messages.
@@ -142,6 +152,11 @@ fn show(target: RuleTarget) -> Target {
     shown.kinesis_parameters = target
         .partition_key_path
         .map(|partition_key_path| KinesisParameters { partition_key_path, ..Default::default() });
+    shown.http_parameters = target.http.map(|http| HttpParameters {
+        path_parameter_values: (!http.path.is_empty()).then_some(http.path),
+        header_parameters: (!http.headers.is_empty()).then_some(http.headers),
+        query_string_parameters: (!http.query.is_empty()).then_some(http.query),
+    });
     shown.sqs_parameters =
         target.message_group.map(|group| SqsParameters { message_group_id: Some(group.to_string()) });
     if target.retry != TargetRetry::default() {

@@ -11,7 +11,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let house = House::new().await;
-        Self { service: EventBridge::new(house.flow.buses.clone(), house.env.clone()), house }
+        Self { service: EventBridge::new(&house.flow, house.env.clone()), house }
     }
 
     fn call(&self) -> Call {
@@ -184,6 +184,9 @@ async fn each_entry_becomes_an_event_or_says_why_not() {
     let error = world.service.put_events(&world.call(), input).await.unwrap_err();
     let message = "Total size of the entries in the request is over the limit.";
     assert_eq!((&*error.code, &*error.message), ("ValidationException", message));
+    let input =
+        PutEventsInput { entries: vec![entry("mine", "{}")], endpoint_id: Some("a.b".into()), ..Default::default() };
+    assert_eq!(world.service.put_events(&world.call(), input).await.unwrap_err().code, "NotImplemented");
     let event: Value = serde_json::from_slice(&world.house.first("s").await).unwrap();
     assert_eq!(event["id"], results[0].event_id.as_deref().unwrap());
     assert_eq!(
