@@ -66,7 +66,24 @@ def test_bad_patterns_and_targets(server, unique):
     stream = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/absent-{unique}"
     with_dead_letter = {"Id": "1", "Arn": stream, "DeadLetterConfig": {"Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:dead"}}
     assert refused(events.put_targets, Rule=unique, Targets=[with_dead_letter]) == "ResourceNotFoundException"
-    assert refused(events.put_rule, Name=unique, ScheduleExpression="rate(5 minutes)")
+
+
+def test_a_rule_on_a_schedule(server, unique):
+    arn = create_stream(server, unique)
+    events = server.client("events")
+    for wrong in ("rate(5 minute)", "cron(0 10 * * * *)", "at(2030-01-01T00:00:00)"):
+        with pytest.raises(ClientError) as error:
+            events.put_rule(Name=unique, ScheduleExpression=wrong)
+        assert error.value.response["Error"] == {"Code": "ValidationException", "Message": "Parameter ScheduleExpression is not valid."}
+    rule = events.put_rule(Name=unique, ScheduleExpression="cron(* * * * ? *)")["RuleArn"]
+    assert events.describe_rule(Name=unique)["ScheduleExpression"] == "cron(* * * * ? *)"
+    events.put_targets(Rule=unique, Targets=[{"Id": "1", "Arn": arn}])
+    wait_for(lambda: records_of(server, unique), 75, "the next whole minute")
+    got = records_of(server, unique)[0]
+    assert (got["source"], got["detail-type"], got["resources"], got["detail"]) == ("aws.events", "Scheduled Event", [rule], {})
+    assert got["time"].endswith(":00Z")
+    events.remove_targets(Rule=unique, Ids=["1"])
+    events.delete_rule(Name=unique)
 
 
 def test_test_event_pattern(server):

@@ -92,6 +92,26 @@ id!(
     |v| (1..=64).contains(&v.len()) && all(v, b"_.-")
 );
 id!(
+    /// An archive of an event bus.
+    ArchiveName, "archive name", "1 to 48 letters, digits, '_', '.' or '-'",
+    |v| (1..=48).contains(&v.len()) && all(v, b"_.-")
+);
+id!(
+    /// A replay of an archive.
+    ReplayName, "replay name", "1 to 64 letters, digits, '_', '.' or '-'",
+    |v| (1..=64).contains(&v.len()) && all(v, b"_.-")
+);
+id!(
+    /// A schedule of EventBridge Scheduler.
+    ScheduleName, "schedule name", "1 to 64 letters, digits, '_', '.' or '-'",
+    |v| (1..=64).contains(&v.len()) && all(v, b"_.-")
+);
+id!(
+    /// A group of schedules.
+    ScheduleGroupName, "schedule group name", "1 to 64 letters, digits, '_', '.' or '-'",
+    |v| (1..=64).contains(&v.len()) && all(v, b"_.-")
+);
+id!(
     /// A Lambda function.
     FunctionName, "function name", "1 to 64 letters, digits, '_' or '-'",
     |v| (1..=64).contains(&v.len()) && all(v, b"_-")

@@ -26,8 +26,8 @@ pub use error::{ErrorKind, InvalidId, Kinded};
 pub use event::Event;
 pub use fs::{File, Fs, OpenMode, RealFs};
 pub use ids::{
-    AccountId, BucketName, BusName, DeliveryStreamName, FunctionName, IndexName, PartitionKey, QueueName, Region,
-    RuleName, Scope, ShardId, StreamName, TopicName,
+    AccountId, ArchiveName, BucketName, BusName, DeliveryStreamName, FunctionName, IndexName, PartitionKey, QueueName,
+    Region, ReplayName, RuleName, ScheduleGroupName, ScheduleName, Scope, ShardId, StreamName, TopicName,
 };
 pub use master_key::MasterKey;
 pub use ports::{

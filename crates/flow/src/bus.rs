@@ -19,6 +19,7 @@ mod rule;
 mod seen;
 mod sender;
 mod target;
+mod timed;
 mod trace;
 
 use std::collections::HashMap;
@@ -31,11 +32,12 @@ use serde::{Deserialize, Serialize};
 
 pub use config::FailedTarget;
 pub use input::InputSpec;
-pub use rule::{Rule, RuleSpec, RuleState, RuleTarget, TargetRetry, rule_arn};
+pub use rule::{Rule, RuleSchedule, RuleSpec, RuleState, RuleTarget, TargetRetry, rule_arn};
 pub use target::BusTarget;
 pub use trace::{AttemptMade, BusWay, EventWay, RuleWay, TargetWay};
 
 use crate::FlowError;
+use crate::archive::ReplayFilters;
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
 use crate::dead_letter::DeadLetters;
 use crate::destinations::Destinations;
@@ -43,6 +45,7 @@ use crate::queue::Queues;
 use dispatch::{Dispatcher, RuleSet};
 use outbox::Outboxes;
 use seen::Seen;
+use timed::RuleClock;
 use trace::Trace;
 
 /// A bus as shown.
@@ -87,6 +90,8 @@ struct Inner {
     outboxes: Outboxes,
     trace: Trace,
     buses: Mutex<HashMap<(Scope, BusName), Arc<Active>>>,
+    clock: RuleClock,
+    replays: ReplayFilters,
 }
 
 /// One bus at work.
@@ -102,20 +107,39 @@ impl Buses {
         let group = group.child();
         let trace = Trace::new(&ports.consumers.log, ports.retention);
         let outboxes = Outboxes::new(ports.clone(), trace.clone(), &group);
-        let inner = Inner { ports, group, outboxes, trace, buses: Mutex::new(HashMap::new()) };
+        let clock = RuleClock::new(ports.consumers.env.clock.now());
+        let inner = Inner {
+            ports,
+            group,
+            outboxes,
+            trace,
+            buses: Mutex::new(HashMap::new()),
+            clock,
+            replays: ReplayFilters::default(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Starts the consumers of all buses that have rules, and of what waits for targets.
+    /// Starts the consumers of all buses that have rules, of what waits for targets, and the clock of the rules that
+    /// have a schedule.
     pub(crate) async fn restore(&self) -> Result<(), FlowError> {
         let rules = config::all_rules(&*self.inner.ports.state)?;
         self.inner.outboxes.restore(&rules).await?;
+        for (scope, rule) in rules.iter().filter(|(_, rule)| rule.schedule.is_some()) {
+            self.wind(scope, &rule.bus, &rule.name)?;
+        }
+        self.inner.group.spawn_infallible("rule-clock", self.clone().run_clock());
         let mut buses: Vec<(Scope, BusName)> = rules.into_iter().map(|(scope, rule)| (scope, rule.bus)).collect();
         buses.dedup();
         for (scope, bus) in buses {
             self.reload(&scope, &bus)?;
         }
         Ok(())
+    }
+
+    /// Which rules see the events of which replay.
+    pub(crate) fn replay_filters(&self) -> &ReplayFilters {
+        &self.inner.replays
     }
 
     fn state(&self) -> &dyn StateStore {
@@ -132,7 +156,7 @@ impl Buses {
     }
 
     /// The bus's log, made when the bus is first used.
-    async fn stream(&self, scope: &Scope, bus: &BusName) -> Result<Arc<Stream>, FlowError> {
+    pub(crate) async fn stream(&self, scope: &Scope, bus: &BusName) -> Result<Arc<Stream>, FlowError> {
         let key = stream_key(scope, bus);
         match self.log().stream(&key) {
             Err(LogError::StreamNotFound(_)) => {
@@ -144,7 +168,7 @@ impl Buses {
     }
 
     /// The position that the next event on the bus will not be below.
-    async fn tail(&self, scope: &Scope, bus: &BusName) -> Result<Position, FlowError> {
+    pub(crate) async fn tail(&self, scope: &Scope, bus: &BusName) -> Result<Position, FlowError> {
         let stream = self.stream(scope, bus).await?;
         let shard = stream.shards.first().ok_or_else(|| FlowError::NotFound(format!("bus {bus} has no log")))?;
         Ok(self.log().tail(shard.slot)?.next)
@@ -179,6 +203,7 @@ impl Buses {
             scope: scope.clone(),
             bus: bus.clone(),
             rules: Arc::clone(&active.rules),
+            replays: self.inner.replays.clone(),
             router: Arc::clone(&ports.router),
             dead_letters: ports.dead_letters.clone(),
             outboxes: self.inner.outboxes.clone(),
@@ -213,6 +238,6 @@ fn consumer_id(scope: &Scope, bus: &BusName) -> String {
     format!("bus:{scope}/{bus}")
 }
 
-fn stream_key(scope: &Scope, bus: &BusName) -> StreamKey {
+pub(crate) fn stream_key(scope: &Scope, bus: &BusName) -> StreamKey {
     StreamKey { kind: StreamKind::Bus, scope: scope.clone(), name: bus.to_string() }
 }

@@ -11,6 +11,7 @@ use base::{Env, HttpClient, Invoke, MasterKey, StateStore, Target, TaskGroup};
 use log::Log;
 
 use crate::FlowError;
+use crate::archive::{ArchivePorts, Archives};
 use crate::bus::{BusPorts, BusTarget, Buses};
 use crate::checkpoint::Checkpoints;
 use crate::consumer::{Lag, Loop};
@@ -21,6 +22,7 @@ use crate::invocations::Invocations;
 use crate::mapping::{MappingPorts, Mappings};
 use crate::queue::{QueueTarget, Queues};
 use crate::router::{FunctionTarget, Router, StreamTarget, TopicTarget};
+use crate::scheduler::{SchedulePorts, Schedules};
 use crate::topic::{TopicPorts, Topics};
 
 /// What flow reaches the rest of the house by.
@@ -58,6 +60,10 @@ pub struct FlowConfig {
 pub struct Flow {
     /// Event buses.
     pub buses: Buses,
+    /// Archives of event buses, and their replays.
+    pub archives: Archives,
+    /// Schedules.
+    pub schedules: Schedules,
     /// Event-source mappings.
     pub mappings: Mappings,
     /// Asynchronous invocations.
@@ -112,16 +118,32 @@ impl Flow {
                 .with("sqs", "", Arc::new(QueueTarget::new(queues.clone())))
                 .with("events", "event-bus", Arc::new(bus_target)),
         );
+        let dead_letters = DeadLetters::new(queues.clone());
         let bus_ports = BusPorts {
             consumers: context.clone(),
             state: Arc::clone(&state),
-            router,
+            router: Arc::clone(&router),
             destinations: destinations.clone(),
             queues: queues.clone(),
-            dead_letters: DeadLetters::new(queues.clone()),
+            dead_letters: dead_letters.clone(),
             retention: config.bus_retention,
         };
         let buses = Buses::new(bus_ports, &consumers);
+        let archive_ports = ArchivePorts {
+            consumers: context.clone(),
+            state: Arc::clone(&state),
+            buses: buses.clone(),
+            retention: config.bus_retention,
+        };
+        let archives = Archives::new(archive_ports, &consumers);
+        let schedule_ports = SchedulePorts {
+            env: context.env.clone(),
+            state: Arc::clone(&state),
+            router,
+            buses: buses.clone(),
+            dead_letters,
+        };
+        let schedules = Schedules::new(schedule_ports, &consumers);
         let mapping_ports =
             MappingPorts { consumers: context.clone(), state: Arc::clone(&state), invoke: ports.invoke };
         let mappings = Mappings::new(mapping_ports, &consumers);
@@ -129,6 +151,8 @@ impl Flow {
         let deliveries = Deliveries::new(delivery_ports, &consumers);
         let this = Self {
             buses,
+            archives,
+            schedules,
             mappings,
             invocations,
             destinations,
@@ -149,7 +173,9 @@ impl Flow {
         self.topics.restore().await?;
         self.deliveries.restore()?;
         self.mappings.restore()?;
-        self.buses.restore().await
+        self.archives.restore().await?;
+        self.buses.restore().await?;
+        self.schedules.restore()
     }
 
     /// Stops all consumers, gives their handlers until `deadline` to finish what they hold, and makes every checkpoint

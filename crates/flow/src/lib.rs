@@ -7,6 +7,7 @@
 //! argument is written once, in [`checkpoint`].
 //! Must not know any wire protocol, nor how functions, indexes and HTTP work: those are ports.
 
+pub mod archive;
 pub mod bus;
 pub mod checkpoint;
 pub mod consumer;
@@ -21,10 +22,13 @@ mod metrics;
 pub mod producer;
 pub mod queue;
 pub mod router;
+pub mod schedule;
+pub mod scheduler;
 mod spool;
 mod stored;
 pub mod topic;
 
+pub use archive::Archives;
 pub use bus::Buses;
 pub use delivery::{Deliveries, SearchDomains};
 pub use destinations::Destinations;
@@ -34,4 +38,5 @@ pub use invocations::Invocations;
 pub use mapping::Mappings;
 pub use queue::Queues;
 pub use router::Router;
+pub use scheduler::Schedules;
 pub use topic::Topics;

@@ -44,6 +44,26 @@ pub(crate) fn rule_matched(bus: &str, rule: &str, events: usize) {
         .increment(events as u64);
 }
 
+/// A part of time whose instants passed too long ago to act on them, of a `rule` or a `schedule`.
+pub(crate) fn instants_skipped(kind: &'static str) {
+    counter!("tidegate_schedule_gaps_total", "kind" => kind).increment(1);
+}
+
+/// Events that an archive took.
+pub(crate) fn archived(archive: &str, events: usize) {
+    counter!("tidegate_archive_events_total", "archive" => archive.to_owned()).increment(events as u64);
+}
+
+/// Archived events that a replay put on their bus again.
+pub(crate) fn replayed(bus: &str, events: usize) {
+    counter!("tidegate_replay_events_total", "bus" => bus.to_owned()).increment(events as u64);
+}
+
+/// What an attempt of a schedule's run came to: `done`, `retried` or `dropped`.
+pub(crate) fn schedule_run(group: &str, outcome: &'static str) {
+    counter!("tidegate_schedule_runs_total", "group" => group.to_owned(), "outcome" => outcome).increment(1);
+}
+
 /// Events that a target took.
 pub(crate) fn target_delivered(bus: &str, rule: &str, events: usize) {
     counter!("tidegate_rule_invocations_total", "bus" => bus.to_owned(), "rule" => rule.to_owned())

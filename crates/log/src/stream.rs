@@ -22,6 +22,8 @@ pub enum StreamKind {
     Kinesis,
     /// Events put on an event bus.
     Bus,
+    /// Events that an archive of an event bus keeps.
+    Archive,
     /// Messages published to a topic.
     Topic,
     /// Messages of a queue, and what became of them.
@@ -41,6 +43,7 @@ impl fmt::Display for StreamKind {
         f.write_str(match self {
             Self::Kinesis => "kinesis",
             Self::Bus => "bus",
+            Self::Archive => "archive",
             Self::Topic => "topic",
             Self::Queue => "queue",
             Self::Invocations => "invocations",

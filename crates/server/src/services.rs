@@ -7,6 +7,7 @@ mod firehose;
 mod kinesis;
 mod lambda;
 mod page;
+mod scheduler;
 mod sns;
 mod sqs;
 mod sts;
@@ -24,6 +25,7 @@ use events::EventBridge;
 use firehose::DeliveryService;
 use kinesis::DataStreams;
 use lambda::LambdaService;
+use scheduler::SchedulerService;
 use sns::Notifications;
 use sqs::QueueService;
 use sts::Identity;
@@ -33,6 +35,7 @@ pub(crate) struct Services {
     pub kinesis: Arc<dyn wire::kinesis::Kinesis>,
     pub events: Arc<dyn wire::events::Events>,
     pub lambda: Arc<dyn wire::lambda::Lambda>,
+    pub scheduler: Arc<dyn wire::scheduler::Scheduler>,
     pub sns: Arc<dyn wire::sns::Sns>,
     pub sqs: Arc<dyn wire::sqs::Sqs>,
     pub firehose: Arc<dyn wire::firehose::Firehose>,
@@ -50,6 +53,7 @@ impl Services {
                 rooms.flow.invocations.clone(),
                 rooms.flow.mappings.clone(),
             ),
+            scheduler: SchedulerService::new(rooms.flow.schedules.clone()),
             sns: Notifications::new(rooms.flow.topics.clone(), rooms.env.clone()),
             sqs: QueueService::new(rooms.flow.queues.clone(), rooms.env.clone()),
             firehose: DeliveryService::new(rooms.flow.deliveries.clone()),
@@ -68,6 +72,7 @@ impl Services {
             ServiceId::Kinesis => wire::kinesis::dispatch(&*self.kinesis, call, operation, request).await,
             ServiceId::Events => wire::events::dispatch(&*self.events, call, operation, request).await,
             ServiceId::Lambda => wire::lambda::dispatch(&*self.lambda, call, operation, request).await,
+            ServiceId::Scheduler => wire::scheduler::dispatch(&*self.scheduler, call, operation, request).await,
             ServiceId::Sns => wire::sns::dispatch(&*self.sns, call, operation, request).await,
             ServiceId::Sqs => wire::sqs::dispatch(&*self.sqs, call, operation, request).await,
             ServiceId::Firehose => wire::firehose::dispatch(&*self.firehose, call, operation, request).await,

@@ -134,6 +134,15 @@ fn code(service: ServiceId, kind: ErrorKind) -> (&'static str, u16) {
             Unavailable => ("ServiceUnavailableException", 503),
             Corrupt | Internal => ("ServiceException", 500),
         },
+        ServiceId::Scheduler => match kind {
+            Invalid => ("ValidationException", 400),
+            NotFound => ("ResourceNotFoundException", 404),
+            Conflict => ("ConflictException", 409),
+            Throttled => ("ThrottlingException", 429),
+            Denied => ("AccessDeniedException", 403),
+            Unavailable => ("ServiceUnavailable", 503),
+            Corrupt | Internal => ("InternalServerException", 500),
+        },
         ServiceId::Sns => match kind {
             Invalid | Conflict => ("InvalidParameter", 400),
             NotFound => ("NotFound", 404),

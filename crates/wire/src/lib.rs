@@ -34,4 +34,4 @@ pub use error::ServiceError;
 pub use event::{Event, EventStream};
 pub use identify::{Unidentified, identify};
 pub use options::only;
-pub use services::{ServiceId, events, firehose, kinesis, lambda, sns, sqs, sts};
+pub use services::{ServiceId, events, firehose, kinesis, lambda, scheduler, sns, sqs, sts};

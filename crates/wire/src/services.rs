@@ -30,6 +30,10 @@ service!(
     lambda, "lambda.rs"
 );
 service!(
+    /// Amazon EventBridge Scheduler.
+    scheduler, "scheduler.rs"
+);
+service!(
     /// Amazon Simple Notification Service.
     sns, "sns.rs"
 );

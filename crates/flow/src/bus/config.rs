@@ -8,8 +8,9 @@ use std::sync::PoisonError;
 use base::{Arn, Batch, BusName, Kinded, RuleName, Scope, StateStore, Table};
 
 use super::rule::{Rule, RuleSpec, RuleState, RuleTarget};
-use super::{BusInfo, Buses, bus_arn, consumer_id, rule_arn, stream_key};
+use super::{BusInfo, Buses, bus_arn, consumer_id, rule_arn, stream_key, timed};
 use crate::FlowError;
+use crate::archive::has_archives;
 use crate::stored::{self, Change};
 
 const BUSES: Table = Table("flow.buses");
@@ -47,6 +48,17 @@ pub(super) fn bus_of(state: &dyn StateStore, scope: &Scope, bus: &BusName) -> Re
 /// The rules of a bus, by name.
 pub(super) fn rules_of(state: &dyn StateStore, scope: &Scope, bus: &BusName) -> Result<Vec<Rule>, FlowError> {
     stored::list(state, RULES, &stored::key(scope, &[bus.as_str()]))
+}
+
+/// A rule, when it is there.
+pub(super) fn find_rule(
+    state: &dyn StateStore,
+    scope: &Scope,
+    bus: &BusName,
+    rule: &RuleName,
+) -> Result<Option<Rule>, FlowError> {
+    let (table, key) = rule_key(scope, bus, rule);
+    stored::get(state, table, &key)
 }
 
 fn rule_key(scope: &Scope, bus: &BusName, rule: &RuleName) -> (Table, Vec<u8>) {
@@ -88,7 +100,8 @@ impl Buses {
         if bus.as_str() == "default" {
             return Err(FlowError::Invalid("Cannot delete event bus default.".to_owned()));
         }
-        if !rules_of(self.state(), scope, bus)?.is_empty() {
+        // The service's archives are rules of the bus, which it does not show.
+        if !rules_of(self.state(), scope, bus)?.is_empty() || has_archives(self.state(), scope, bus)? {
             return Err(FlowError::Invalid(format!("Event bus {bus} can't be deleted since it has rules.")));
         }
         let mut batch = Batch::new().delete(BUSES, stored::key(scope, &[bus.as_str()]));
@@ -121,16 +134,26 @@ impl Buses {
     pub async fn put_rule(&self, scope: &Scope, bus: &BusName, spec: RuleSpec) -> Result<Arn, FlowError> {
         self.bus(scope, bus)?;
         spec.validate()?;
-        rules::Pattern::parse(&spec.pattern).map_err(|e| FlowError::Invalid(e.to_string()))?;
+        if let Some(pattern) = &spec.pattern {
+            rules::Pattern::parse(pattern).map_err(|e| FlowError::Invalid(e.to_string()))?;
+        }
+        super::rule::matching(scope, bus, &spec.name, spec.pattern.as_deref(), spec.schedule.is_some())?;
+        if spec.schedule.is_some() && bus.as_str() != "default" {
+            let message = "ScheduleExpression is supported only on the default event bus.";
+            return Err(FlowError::Invalid(message.to_owned()));
+        }
         let rules = rules_of(self.state(), scope, bus)?;
         if rules.len() >= MAX_RULES && rules.iter().all(|rule| rule.name != spec.name) {
             return Err(FlowError::LimitExceeded(format!("an event bus has at most {MAX_RULES} rules")));
         }
         let tail = self.tail(scope, bus).await?;
-        let key = rule_key(scope, bus, &spec.name);
+        let (key, now) = (rule_key(scope, bus, &spec.name), self.inner.ports.consumers.env.clock.now());
         stored::update(self.state(), key, "rule", |old: Option<Rule>| {
             let was_on = old.as_ref().filter(|rule| rule.state != RuleState::Disabled);
+            let schedule = timed::schedule(spec.schedule.as_ref(), was_on.and_then(|rule| rule.schedule.as_ref()), now);
+            let clock = timed::set_clock(scope, &spec.name, schedule.as_ref(), now)?;
             let rule = Rule {
+                schedule,
                 name: spec.name.clone(),
                 bus: bus.clone(),
                 pattern: spec.pattern.clone(),
@@ -140,18 +163,18 @@ impl Buses {
                 since: was_on.map_or(tail, |rule| rule.since),
                 targets: old.map(|rule| rule.targets).unwrap_or_default(),
             };
-            Ok((Change::Put(rule, Vec::new()), ()))
+            Ok((Change::Put(rule, clock), ()))
         })
         .await?;
         self.reload(scope, bus)?;
+        self.wind(scope, bus, &spec.name)?;
         Ok(rule_arn(scope, bus, &spec.name))
     }
 
     /// A rule.
     pub fn rule(&self, scope: &Scope, bus: &BusName, rule: &RuleName) -> Result<Rule, FlowError> {
         self.bus(scope, bus)?;
-        let (table, key) = rule_key(scope, bus, rule);
-        stored::get(self.state(), table, &key)?.ok_or_else(|| no_rule(bus, rule))
+        find_rule(self.state(), scope, bus, rule)?.ok_or_else(|| no_rule(bus, rule))
     }
 
     /// The rules of a bus, by name.
@@ -169,7 +192,7 @@ impl Buses {
         enabled: bool,
     ) -> Result<(), FlowError> {
         self.bus(scope, bus)?;
-        let tail = self.tail(scope, bus).await?;
+        let (tail, now) = (self.tail(scope, bus).await?, self.inner.ports.consumers.env.clock.now());
         stored::update(self.state(), rule_key(scope, bus, rule), "rule", |old: Option<Rule>| {
             let mut changed = old.ok_or_else(|| no_rule(bus, rule))?;
             match (enabled, changed.state) {
@@ -177,10 +200,15 @@ impl Buses {
                 (true, RuleState::Disabled) => (changed.state, changed.since) = (RuleState::Enabled, tail),
                 (true, _) => return Ok((Change::Keep, ())),
             }
-            Ok((Change::Put(changed, Vec::new()), ()))
+            if enabled && let Some(schedule) = &mut changed.schedule {
+                schedule.since = now;
+            }
+            let clock = timed::set_clock(scope, rule, changed.schedule.as_ref(), now)?;
+            Ok((Change::Put(changed, clock), ()))
         })
         .await?;
-        self.reload(scope, bus)
+        self.reload(scope, bus)?;
+        self.wind(scope, bus, rule)
     }
 
     /// Deletes a rule that has no targets; one that does not exist is fine.
@@ -190,11 +218,12 @@ impl Buses {
             Some(rule) if !rule.targets.is_empty() => {
                 Err(FlowError::Invalid("Rule can't be deleted since it has targets.".to_owned()))
             }
-            Some(_) => Ok((Change::Delete(Vec::new()), ())),
+            Some(_) => Ok((Change::Delete(timed::stop_clock(scope, bus, rule)), ())),
             None => Ok((Change::Keep, ())),
         })
         .await?;
-        self.reload(scope, bus)
+        self.reload(scope, bus)?;
+        self.wind(scope, bus, rule)
     }
 
     /// Adds targets to a rule, or replaces those of the same id. Targets that cannot be put are answered; the others

@@ -25,6 +25,7 @@ use super::outbox::{Outboxes, Waiting};
 use super::rule::{ActiveRule, ActiveTarget};
 use super::target::{self, MAX_HOPS};
 use super::trace::{Fate, Given, Matched, Noted, Trace};
+use crate::archive::ReplayFilters;
 use crate::consumer::{Batch, Handler, Outcome};
 use crate::dead_letter::DeadLetters;
 use crate::metrics;
@@ -62,6 +63,7 @@ pub(crate) struct Dispatcher {
     pub scope: Scope,
     pub bus: BusName,
     pub rules: Arc<RuleSet>,
+    pub replays: ReplayFilters,
     pub router: Arc<dyn Target>,
     pub dead_letters: DeadLetters,
     pub outboxes: Outboxes,
@@ -158,6 +160,9 @@ impl Dispatcher {
         let mut read_only = None;
         let matched = matched.filter_map(|place| Some((*place, compiled.rules.get(*place)?)));
         for (place, rule) in matched.filter(|(_, rule)| record.position >= rule.since) {
+            if !self.replays.admit(&self.scope, &event, &rule.arn) {
+                continue;
+            }
             if !rule.all_management_events && *read_only.get_or_insert_with(|| rules::is_read_only_management(&event)) {
                 continue;
             }

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Arn, BusName, PartitionKey, Position, RuleName, Scope};
+use base::{Arn, BusName, PartitionKey, Position, RuleName, Scope, Timestamp};
 use rules::Pattern;
 use serde::{Deserialize, Serialize};
 
 use super::input::{Input, InputSpec};
 use super::path::Path;
+use super::timed;
 use crate::FlowError;
 use crate::destinations::HttpParameters;
 
@@ -55,7 +56,9 @@ pub struct RuleSpec {
     /// Its name on the bus.
     pub name: RuleName,
     /// The event pattern, JSON.
-    pub pattern: String,
+    pub pattern: Option<String>,
+    /// When it runs by itself: `cron(…)` or `rate(…)`.
+    pub schedule: Option<String>,
     /// Whether it sees events.
     pub state: RuleState,
     /// Free text, at most 512 characters.
@@ -72,7 +75,11 @@ pub struct Rule {
     /// The bus.
     pub bus: BusName,
     /// The event pattern, JSON.
-    pub pattern: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
+    /// When it runs by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<RuleSchedule>,
     /// Whether it sees events.
     pub state: RuleState,
     /// Free text.
@@ -85,6 +92,15 @@ pub struct Rule {
     pub since: Position,
     /// Who gets what it matches, by id.
     pub targets: Vec<RuleTarget>,
+}
+
+/// The schedule of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleSchedule {
+    /// `cron(…)` or `rate(…)`.
+    pub expression: String,
+    /// Since when it holds: since it was put, or the rule enabled, last.
+    pub since: Timestamp,
 }
 
 /// Where a rule sends what it matches.
@@ -174,8 +190,15 @@ const MAX_DESCRIPTION: usize = 512;
 impl RuleSpec {
     /// Whether it can be put.
     pub(crate) fn validate(&self) -> Result<(), FlowError> {
-        if self.pattern.len() > MAX_PATTERN {
+        if self.pattern.is_none() && self.schedule.is_none() {
+            let message = "Parameter(s) EventPattern or ScheduleExpression must be specified.";
+            return Err(FlowError::Invalid(message.to_owned()));
+        }
+        if self.pattern.as_ref().is_some_and(|pattern| pattern.len() > MAX_PATTERN) {
             return Err(FlowError::Invalid(format!("an event pattern has at most {MAX_PATTERN} characters")));
+        }
+        if let Some(expression) = &self.schedule {
+            timed::expression(expression)?;
         }
         if self.description.as_ref().is_some_and(|d| d.chars().count() > MAX_DESCRIPTION) {
             return Err(FlowError::Invalid(format!("a description has at most {MAX_DESCRIPTION} characters")));
@@ -270,10 +293,27 @@ impl Rule {
         Ok(Some(ActiveRule {
             name: self.name.clone(),
             arn: rule_arn(scope, &self.bus, &self.name),
-            pattern: Pattern::parse(&self.pattern).map_err(|e| FlowError::Invalid(e.to_string()))?,
+            pattern: matching(scope, &self.bus, &self.name, self.pattern.as_deref(), self.schedule.is_some())?,
             all_management_events: self.state == RuleState::EnabledWithAllCloudtrailManagementEvents,
             since: self.since,
             targets,
         }))
     }
+}
+
+/// What a rule's targets get: what its pattern matches, and its own scheduled events.
+pub(super) fn matching(
+    scope: &Scope,
+    bus: &BusName,
+    rule: &RuleName,
+    pattern: Option<&str>,
+    scheduled: bool,
+) -> Result<Pattern, FlowError> {
+    let own = timed::own_events(&rule_arn(scope, bus, rule)).to_string();
+    let pattern = match pattern {
+        None => own,
+        Some(pattern) if scheduled => format!(r#"{{"$or":[{pattern},{own}]}}"#),
+        Some(pattern) => pattern.to_owned(),
+    };
+    Pattern::parse(&pattern).map_err(|e| FlowError::Invalid(e.to_string()))
 }

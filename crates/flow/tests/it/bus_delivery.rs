@@ -199,7 +199,8 @@ async fn an_event_passes_from_bus_to_bus_and_does_not_circle_for_ever() {
     house.rule("there", ALL, RuleState::Enabled, there).await;
     let back = flow::bus::RuleSpec {
         name: "back".parse().unwrap(),
-        pattern: ALL.into(),
+        pattern: Some(ALL.into()),
+        schedule: None,
         state: RuleState::Enabled,
         description: None,
         role: None,

@@ -1,6 +1,7 @@
 //! Flow on a real journal and state store over a simulated disk, in virtual time, between fakes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod archive;
 mod bus;
 mod bus_delivery;
 mod consumer;
@@ -13,5 +14,7 @@ mod mapping;
 mod queue;
 mod queue_crash;
 mod reshard;
+mod scheduler;
+mod timed;
 mod topic;
 mod world;

@@ -242,8 +242,14 @@ impl House {
     /// A rule on the default bus with one target.
     pub async fn rule(&self, name: &str, pattern: &str, state: RuleState, target: RuleTarget) {
         let (scope, bus) = (scope(), default_bus());
-        let rule =
-            RuleSpec { name: name.parse().unwrap(), pattern: pattern.into(), state, description: None, role: None };
+        let rule = RuleSpec {
+            name: name.parse().unwrap(),
+            pattern: Some(pattern.into()),
+            schedule: None,
+            state,
+            description: None,
+            role: None,
+        };
         self.flow.buses.put_rule(&scope, &bus, rule).await.unwrap();
         let failed = self.flow.buses.put_targets(&scope, &bus, &name.parse().unwrap(), vec![target]).await.unwrap();
         assert!(failed.is_empty(), "{failed:?}");

@@ -4,8 +4,10 @@
 //! event exists. Must not know how events are stored, matched or sent.
 
 mod api_destinations;
+mod archives;
 mod connections;
 mod entries;
+mod replays;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base::{Arn, BusName, Env, RuleName, Scope};
 use flow::bus::{Buses, RuleSpec, RuleState, bus_arn, rule_arn};
-use flow::{Destinations, Flow, FlowError};
+use flow::{Archives, Destinations, Flow, FlowError};
 use wire::events::*;
 use wire::{Call, ServiceError, ServiceId, only};
 
@@ -28,13 +30,19 @@ const PAGE: usize = 100;
 /// The service.
 pub(crate) struct EventBridge {
     buses: Buses,
+    archives: Archives,
     destinations: Destinations,
     env: Env,
 }
 
 impl EventBridge {
     pub fn new(flow: &Flow, env: Env) -> Arc<Self> {
-        Arc::new(Self { buses: flow.buses.clone(), destinations: flow.destinations.clone(), env })
+        Arc::new(Self {
+            buses: flow.buses.clone(),
+            archives: flow.archives.clone(),
+            destinations: flow.destinations.clone(),
+            env,
+        })
     }
 }
 
@@ -98,7 +106,8 @@ fn shown_rule(scope: &Scope, rule: flow::bus::Rule) -> Rule {
         arn: Some(rule_arn(scope, &rule.bus, &rule.name).to_string()),
         description: rule.description,
         event_bus_name: Some(rule.bus.to_string()),
-        event_pattern: Some(rule.pattern),
+        event_pattern: rule.pattern,
+        schedule_expression: rule.schedule.map(|schedule| schedule.expression),
         name: Some(rule.name.to_string()),
         role_arn: rule.role.map(|role| role.to_string()),
         state: Some(rule.state.as_str().to_owned()),
@@ -166,14 +175,18 @@ impl Events for EventBridge {
     }
 
     async fn put_rule(&self, call: &Call, input: PutRuleInput) -> Result<PutRuleOutput, ServiceError> {
-        only(SERVICE, &input, &["Name", "EventPattern", "State", "Description", "RoleArn", "EventBusName"])?;
-        let Some(text) = input.event_pattern else {
-            return Err(invalid("Parameter(s) EventPattern must be specified: rules on a schedule are not available"));
-        };
-        pattern(&text)?;
+        let known = ["Name", "EventPattern", "ScheduleExpression", "State", "Description", "RoleArn", "EventBusName"];
+        only(SERVICE, &input, &known)?;
+        // An empty text asks for none.
+        let asked = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let (event_pattern, schedule) = (asked(input.event_pattern), asked(input.schedule_expression));
+        if let Some(text) = &event_pattern {
+            pattern(text)?;
+        }
         let spec = RuleSpec {
             name: rule_name(&input.name)?,
-            pattern: text,
+            pattern: event_pattern,
+            schedule,
             state: input.state.as_deref().map_or(Ok(RuleState::Enabled), str::parse).map_err(failed)?,
             description: input.description,
             role: role(input.role_arn.as_deref())?,
@@ -206,6 +219,7 @@ impl Events for EventBridge {
             event_pattern: rule.event_pattern,
             name: rule.name,
             role_arn: rule.role_arn,
+            schedule_expression: rule.schedule_expression,
             state: rule.state,
             ..Default::default()
         })
@@ -266,6 +280,62 @@ impl Events for EventBridge {
 
     async fn put_events(&self, call: &Call, input: PutEventsInput) -> Result<PutEventsOutput, ServiceError> {
         entries::put(self, call, input).await
+    }
+
+    async fn create_archive(
+        &self,
+        call: &Call,
+        input: CreateArchiveInput,
+    ) -> Result<CreateArchiveOutput, ServiceError> {
+        archives::create(self, call, input).await
+    }
+
+    async fn update_archive(
+        &self,
+        call: &Call,
+        input: UpdateArchiveInput,
+    ) -> Result<UpdateArchiveOutput, ServiceError> {
+        archives::update(self, call, input).await
+    }
+
+    async fn describe_archive(
+        &self,
+        call: &Call,
+        input: DescribeArchiveInput,
+    ) -> Result<DescribeArchiveOutput, ServiceError> {
+        archives::describe(self, call, input).await
+    }
+
+    async fn list_archives(&self, call: &Call, input: ListArchivesInput) -> Result<ListArchivesOutput, ServiceError> {
+        archives::list(self, call, input).await
+    }
+
+    async fn delete_archive(
+        &self,
+        call: &Call,
+        input: DeleteArchiveInput,
+    ) -> Result<DeleteArchiveOutput, ServiceError> {
+        archives::delete(self, call, input).await
+    }
+
+    async fn start_replay(&self, call: &Call, input: StartReplayInput) -> Result<StartReplayOutput, ServiceError> {
+        replays::start(self, call, input).await
+    }
+
+    async fn describe_replay(
+        &self,
+        call: &Call,
+        input: DescribeReplayInput,
+    ) -> Result<DescribeReplayOutput, ServiceError> {
+        replays::describe(self, call, &input)
+    }
+
+    async fn list_replays(&self, call: &Call, input: ListReplaysInput) -> Result<ListReplaysOutput, ServiceError> {
+        replays::list(self, call, &input)
+    }
+
+    async fn cancel_replay(&self, call: &Call, input: CancelReplayInput) -> Result<CancelReplayOutput, ServiceError> {
+        replays::cancel(self, call, input).await
     }
 
     async fn test_event_pattern(

@@ -99,8 +99,9 @@ async fn a_rule_that_cannot_be_kept_is_refused() {
     let named =
         |pattern: &str| PutRuleInput { name: "r".into(), event_pattern: Some(pattern.into()), ..Default::default() };
     assert_eq!(put(named("{")).await, "InvalidEventPatternException");
-    let scheduled = PutRuleInput { schedule_expression: Some("rate(1 minute)".into()), ..named("{}") };
-    assert_eq!(put(scheduled).await, "NotImplemented");
+    let scheduled =
+        PutRuleInput { name: "r".into(), schedule_expression: Some("rate(1 minutes)".into()), ..Default::default() };
+    assert_eq!(put(scheduled).await, "ValidationException");
     let elsewhere = format!("arn:aws:events:us-east-1:{ACCOUNT}:event-bus/default");
     let pattern = r#"{"source":["a"]}"#;
     let of_bus = |bus: &str| PutRuleInput { event_bus_name: Some(bus.into()), ..named(pattern) };

@@ -1,0 +1,141 @@
+//! One attempt of a run, and the dead letter of one that is given up.
+
+use std::collections::BTreeMap;
+
+use base::{Arn, BusName, Delivery, ErrorKind, Event, Kinded, PartitionKey, TargetError};
+
+use super::config::{Schedule, ScheduleTarget, schedule_arn};
+use super::input::{Context, fill, notification};
+use super::room::Schedules;
+use super::runs::Run;
+use crate::FlowError;
+use crate::dead_letter::{Letter, text};
+use crate::producer::producer_id;
+use crate::spool::{End, Why};
+
+/// Characters of an error message that a dead letter keeps.
+const MAX_MESSAGE: usize = 1_024;
+
+/// How an attempt ended.
+pub(super) enum Attempt {
+    Done,
+    /// It may succeed later.
+    Failed(TargetError),
+    /// It never will.
+    Refused(TargetError),
+}
+
+fn payload(schedule: &Schedule, run: &Run) -> String {
+    let arn = schedule_arn(&run.scope, &run.group, &run.name);
+    let execution_id = run.execution_id();
+    let context = Context { schedule: &arn, at: run.instant, execution_id: &execution_id, attempt: run.attempts + 1 };
+    match &schedule.spec.target.input {
+        Some(input) => fill(input, &context),
+        None => notification(&run.scope, &context),
+    }
+}
+
+impl Schedules {
+    pub(super) async fn attempt(&self, schedule: &Schedule, run: &Run) -> Attempt {
+        let target = &schedule.spec.target;
+        let payload = payload(schedule, run);
+        let done = match &target.event {
+            Some(_) => self.put_event(schedule, run, &payload).await,
+            None => self.deliver(target, run, payload).await,
+        };
+        match done {
+            Ok(()) => Attempt::Done,
+            Err(error) if error.kind.is_transient() => Attempt::Failed(error),
+            Err(error) => Attempt::Refused(error),
+        }
+    }
+
+    async fn deliver(&self, target: &ScheduleTarget, run: &Run, payload: String) -> Result<(), TargetError> {
+        let key = target.partition_key.as_ref().or(target.message_group.as_ref());
+        let partition_key: Option<PartitionKey> = key.and_then(|key| key.parse().ok());
+        let id = run.execution_id();
+        let producer = producer_id(&[b"schedule-run", id.as_bytes()]);
+        let delivery = Delivery { position: run.at, payload: payload.into(), partition_key };
+        self.router().deliver(&target.arn, producer, &[delivery]).await
+    }
+
+    async fn put_event(&self, schedule: &Schedule, run: &Run, detail: &str) -> Result<(), TargetError> {
+        let target = &schedule.spec.target;
+        let refused = |message: String| TargetError { kind: ErrorKind::Invalid, message };
+        let Some(kind) = &target.event else { return Err(refused("an event bus needs a source".to_owned())) };
+        let bus: Option<BusName> = target.arn.resource_of("event-bus").and_then(|name| name.parse().ok());
+        let bus = bus.ok_or_else(|| refused(format!("{} is not the ARN of an event bus", target.arn)))?;
+        let event = Event {
+            id: run.execution_id(),
+            detail_type: kind.detail_type.clone(),
+            source: kind.source.clone(),
+            account: run.scope.account.clone(),
+            time: run.instant,
+            region: run.scope.region.clone(),
+            resources: vec![schedule_arn(&run.scope, &run.group, &run.name).to_string()],
+            detail: Event::compact(detail).map_err(|e| refused(format!("the input is not a JSON object: {e}")))?,
+        };
+        let put = self.buses().put_new_events(&run.scope, &bus, &[event]).await;
+        put.map(drop).map_err(|error| TargetError { kind: error.kind(), message: error.to_string() })
+    }
+
+    /// Writes a run to its dead-letter queue, if it has one. A queue that cannot take it now is an error; one that
+    /// never will is logged, and the run is lost.
+    pub(super) async fn give_up(
+        &self,
+        schedule: &Schedule,
+        run: &Run,
+        end: &End,
+        kind: ErrorKind,
+    ) -> Result<(), FlowError> {
+        let target = &schedule.spec.target;
+        let (name, attempts, reason) = (&run.name, end.attempts, &end.reason);
+        tracing::error!(schedule = %name, at = %run.instant, attempts, reason, "a schedule's run is given up");
+        let Some(queue) = &target.dead_letter else { return Ok(()) };
+        let id = run.execution_id();
+        let letter = Letter {
+            id: id.clone(),
+            body: payload(schedule, run).into(),
+            attributes: said(run, &target.arn, end, kind, &id),
+            order: None,
+        };
+        match self.dead_letters().send(queue, letter).await {
+            Err(error) if error.kind().is_transient() => Err(error),
+            Err(error) => {
+                tracing::error!(schedule = %name, %queue, %error, "a dead letter is lost");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// "Configuring a schedule's dead-letter queue", EventBridge Scheduler User Guide.
+fn said(run: &Run, target: &Arn, end: &End, kind: ErrorKind, id: &str) -> BTreeMap<String, crate::queue::Attribute> {
+    let condition = match end.why {
+        Why::Attempts => Some("MaximumRetryAttempts"),
+        Why::Age => Some("MaximumEventAgeInSeconds"),
+        Why::Refused => None,
+    };
+    let code = match kind {
+        ErrorKind::NotFound => "ResourceNotFoundException",
+        ErrorKind::Invalid | ErrorKind::Conflict => "ValidationException",
+        ErrorKind::Denied => "AccessDeniedException",
+        ErrorKind::Throttled => "ThrottlingException",
+        ErrorKind::Unavailable | ErrorKind::Corrupt | ErrorKind::Internal => "InternalServerException",
+    };
+    let message: String = end.reason.chars().take(MAX_MESSAGE).collect();
+    let schedule = schedule_arn(&run.scope, &run.group, &run.name).to_string();
+    let said = [
+        ("ERROR_CODE", Some(code.to_owned())),
+        ("ERROR_MESSAGE", Some(message)),
+        ("EXECUTION_ID", Some(id.to_owned())),
+        ("EXHAUSTED_RETRY_CONDITION", condition.map(str::to_owned)),
+        ("IS_PAYLOAD_TRUNCATED", Some("false".to_owned())),
+        ("RETRY_ATTEMPTS", Some(end.attempts.saturating_sub(1).to_string())),
+        ("SCHEDULED_TIME", Some(run.instant.to_iso_secs())),
+        ("SCHEDULE_ARN", Some(schedule)),
+        ("TARGET_ARN", Some(target.to_string())),
+    ];
+    said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), text(value?)))).collect()
+}

@@ -1,0 +1,382 @@
+//! The room of schedules: creating, replacing and deleting them, and the clock that makes runs of their instants.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base::{
+    Batch, ErrorKind, Precondition, Rng, ScheduleGroupName, ScheduleName, Scope, StateError, StateStore, Target,
+    TaskGroup, Timestamp,
+};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::config::{self, CLOCKS, Clock, Key, SCHEDULES, Schedule, ScheduleSpec, beginning};
+use super::queue::Waiting;
+use super::runs::{self, RUNS, Run};
+use crate::bus::Buses;
+use crate::dead_letter::DeadLetters;
+use crate::schedule::{Agenda, Due, Expression, LOOK};
+use crate::{FlowError, metrics, stored};
+
+/// Attempts at once.
+const CONCURRENCY: usize = 64;
+/// Schedules that are acted on before the clock is looked at again.
+const AT_ONCE: usize = 100;
+/// The pause after a failure.
+const AGAIN: Duration = Duration::from_secs(1);
+/// A recurring schedule may begin so long ago.
+const LATE_START: Duration = Duration::from_secs(300);
+
+/// What schedules work with.
+#[derive(Clone)]
+pub(crate) struct SchedulePorts {
+    pub env: base::Env,
+    pub state: Arc<dyn StateStore>,
+    pub router: Arc<dyn Target>,
+    pub buses: Buses,
+    pub dead_letters: DeadLetters,
+}
+
+/// The room. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Schedules {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ports: SchedulePorts,
+    group: TaskGroup,
+    agenda: Mutex<Agenda<Key>>,
+    changed: Notify,
+    waiting: Waiting,
+    slots: Arc<Semaphore>,
+}
+
+fn no_schedule(name: &ScheduleName) -> FlowError {
+    FlowError::NotFound(format!("Schedule {name} does not exist."))
+}
+
+impl Schedules {
+    pub(crate) fn new(ports: SchedulePorts, group: &TaskGroup) -> Self {
+        let inner = Inner {
+            agenda: Mutex::new(Agenda::new(ports.env.clock.now())),
+            ports,
+            group: group.child(),
+            changed: Notify::new(),
+            waiting: Waiting::default(),
+            slots: Arc::new(Semaphore::new(CONCURRENCY)),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Goes on with what was there before.
+    pub(crate) fn restore(&self) -> Result<(), FlowError> {
+        for (scope, schedule) in stored::list_scoped::<Schedule>(self.state(), SCHEDULES)? {
+            self.wind(&(scope, schedule.group, schedule.name))?;
+        }
+        for (_, run) in stored::list_scoped::<Run>(self.state(), RUNS)? {
+            self.waiting().add(run.due, (run.key(), run.instant));
+        }
+        self.inner.group.spawn_infallible("schedule-clock", self.clone().run_clock());
+        self.inner.group.spawn_infallible("schedule-runs", self.clone().run_due());
+        Ok(())
+    }
+
+    pub(super) fn state(&self) -> &dyn StateStore {
+        &*self.inner.ports.state
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.inner.ports.env.clock.now()
+    }
+
+    pub(super) fn clock(&self) -> &dyn base::Clock {
+        &*self.inner.ports.env.clock
+    }
+
+    pub(super) fn rng(&self) -> &dyn Rng {
+        &*self.inner.ports.env.rng
+    }
+
+    pub(super) fn router(&self) -> &dyn Target {
+        &*self.inner.ports.router
+    }
+
+    pub(super) fn buses(&self) -> &Buses {
+        &self.inner.ports.buses
+    }
+
+    pub(super) fn dead_letters(&self) -> &DeadLetters {
+        &self.inner.ports.dead_letters
+    }
+
+    pub(super) fn waiting(&self) -> &Waiting {
+        &self.inner.waiting
+    }
+
+    pub(super) fn slots(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.inner.slots)
+    }
+
+    pub(super) fn stopping(&self) -> CancellationToken {
+        self.inner.group.stopping()
+    }
+
+    pub(super) fn group_of_tasks(&self) -> &TaskGroup {
+        &self.inner.group
+    }
+
+    fn agenda(&self) -> MutexGuard<'_, Agenda<Key>> {
+        self.inner.agenda.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a schedule as stored the one that runs; says when it is next due.
+    fn wind(&self, key: &Key) -> Result<Option<Timestamp>, FlowError> {
+        // The lock is held from reading to replacing, so that an older reading replaces no newer one.
+        let mut agenda = self.agenda();
+        let next = match config::timed(self.state(), key)? {
+            Some((_, table, handled)) => agenda.put(key.clone(), table, handled),
+            None => {
+                agenda.remove(key);
+                None
+            }
+        };
+        drop(agenda);
+        self.inner.changed.notify_one();
+        Ok(next)
+    }
+
+    async fn check(&self, scope: &Scope, spec: &ScheduleSpec) -> Result<(), FlowError> {
+        let table = spec.timetable(self.now())?;
+        let recurring = !matches!(table.expression, Expression::At(_));
+        if let (Some(start), Some(end)) = (spec.start, spec.end)
+            && start >= end
+        {
+            return Err(FlowError::Invalid("The EndDate must come after the StartDate.".to_owned()));
+        }
+        if recurring && spec.start.is_some_and(|start| start < self.now() - LATE_START) {
+            let message = "The StartDate you specify cannot be earlier than 5 minutes ago.";
+            return Err(FlowError::Invalid(message.to_owned()));
+        }
+        if recurring && spec.end.is_some_and(|end| end <= self.now()) {
+            return Err(FlowError::Invalid("The EndDate you specify cannot be earlier than now.".to_owned()));
+        }
+        let target = &spec.target;
+        if target.arn.scope().as_ref() != Some(scope) {
+            let message =
+                format!("{} is not in this account and region; targets elsewhere cannot be reached", target.arn);
+            return Err(FlowError::Invalid(message));
+        }
+        if target.event.is_none() {
+            match self.router().check(&target.arn).await {
+                // It may come to be before the schedule is due.
+                Err(error) if error.kind != ErrorKind::NotFound => return Err(FlowError::Invalid(error.message)),
+                _ => {}
+            }
+        }
+        match target.dead_letter.as_ref().map(|queue| self.dead_letters().check(scope, queue, false)) {
+            Some(Err(error @ FlowError::Invalid(_))) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Creates a schedule. The same call again, by its token, is fine.
+    pub async fn create(
+        &self,
+        scope: &Scope,
+        group: &ScheduleGroupName,
+        name: &ScheduleName,
+        spec: ScheduleSpec,
+        token: Option<String>,
+    ) -> Result<(), FlowError> {
+        self.group(scope, group)?;
+        let key = (scope.clone(), group.clone(), name.clone());
+        if let Some(old) = config::find(self.state(), &key)? {
+            let same = token.is_some() && old.token == token && old.spec == spec;
+            return if same { Ok(()) } else { Err(FlowError::Conflict(format!("Schedule {name} already exists."))) };
+        }
+        self.check(scope, &spec).await?;
+        let now = self.now();
+        let schedule =
+            Schedule { name: name.clone(), group: group.clone(), spec, created: now, modified: now, since: now, token };
+        let clock = stored::encode("clock", &Clock { handled: self.first_clock(&schedule) })?;
+        let batch = Batch::new()
+            .require(SCHEDULES, config::row(&key), Precondition::Absent)
+            .put(SCHEDULES, config::row(&key), stored::encode("schedule", &schedule)?)
+            .put(CLOCKS, config::row(&key), clock);
+        match self.state().commit(batch).await {
+            Err(StateError::Conflict { .. }) => {
+                return Err(FlowError::Conflict(format!("Schedule {name} already exists.")));
+            }
+            other => other?,
+        }
+        self.wind(&key).map(drop)
+    }
+
+    /// What once was to happen happens, however late; of what recurs, nothing of before.
+    fn first_clock(&self, schedule: &Schedule) -> crate::schedule::Handled {
+        match Expression::of_schedule(&schedule.spec.expression) {
+            Ok(Expression::At(_)) => beginning(Timestamp::from_millis(i64::MIN + 1)),
+            _ => beginning(schedule.spec.start.map_or(schedule.since, |start| start.min(schedule.since))),
+        }
+    }
+
+    /// Replaces a schedule. One whose timetable is another begins anew.
+    pub async fn update(
+        &self,
+        scope: &Scope,
+        group: &ScheduleGroupName,
+        name: &ScheduleName,
+        spec: ScheduleSpec,
+    ) -> Result<(), FlowError> {
+        self.group(scope, group)?;
+        let key = (scope.clone(), group.clone(), name.clone());
+        loop {
+            let before = self.state().get(SCHEDULES, &config::row(&key))?;
+            let (Some(before), Some(old)) = (before, config::find(self.state(), &key)?) else {
+                return Err(no_schedule(name));
+            };
+            self.check(scope, &spec).await?;
+            let (now, same) = (self.now(), same_times(&old.spec, &spec));
+            let since = if same { old.since } else { now };
+            let schedule = Schedule { spec: spec.clone(), modified: now, since, ..old };
+            let row = stored::encode("schedule", &schedule)?;
+            let mut batch = Batch::new().require(SCHEDULES, config::row(&key), Precondition::Equals(before)).put(
+                SCHEDULES,
+                config::row(&key),
+                row,
+            );
+            if !same {
+                let clock = stored::encode("clock", &Clock { handled: self.first_clock(&schedule) })?;
+                batch = batch.put(CLOCKS, config::row(&key), clock);
+            }
+            match self.state().commit(batch).await {
+                Err(StateError::Conflict { .. }) => continue,
+                other => other?,
+            }
+            return self.wind(&key).map(drop);
+        }
+    }
+
+    /// A schedule.
+    pub fn get(&self, scope: &Scope, group: &ScheduleGroupName, name: &ScheduleName) -> Result<Schedule, FlowError> {
+        let key = (scope.clone(), group.clone(), name.clone());
+        config::find(self.state(), &key)?.ok_or_else(|| no_schedule(name))
+    }
+
+    /// The schedules of a scope, or of one of its groups, by group and name.
+    pub fn list(&self, scope: &Scope, group: Option<&ScheduleGroupName>) -> Result<Vec<Schedule>, FlowError> {
+        let prefix = group.map_or_else(|| stored::scope_prefix(scope), |group| stored::key(scope, &[group.as_str()]));
+        stored::list(self.state(), SCHEDULES, &prefix)
+    }
+
+    /// Deletes a schedule, and the runs that wait for another attempt.
+    pub async fn delete(&self, scope: &Scope, group: &ScheduleGroupName, name: &ScheduleName) -> Result<(), FlowError> {
+        let key = (scope.clone(), group.clone(), name.clone());
+        let row = config::row(&key);
+        let mut batch = Batch::new()
+            .require(SCHEDULES, row.clone(), Precondition::Present)
+            .delete(SCHEDULES, row.clone())
+            .delete(CLOCKS, row);
+        batch.writes.extend(runs::forget(self.state(), &key)?);
+        match self.state().commit(batch).await {
+            Err(StateError::Conflict { .. }) => return Err(no_schedule(name)),
+            other => other?,
+        }
+        self.wind(&key).map(drop)
+    }
+
+    /// Deletes a schedule that asks for it, once nothing more will come of it.
+    pub(super) async fn complete(&self, key: &Key, schedule: &Schedule) -> Result<(), FlowError> {
+        if !schedule.spec.delete_after || !schedule.spec.enabled || self.wind(key)?.is_some() {
+            return Ok(());
+        }
+        if !runs::of_schedule(self.state(), key)?.is_empty() {
+            return Ok(());
+        }
+        let row = config::row(key);
+        let before = stored::encode("schedule", schedule)?;
+        let batch = Batch::new()
+            .require(SCHEDULES, row.clone(), Precondition::Equals(before))
+            .delete(SCHEDULES, row.clone())
+            .delete(CLOCKS, row);
+        match self.state().commit(batch).await {
+            // It was replaced meanwhile.
+            Ok(()) | Err(StateError::Conflict { .. }) => self.wind(key).map(drop),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes runs of instants as they come, until the end.
+    async fn run_clock(self) {
+        let (inner, stopping) = (&self.inner, self.stopping());
+        while !stopping.is_cancelled() {
+            let due = {
+                let mut agenda = self.agenda();
+                agenda.look(self.now());
+                agenda.due(AT_ONCE)
+            };
+            let (mut failed, idle) = (false, due.is_empty());
+            for due in due {
+                if let Err(error) = self.tick(&due).await {
+                    tracing::warn!(schedule = %due.key.2, %error, "a schedule is put off");
+                    failed = true;
+                }
+            }
+            if !idle && !failed {
+                continue;
+            }
+            let next = self.agenda().next().map_or(LOOK, |at| at.since(self.now()).min(LOOK));
+            tokio::select! {
+                () = self.clock().sleep(if failed { AGAIN } else { next }) => {}
+                () = inner.changed.notified() => {}
+                () = stopping.cancelled() => return,
+            }
+        }
+    }
+
+    /// Makes runs of a schedule's instants and takes these as dealt with, in one commit.
+    async fn tick(&self, due: &Due<Key>) -> Result<(), FlowError> {
+        let row = config::row(&due.key);
+        let before = self.state().get(CLOCKS, &row)?;
+        let found = config::timed(self.state(), &due.key)?;
+        // Otherwise changed since it was found to be due.
+        if let Some((schedule, ..)) = found.filter(|(.., handled)| *handled == due.before && !due.instants.is_empty()) {
+            let at = self.buses().tail(&due.key.0, &default_bus()?).await?;
+            let clock = stored::encode("clock", &Clock { handled: due.handled.clone() })?;
+            let condition = before.map_or(Precondition::Absent, Precondition::Equals);
+            let mut batch = Batch::new().require(CLOCKS, row.clone(), condition).put(CLOCKS, row, clock);
+            let mut made = Vec::with_capacity(due.instants.len());
+            for instant in &due.instants {
+                let run = Run::new(&due.key, &schedule, *instant, self.now(), at);
+                let key = (due.key.clone(), *instant);
+                batch = batch.put(RUNS, runs::row(&key), stored::encode("run", &run)?);
+                made.push((run.due, key));
+            }
+            match self.state().commit(batch).await {
+                Ok(()) => {
+                    for (due, run) in made {
+                        self.waiting().add(due, run);
+                    }
+                }
+                // The schedule was changed meanwhile: its clock is another.
+                Err(StateError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            for (from, to) in &due.skipped {
+                metrics::instants_skipped("schedule");
+                tracing::error!(schedule = %due.key.2, %from, %to, "instants passed too long ago and are left out");
+            }
+        }
+        self.wind(&due.key).map(drop)
+    }
+}
+
+fn default_bus() -> Result<base::BusName, FlowError> {
+    "default".parse().map_err(|error: base::InvalidId| FlowError::Invalid(error.to_string()))
+}
+
+/// Whether two schedules have the same instants.
+fn same_times(a: &ScheduleSpec, b: &ScheduleSpec) -> bool {
+    (&a.expression, &a.zone, a.start, a.end, a.enabled) == (&b.expression, &b.zone, b.start, b.end, b.enabled)
+}

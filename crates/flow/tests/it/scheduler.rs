@@ -1,0 +1,273 @@
+//! Schedules: every instant is one run, and every run reaches its target or its dead-letter queue.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use base::fs::sim::{Call, Fault};
+use base::{Arn, Clock, ScheduleGroupName, ScheduleName, Timestamp};
+use flow::queue::{QueueAttributes, Receive, queue_arn};
+use flow::scheduler::{BusInput, Retry, ScheduleSpec, ScheduleTarget, schedule_arn};
+use log::{StreamKey, StreamKind};
+use serde_json::Value;
+
+use crate::queue::name as queue_name;
+use crate::world::{House, Outside, Reply, World, function_arn, role, scope, stream_arn};
+
+const CHANGES: [Call; 8] =
+    [Call::Write, Call::SetLen, Call::SyncData, Call::SyncDir, Call::Rename, Call::Remove, Call::CreateDir, Call::Open];
+/// When every world begins.
+const BEGUN: &str = "2026-11-23T04:00:00Z";
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn to(arn: Arn) -> ScheduleTarget {
+    ScheduleTarget {
+        arn,
+        role: role(),
+        input: Some("<aws.scheduler.scheduled-time>".into()),
+        retry: Retry::default(),
+        dead_letter: None,
+        event: None,
+        partition_key: None,
+        message_group: None,
+    }
+}
+
+fn spec(expression: &str, target: ScheduleTarget) -> ScheduleSpec {
+    ScheduleSpec {
+        expression: expression.into(),
+        zone: None,
+        start: None,
+        end: None,
+        window_minutes: None,
+        enabled: true,
+        description: None,
+        delete_after: false,
+        target,
+    }
+}
+
+fn group() -> ScheduleGroupName {
+    "default".parse().unwrap()
+}
+
+fn name(text: &str) -> ScheduleName {
+    text.parse().unwrap()
+}
+
+impl House {
+    async fn schedule(&self, text: &str, spec: ScheduleSpec) {
+        self.flow.schedules.create(&scope(), &group(), &name(text), spec, None).await.unwrap();
+    }
+
+    async fn out(&self) -> Vec<String> {
+        let records = self.records(&House::key("out")).await;
+        records.iter().map(|record| String::from_utf8(record.data.to_vec()).unwrap()).collect()
+    }
+
+    async fn dead(&self) -> Vec<flow::queue::Received> {
+        let ask = Receive { max: 10, ..Receive::default() };
+        self.flow.queues.receive(&scope(), &queue_name("dead"), &ask).await.unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_rate_and_cron_reach_streams_queues_functions_topics_and_buses() {
+    let world = World::new(1);
+    let house = world.open().await;
+    house.stream("out", 1).await;
+    house.queue("work", QueueAttributes::default()).await;
+    house.schedule("once", spec("at(2026-11-23T04:10:00)", to(stream_arn("out")))).await;
+    house.schedule("queued", spec("rate(5 minutes)", to(queue_arn(&scope(), &queue_name("work"))))).await;
+    let mut called = to(function_arn("f"));
+    called.input = None;
+    house.schedule("called", spec("cron(7 4 * * ? *)", called)).await;
+    let mut on_bus = to(Arn::new("events", &scope(), "event-bus/default"));
+    on_bus.event = Some(BusInput { detail_type: "tick".into(), source: "mine".into() });
+    on_bus.input = Some(r#"{"n": <aws.scheduler.attempt-number>}"#.into());
+    house.schedule("put", spec("cron(8 4 * * ? *)", on_bus)).await;
+    world.pass(MINUTE * 12).await;
+    assert_eq!(house.out().await, ["2026-11-23T04:10:00Z"]);
+    let ask = Receive { max: 10, ..Receive::default() };
+    let got = house.flow.queues.receive(&scope(), &queue_name("work"), &ask).await.unwrap();
+    let got: BTreeSet<String> = got.iter().map(crate::queue::body).collect();
+    // The first at once.
+    assert_eq!(got, ["04:00", "04:05", "04:10"].map(|t| format!("2026-11-23T{t}:00Z")).into());
+    let notice: Value = serde_json::from_str(&world.functions.payloads()[0]).unwrap();
+    let arn = schedule_arn(&scope(), &group(), &name("called")).to_string();
+    assert_eq!((&notice["source"], &notice["resources"][0]), (&"aws.scheduler".into(), &Value::from(arn)));
+    assert_eq!((&notice["time"], &notice["detail"]), (&"2026-11-23T04:07:00Z".into(), &"{}".into()));
+    let bus = StreamKey { kind: StreamKind::Bus, scope: scope(), name: "default".into() };
+    let event: Value = serde_json::from_slice(&house.records(&bus).await[0].data).unwrap();
+    assert_eq!((&event["detail-type"], &event["detail"]["n"]), (&"tick".into(), &1.into()));
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn zones_bounds_windows_and_ends() {
+    let world = World::new(2);
+    let house = world.open().await;
+    house.stream("out", 1).await;
+    // Berlin is an hour ahead of UTC in November.
+    let mut zoned = spec("cron(30 5 * * ? *)", to(stream_arn("out")));
+    zoned.zone = Some("Europe/Berlin".into());
+    house.schedule("zoned", zoned).await;
+    let mut bounded = spec("rate(1 minute)", to(stream_arn("out")));
+    bounded.start = Some("2026-11-23T06:00:00Z".parse().unwrap());
+    bounded.end = Some("2026-11-23T06:02:00Z".parse().unwrap());
+    bounded.delete_after = true;
+    house.schedule("bounded", bounded).await;
+    let mut loose = spec("at(2026-11-23T07:00:00)", to(stream_arn("out")));
+    loose.window_minutes = Some(30);
+    loose.delete_after = true;
+    house.schedule("loose", loose).await;
+    world.pass(MINUTE * 100).await;
+    assert_eq!(house.out().await, ["2026-11-23T04:30:00Z"]);
+    world.pass(MINUTE * 79).await;
+    assert_eq!(house.out().await[1..], ["06:00", "06:01"].map(|t| format!("2026-11-23T{t}:00Z")));
+    let schedules = &house.flow.schedules;
+    assert!(schedules.get(&scope(), &group(), &name("bounded")).is_err(), "deleted after its last run");
+    assert!(schedules.get(&scope(), &group(), &name("loose")).is_ok());
+    world.pass(MINUTE * 32).await;
+    assert_eq!(house.out().await.len(), 4);
+    assert!(schedules.get(&scope(), &group(), &name("loose")).is_err());
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_fails_is_tried_again_and_then_given_up_to_the_dead_letter_queue() {
+    let world = World::new(3);
+    let house = world.open().await;
+    house.queue("dead", QueueAttributes::default()).await;
+    let mut nowhere = to(stream_arn("nowhere"));
+    nowhere.dead_letter = Some(queue_arn(&scope(), &queue_name("dead")));
+    house.schedule("s", spec("at(2026-11-23T04:01:00)", nowhere)).await;
+    world.pass(MINUTE * 2).await;
+    let dead = house.dead().await;
+    assert_eq!(dead.len(), 1);
+    assert_eq!(crate::queue::body(&dead[0]), "2026-11-23T04:01:00Z");
+    let said = |name: &str| dead[0].message.head.attributes[name].value.clone();
+    assert_eq!(said("ERROR_CODE"), "ResourceNotFoundException");
+    assert_eq!(said("SCHEDULE_ARN"), schedule_arn(&scope(), &group(), &name("s")).to_string());
+    assert_eq!(said("TARGET_ARN"), stream_arn("nowhere").to_string());
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_groups_and_refusals() {
+    let world = World::new(4);
+    let house = world.open().await;
+    house.stream("out", 1).await;
+    let schedules = &house.flow.schedules;
+    let (scope, own, s) = (scope(), "own".parse::<ScheduleGroupName>().unwrap(), name("s"));
+    let once = || spec("at(2026-11-24T04:00:00)", to(stream_arn("out")));
+    let message = |result: Result<(), flow::FlowError>| result.unwrap_err().to_string();
+    assert_eq!(message(schedules.create(&scope, &own, &s, once(), None).await), "Schedule group own does not exist.");
+    schedules.create_group(&scope, &own, BTreeMap::new(), Some("t".into())).await.unwrap();
+    schedules.create_group(&scope, &own, BTreeMap::new(), Some("t".into())).await.unwrap();
+    let again = schedules.create_group(&scope, &own, BTreeMap::new(), Some("u".into())).await;
+    assert_eq!(message(again), "Schedule group own already exists.");
+    schedules.create(&scope, &own, &s, once(), Some("t".into())).await.unwrap();
+    schedules.create(&scope, &own, &s, once(), Some("t".into())).await.unwrap();
+    let again = schedules.create(&scope, &own, &s, once(), Some("u".into())).await;
+    assert_eq!(message(again), "Schedule s already exists.");
+    let wrong = spec("rate(5 seconds)", to(stream_arn("out")));
+    assert_eq!(
+        message(schedules.update(&scope, &own, &s, wrong).await),
+        "Invalid Schedule Expression rate(5 seconds)."
+    );
+    let mut wrong = once();
+    wrong.zone = Some("Europe/Atlantis".into());
+    assert!(message(schedules.update(&scope, &own, &s, wrong).await).contains("Europe/Atlantis"));
+    let elsewhere = spec("rate(5 minutes)", to(Arn::new("ecs", &scope, "cluster/c")));
+    assert!(message(schedules.update(&scope, &own, &s, elsewhere).await).contains("cannot be a target"));
+    let absent = schedules.update(&scope, &own, &name("absent"), once()).await;
+    assert_eq!(message(absent), "Schedule absent does not exist.");
+    schedules.delete_group(&scope, &own).await.unwrap();
+    assert!(schedules.get(&scope, &own, &s).is_err());
+    assert!(schedules.delete_group(&scope, &group()).await.is_err());
+    house.stop().await;
+}
+
+#[test]
+fn a_function_that_is_busy_is_called_later_and_a_restart_changes_nothing() {
+    let outside = Outside::new(5);
+    outside.life(async |world| {
+        world.functions.answer(|_| Reply::Busy);
+        let house = world.open().await;
+        let mut called = to(function_arn("f"));
+        called.input = Some("\"<aws.scheduler.execution-id>\"".into());
+        house.schedule("s", spec("at(2026-11-23T04:01:00)", called)).await;
+        world.pass(MINUTE * 2).await;
+        house.stop().await;
+    });
+    outside.life(async |world| {
+        world.functions.answer(|_| Reply::Ok("null".into()));
+        let house = world.open().await;
+        let before = world.functions.calls().len();
+        world.pass(MINUTE * 20).await;
+        let calls: BTreeSet<String> = world.functions.payloads().into_iter().collect();
+        assert_eq!((calls.len(), world.functions.calls().len() > before), (1, true));
+        house.stop().await;
+    });
+}
+
+#[test]
+fn a_power_cut_at_any_moment_costs_no_run_and_doubles_none_in_a_stream() {
+    let (mut cuts, mut instants) = (0, 0);
+    for seed in 0..20 {
+        let outside = Outside::new(8_000 + seed);
+        let mut last = Timestamp::from_millis(0);
+        outside.life(async |world| {
+            let house = world.open().await;
+            house.stream("out", 1).await;
+            let mut tick = spec("cron(* * * * ? *)", to(stream_arn("out")));
+            tick.window_minutes = Some(2);
+            house.schedule("tick", tick).await;
+            house.stop().await;
+        });
+        for _ in 0..5 {
+            outside.life(async |world| {
+                world.fs.fail(&CHANGES, 1 + world.env.rng.below(120), Fault::Crash);
+                let Ok(_house) = world.try_open().await else { return };
+                for _ in 0..6 {
+                    world.pass(Duration::from_secs(1 + world.env.rng.below(400))).await;
+                    match world.env.rng.below(6) {
+                        0 => world.clock.shift_wall(-(world.env.rng.below(1_800_000) as i64)),
+                        1 => world.clock.shift_wall(world.env.rng.below(1_800_000) as i64),
+                        _ => {}
+                    }
+                    if world.fs.is_off() {
+                        break;
+                    }
+                }
+                last = last.max(world.clock.now());
+            });
+            cuts += u32::from(outside.fs.is_off());
+            outside.fs.power_cut();
+        }
+        outside.life(async |world| {
+            let house = world.open().await;
+            // Past every time that any clock has shown, and all retries.
+            world.pass(last.since(world.clock.now()) + MINUTE * 20).await;
+            world.pass(Duration::from_millis(60_500 - world.clock.now().millis() as u64 % 60_000)).await;
+            let end = world.clock.now();
+            let begun: Timestamp = BEGUN.parse().unwrap();
+            let wanted: Vec<String> = (begun.millis() + 60_000..=end.millis())
+                .step_by(60_000)
+                .map(|ms| Timestamp::from_millis(ms - ms % 60_000).to_iso_secs())
+                .collect();
+            // The windows of the last instants are still open.
+            world.pass(MINUTE * 3).await;
+            let mut found = house.out().await;
+            found.sort();
+            let doubled = found.windows(2).find(|pair| pair[0] == pair[1]);
+            assert_eq!(doubled, None, "seed {seed}");
+            let found: BTreeSet<String> = found.into_iter().collect();
+            let lost: Vec<&String> = wanted.iter().filter(|instant| !found.contains(*instant)).collect();
+            assert!(lost.is_empty(), "seed {seed}: {lost:?}");
+            instants += wanted.len();
+            house.stop().await;
+        });
+    }
+    assert!(cuts > 50 && instants > 400, "the script does something: {cuts}, {instants}");
+}
