@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import socket
 import threading
 import time
 import urllib.error
@@ -317,6 +318,42 @@ def test_the_query_protocol_says_the_same(server, sqs):
 def connections(server):
     text = server.get("/_tidegate/metrics", (ACCESS_KEY, SECRET_KEY))[1]
     return next(float(line.split()[1]) for line in text.splitlines() if line.startswith("tidegate_connections"))
+
+
+def test_a_long_poll_whose_client_is_gone_takes_nothing(server, sqs):
+    url = make(sqs, "left", VisibilityTimeout=60)
+    form = urllib.parse.urlencode({"Action": "ReceiveMessage", "Version": "2012-11-05", "WaitTimeSeconds": "20", "QueueUrl": url})
+    request = AWSRequest("POST", server.url + "/", data=form, headers={"Content-Type": "application/x-www-form-urlencoded"})
+    SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "sqs", REGION).add_auth(request)
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    before = connections(server)
+    with socket.create_connection(("127.0.0.1", server.port)) as stream:
+        text = f"POST / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: {len(form)}\r\n{head}\r\n{form}"
+        stream.sendall(text.encode())
+        wait_for(lambda: connections(server) > before, what="the waiting connection")
+        # It waits by now: what others ask for afterwards is answered.
+        assert take(sqs, url) == []
+    wait_for(lambda: connections(server) == before, timeout=10, what="the end of the connection, long before its wait")
+    sqs.send_message(QueueUrl=url, MessageBody="x")
+    (message,) = take(sqs, url, MessageSystemAttributeNames=["ApproximateReceiveCount"])
+    assert message["Attributes"]["ApproximateReceiveCount"] == "1"
+
+
+def test_refusals_are_in_the_words_of_the_protocol(server, sqs):
+    query = Query(server)
+    status, tree = query("SendMessage", QueueUrl=make(sqs, "words"))
+    assert (status, texts(tree, "Code"), texts(tree, "Message")) == (
+        400, ["MissingParameter"], ["The request must contain the parameter MessageBody."])
+    form = b"Action=ListQueues&Version=2012-11-05"
+    request = AWSRequest("POST", server.url + "/", data=form, headers={"Content-Type": "application/x-www-form-urlencoded"})
+    SigV4Auth(Credentials(ACCESS_KEY, "not the secret"), "sqs", REGION).add_auth(request)
+    with pytest.raises(urllib.error.HTTPError) as away:
+        urllib.request.urlopen(urllib.request.Request(request.url, data=form, headers=dict(request.headers)), timeout=10)
+    answer = away.value.read().decode()
+    assert away.value.code == 403 and "<Code>SignatureDoesNotMatch</Code>" in answer, answer
+    # A form of names that mean nothing, and one of too many.
+    assert query("ListQueues", **{".".join(["0001"] + ["1"] * 15): "x"})[0] == 200
+    assert query("ListQueues", **{f"a{n}": "x" for n in range(3_000)})[0] == 400
 
 
 def test_a_stop_ends_waiting_receives(new_server):

@@ -18,6 +18,9 @@ pub enum FlowError {
     /// A limit on the number of things is reached.
     #[error("{0}")]
     LimitExceeded(String),
+    /// Too much at once; the same call may succeed later.
+    #[error("{0}")]
+    Throttled(String),
     /// Not now; the same call may succeed later.
     #[error("{0}")]
     Unavailable(String),
@@ -59,7 +62,7 @@ impl Kinded for FlowError {
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::Conflict(_) => ErrorKind::Conflict,
-            Self::LimitExceeded(_) => ErrorKind::Throttled,
+            Self::LimitExceeded(_) | Self::Throttled(_) => ErrorKind::Throttled,
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Log(e) => e.kind(),
             Self::State(e) => e.kind(),

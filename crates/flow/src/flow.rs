@@ -51,6 +51,8 @@ pub struct FlowConfig {
     pub bus_retention: Duration,
     /// The folder of buckets.
     pub objects: PathBuf,
+    /// Bytes of memory that what is known of all queues' messages may take.
+    pub queue_memory: usize,
     /// The server's own address as subscribers see it, without a slash at its end.
     pub base_url: String,
 }
@@ -79,6 +81,7 @@ pub struct Flow {
     /// How far behind the consumers are; to be published before metrics are shown.
     pub lag: Lag,
     consumers: TaskGroup,
+    queueing: TaskGroup,
     keeping: TaskGroup,
     checkpoints: Checkpoints,
 }
@@ -88,7 +91,7 @@ impl Flow {
     pub async fn start(ports: FlowPorts, config: FlowConfig) -> Result<Self, FlowError> {
         let (env, state) = (ports.env.clone(), Arc::clone(&ports.state));
         let group = || TaskGroup::new(Arc::clone(&env.clock), Arc::clone(&env.rng));
-        let (consumers, keeping) = (group(), group());
+        let (consumers, queueing, keeping) = (group(), group(), group());
         let checkpoints = Checkpoints::new(Arc::clone(&state));
         checkpoints.run(&keeping, Arc::clone(&env.clock));
         let lag = Lag::default();
@@ -108,7 +111,7 @@ impl Flow {
             base_url: config.base_url,
         };
         let topics = Topics::new(topic_ports, &consumers);
-        let queues = Queues::open(&context.env, &context.log, &state, &consumers).await?;
+        let queues = Queues::open(&context.env, &context.log, &state, &queueing, config.queue_memory).await?;
         let bus_target = BusTarget::new(&ports.log, &state, config.bus_retention);
         let router: Arc<dyn Target> = Arc::new(
             Router::new()
@@ -161,6 +164,7 @@ impl Flow {
             deliveries,
             lag,
             consumers,
+            queueing,
             keeping,
             checkpoints,
         };
@@ -178,10 +182,13 @@ impl Flow {
         self.schedules.restore()
     }
 
-    /// Stops all consumers, gives their handlers until `deadline` to finish what they hold, and makes every checkpoint
-    /// durable. `false` when some did not stop in time; what they held is handled again after the next start.
+    /// Stops all consumers, gives their handlers until `deadline` to finish what they hold, then closes what they
+    /// deliver to, and makes every checkpoint durable. `false` when some did not stop in time; what they held is handled
+    /// again after the next start.
     pub async fn stop(&self, deadline: Duration) -> Result<bool, FlowError> {
-        let in_time = self.consumers.stop(deadline).await;
+        self.queues.stop_waiting();
+        let mut in_time = self.consumers.stop(deadline).await;
+        in_time &= self.queueing.stop(deadline).await;
         self.keeping.stop(deadline).await;
         self.checkpoints.flush().await?;
         Ok(in_time)

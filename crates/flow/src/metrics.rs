@@ -119,6 +119,11 @@ pub(crate) fn dead_letters(queue: &str, messages: usize) {
     counter!("tidegate_dead_letters_total", "queue" => queue.to_owned()).increment(messages as u64);
 }
 
+/// Memory that is taken by what is known of all queues' messages.
+pub(crate) fn queue_memory(bytes: usize) {
+    gauge!("tidegate_queue_memory_bytes").set(bytes as f64);
+}
+
 /// Messages whose retention ended before anybody deleted them.
 pub(crate) fn queue_expired(queue: &str, messages: usize) {
     if messages > 0 {

@@ -18,7 +18,7 @@ use wire::{Body, Call, ServiceId, Unidentified};
 
 use crate::auth::{Caller, Gate, RootKey, SessionStore};
 use crate::config::Config;
-use crate::edge::{Answer, AnswerBody, BodyError, BodyLimits, Handler};
+use crate::edge::{Answer, AnswerBody, BodyError, BodyLimits, Handler, Left};
 use crate::ingest;
 use crate::metrics::Answered;
 use crate::refusal::{NotReady, Refusal, Voice, json};
@@ -186,13 +186,16 @@ impl App {
             (_, false) => self.max_body,
         };
         // The body's share of the memory bound is held until the answer's head is there.
-        let held = match self.bodies.read(body, limit).await {
+        let mut held = match self.bodies.read(body, limit).await {
             Ok(held) => held,
             Err(error) => return (refused(&unread(&error), &head, None, request_id, note), 0),
         };
         let len = held.bytes.len();
-        let answer = match looked.admit(&held.bytes) {
+        let answer = match looked.admit(&held.bytes, self.env.clock.now()) {
             Ok(caller) => {
+                if let Err(error) = self.bodies.proven(&mut held) {
+                    return (refused(&unread(&error), &head, None, request_id, note), len);
+                }
                 self.answer(route, caller, Request::from_parts(head, held.bytes.clone()), request_id, note).await
             }
             Err(away) => refused(&away.refusal, &head, away.claimed_service.as_deref(), request_id, note),
@@ -253,6 +256,7 @@ impl App {
             request_id: request_id.to_owned(),
             now: self.env.clock.now(),
             endpoint: doors.rooms.endpoints.of(request),
+            left: request.extensions().get::<Left>().cloned().unwrap_or_default().0,
         };
         let console = |note: &mut Note, operation: &'static str| {
             *note = Note { service: CONSOLE, operation };

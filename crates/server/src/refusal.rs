@@ -112,7 +112,7 @@ impl Refusal {
 
     fn error(&self, voice: Voice) -> ServiceError {
         let (service, form) = match voice {
-            Voice::Service(service, _) => (service.id, service.protocol),
+            Voice::Service(service, encoding) => (service.id, encoding.protocol(service)),
             Voice::Plain => (ServiceId::Lambda, Protocol::RestJson),
             Voice::S3 => (ServiceId::Sns, Protocol::Query),
         };

@@ -129,6 +129,7 @@ impl Rooms {
             search: Arc::new(EmbeddedSearch::new(index.clone(), config.account.id.clone())),
         };
         let settings = FlowConfig {
+            queue_memory: config.queues.memory_bytes,
             bus_retention: Duration::from_secs(config.bus.retention_hours * 3_600),
             objects: dir.join("objects"),
             base_url: endpoint.clone(),

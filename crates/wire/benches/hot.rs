@@ -45,6 +45,7 @@ fn main() {
         request_id: "7d6e3fd1-0a4f-4b0f-9c43-5e8f0d5f8a11".into(),
         now,
         endpoint: "http://localhost:4566".into(),
+        left: Default::default(),
     };
     let records = (0..RECORDS).map(|i| PutRecordsRequestEntry {
         data: data.clone(),

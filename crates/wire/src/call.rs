@@ -1,6 +1,7 @@
 //! What a handler knows of a call besides its input.
 
 use base::{Principal, Scope, Timestamp};
+use tokio_util::sync::CancellationToken;
 
 /// One verified call.
 #[derive(Debug, Clone)]
@@ -15,4 +16,6 @@ pub struct Call {
     pub now: Timestamp,
     /// The address by which the caller reached the server, such as `http://localhost:4566`: for addresses in answers.
     pub endpoint: String,
+    /// Cancelled when the caller is gone: whatever was begun is finished, but nobody needs to wait for more.
+    pub left: CancellationToken,
 }

@@ -33,7 +33,7 @@ impl Encoding {
     }
 
     /// The protocol of a service's requests and answers that are written so.
-    pub(crate) fn protocol(self, service: &Service) -> Protocol {
+    pub fn protocol(self, service: &Service) -> Protocol {
         if self == Self::Form && service.query_compatible { Protocol::Query } else { service.protocol }
     }
 }

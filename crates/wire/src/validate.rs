@@ -13,9 +13,14 @@ const SHOWN_VIOLATIONS: usize = 50;
 
 /// Refuses a structure that violates its model.
 pub fn check(service: ServiceId, input: &dyn Structure) -> Result<(), ServiceError> {
-    let Violations { shown, count } = violations(input);
+    let Violations { shown, count, missing } = violations(input);
     if count == 0 {
         return Ok(());
+    }
+    if let (ServiceId::Sqs, Some(parameter)) = (service, missing) {
+        // In its own words, which name one.
+        let message = format!("The request must contain the parameter {parameter}.");
+        return Err(ServiceError::validation(service, message));
     }
     let plural = if count == 1 { "" } else { "s" };
     let shown = shown.join("; ");
@@ -29,6 +34,8 @@ struct Violations {
     shown: Vec<String>,
     /// All of them.
     count: usize,
+    /// The first member that must be there and is not.
+    missing: Option<&'static str>,
 }
 
 impl Violations {
@@ -90,6 +97,7 @@ fn structure(input: &dyn Structure, path: &mut Path, out: &mut Violations) {
     for (i, member) in members.iter().enumerate() {
         path.within(Step::Member(member.name), |path| {
             if missing.contains(i) && member.location != Location::Payload {
+                out.missing.get_or_insert(member.name);
                 out.add(|| violation("null", path, "Member must not be null"));
             } else {
                 value(input.member(i), member.shape, path, out);

@@ -14,6 +14,9 @@ use crate::producer::producer_id;
 /// "Using the message deduplication ID in Amazon SQS", Developer Guide.
 const INTERVAL: Duration = Duration::from_secs(300);
 
+/// What an id takes here. Measured.
+const ID_BYTES: usize = 200;
+
 /// A deduplication id in its scope, by its hash.
 pub(super) type Key = u128;
 
@@ -55,6 +58,18 @@ impl Dedup {
     pub fn taken(&mut self, key: Key, id: String, message: Position, at: Timestamp) {
         self.known.insert(key, (at, First::Taken(id, message)));
         self.order.push_back((at, key, message));
+    }
+
+    /// One that was on its way is not there after all.
+    pub fn abandon(&mut self, key: Key) {
+        if self.known.get(&key).is_some_and(|(_, first)| *first == First::Underway) {
+            self.known.remove(&key);
+        }
+    }
+
+    /// Bytes of memory that it takes, roughly.
+    pub fn weight(&self) -> usize {
+        self.order.len().max(self.known.len()) * ID_BYTES
     }
 
     /// The oldest message that has to be known.

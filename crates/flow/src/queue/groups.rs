@@ -14,16 +14,71 @@ use base::Position;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct GroupNo(u32);
 
+/// What a group takes besides its messages and its name. Measured.
+const GROUP_BYTES: usize = 350;
+
 /// Messages without group.
 const NONE: GroupNo = GroupNo(0);
+
+/// Messages in their order. Most groups have one, which needs no set.
+#[derive(Debug, Default)]
+enum Members {
+    #[default]
+    None,
+    One(Position),
+    Many(BTreeSet<Position>),
+}
+
+impl Members {
+    fn insert(&mut self, message: Position) {
+        match self {
+            Self::None => *self = Self::One(message),
+            Self::One(only) if *only == message => {}
+            Self::One(only) => *self = Self::Many([*only, message].into()),
+            Self::Many(all) => _ = all.insert(message),
+        }
+    }
+
+    fn remove(&mut self, message: Position) {
+        let none_left = match self {
+            Self::None => false,
+            Self::One(only) => *only == message,
+            Self::Many(all) => all.remove(&message) && all.is_empty(),
+        };
+        if none_left {
+            *self = Self::None;
+        }
+    }
+
+    fn contains(&self, message: Position) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(only) => *only == message,
+            Self::Many(all) => all.contains(&message),
+        }
+    }
+
+    fn first(&self) -> Option<Position> {
+        self.iter().next()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Position> {
+        let (one, many) = match self {
+            Self::None => (None, None),
+            Self::One(only) => (Some(*only), None),
+            Self::Many(all) => (None, Some(all)),
+        };
+        one.into_iter().chain(many.into_iter().flat_map(|all| all.iter().copied()))
+    }
+}
 
 #[derive(Debug, Default)]
 struct Group {
     name: Option<Arc<str>>,
     /// FIFO: all. Standard: the visible ones.
-    messages: BTreeSet<Position>,
+    messages: Members,
     /// FIFO: those that are not visible.
-    hidden: BTreeSet<Position>,
+    hidden: Members,
     /// How many there are in all.
     members: usize,
     in_flight: usize,
@@ -39,12 +94,15 @@ pub(super) struct Groups {
     by_name: HashMap<Arc<str>, GroupNo>,
     turns: BTreeSet<(usize, Position, GroupNo)>,
     last: u32,
+    /// Of all names.
+    name_bytes: usize,
 }
 
 impl Groups {
     /// None yet.
     pub fn new(fifo: bool) -> Self {
-        Self { fifo, groups: HashMap::new(), by_name: HashMap::new(), turns: BTreeSet::new(), last: NONE.0 }
+        let (groups, by_name, turns) = (HashMap::new(), HashMap::new(), BTreeSet::new());
+        Self { fifo, groups, by_name, turns, last: NONE.0, name_bytes: 0 }
     }
 
     pub fn is_fifo(&self) -> bool {
@@ -58,8 +116,8 @@ impl Groups {
             Some(name) => match self.by_name.get(name) {
                 Some(no) => *no,
                 None => {
-                    self.last = self.last.checked_add(1).unwrap_or(1);
-                    let (no, name) = (GroupNo(self.last), Arc::<str>::from(name));
+                    let (no, name) = (self.unused(), Arc::<str>::from(name));
+                    self.name_bytes += name.len();
                     self.by_name.insert(Arc::clone(&name), no);
                     self.groups.insert(no, Group { name: Some(name), ..Group::default() });
                     no
@@ -75,13 +133,34 @@ impl Groups {
         no
     }
 
+    /// Bytes of memory that the groups take, roughly.
+    pub fn weight(&self) -> usize {
+        self.by_name.len() * GROUP_BYTES + self.name_bytes
+    }
+
+    /// A number that no group has. Numbers begin anew after four thousand million groups, and one may be that old.
+    fn unused(&mut self) -> GroupNo {
+        loop {
+            self.last = self.last.checked_add(1).unwrap_or(NONE.0 + 1);
+            let no = GroupNo(self.last);
+            if !self.groups.contains_key(&no) {
+                return no;
+            }
+        }
+    }
+
+    /// A group's name, unless it is that of messages without group.
+    pub fn name(&self, no: GroupNo) -> Option<&str> {
+        self.groups.get(&no).and_then(|group| group.name.as_deref())
+    }
+
     /// A message of the group is under way.
     pub fn take(&mut self, no: GroupNo, message: Position) {
         let fifo = self.fifo;
         self.change(no, |group| {
             group.in_flight += 1;
             if !fifo {
-                group.messages.remove(&message);
+                group.messages.remove(message);
             }
         });
     }
@@ -99,7 +178,7 @@ impl Groups {
             if into {
                 set.insert(message);
             } else {
-                set.remove(&message);
+                set.remove(message);
             }
         });
     }
@@ -107,14 +186,15 @@ impl Groups {
     /// A message that was under way is gone.
     pub fn leave(&mut self, no: GroupNo, message: Position) {
         self.change(no, |group| {
-            group.messages.remove(&message);
-            group.hidden.remove(&message);
+            group.messages.remove(message);
+            group.hidden.remove(message);
             group.members -= 1;
             group.in_flight -= 1;
         });
         if self.groups.get(&no).is_some_and(|group| group.members == 0)
             && let Some(name) = self.groups.remove(&no).and_then(|group| group.name)
         {
+            self.name_bytes -= name.len();
             self.by_name.remove(&name);
         }
     }
@@ -127,7 +207,7 @@ impl Groups {
     /// The messages that a group can give one after the other, oldest first.
     pub fn offer(&self, no: GroupNo) -> impl Iterator<Item = Position> {
         let group = self.groups.get(&no).into_iter();
-        group.flat_map(|group| group.messages.iter().take_while(|m| !group.hidden.contains(m)).copied())
+        group.flat_map(|group| group.messages.iter().take_while(|m| !group.hidden.contains(*m)))
     }
 
     fn change(&mut self, no: GroupNo, change: impl FnOnce(&mut Group)) {
@@ -137,7 +217,7 @@ impl Groups {
         let ready = !self.fifo || (group.in_flight == 0 && head_shown);
         // Messages without group wait for nobody.
         let weight = if self.fifo || no == NONE { 0 } else { group.in_flight };
-        let rank = group.messages.first().filter(|_| ready).map(|oldest| (weight, *oldest));
+        let rank = group.messages.first().filter(|_| ready).map(|oldest| (weight, oldest));
         if rank == group.rank {
             return;
         }
@@ -147,5 +227,40 @@ impl Groups {
         if let Some((weight, oldest)) = rank {
             self.turns.insert((weight, oldest, no));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_a_set() {
+        let (mut members, mut set) = (Members::default(), BTreeSet::new());
+        for (message, comes) in
+            [(3, true), (3, true), (1, true), (2, true), (1, false), (9, false), (2, false), (3, false)]
+        {
+            let message = Position::new(message);
+            if comes {
+                members.insert(message);
+                set.insert(message);
+            } else {
+                members.remove(message);
+                set.remove(&message);
+            }
+            assert_eq!(members.iter().collect::<Vec<_>>(), set.iter().copied().collect::<Vec<_>>());
+            assert!((0..10).map(Position::new).all(|any| members.contains(any) == set.contains(&any)));
+            assert_eq!(members.first(), set.first().copied());
+        }
+    }
+
+    #[test]
+    fn a_group_keeps_its_number_when_numbers_begin_anew() {
+        let mut groups = Groups::new(true);
+        let old = groups.enter(Some("old"), Position::new(1));
+        groups.last = u32::MAX;
+        let new = groups.enter(Some("new"), Position::new(2));
+        assert_ne!(old, new);
+        assert_eq!((groups.name(old), groups.name(new)), (Some("old"), Some("new")));
     }
 }

@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::attempts::Attempts;
-use super::change;
+use super::change::{self, Change};
 use super::dedup::{self, Dedup};
-use super::live::{Job, Live, Phase, Step, arrival};
+use super::live::{Inner, Job, Live, Phase, Step, arrival, discard};
 use super::message::{self, Message};
 use super::shelf::Shelf;
 use crate::{FlowError, metrics, stored};
@@ -30,10 +30,14 @@ use crate::{FlowError, metrics, stored};
 const FLOORS: Table = Table("flow.queue_floors");
 /// How often all messages are looked at for their age, and the floor is written.
 const PERIOD: Duration = Duration::from_secs(10);
+/// Messages that are looked at for their age under one lock.
+const SLICE: usize = 2_000;
 /// What is read of the log at once.
 const READ: ReadLimit = ReadLimit { records: 10_000, bytes: 8 << 20 };
 /// The longest time that a message can be invisible.
 const MOST_INVISIBLE: Duration = Duration::from_secs(43_200);
+/// The longest time that a message can be kept back.
+const MOST_DELAYED: Duration = Duration::from_secs(900);
 
 #[derive(Serialize, Deserialize)]
 struct Floor {
@@ -83,6 +87,8 @@ impl Keeper {
     /// Reads the shelf and opens the queue.
     async fn load(&mut self) -> Result<(), FlowError> {
         let live = Arc::clone(&self.live);
+        // Closed with the room only, and never while queues are in it.
+        let _turn = live.shared.loads.acquire().await;
         let (log, now) = (&live.shared.log, live.shared.now());
         let stored: Option<Floor> = stored::get(&*live.shared.state, FLOORS, &floor_key(live.stream))?;
         self.floor = stored.map_or(Position::ZERO, |floor| floor.floor);
@@ -105,7 +111,8 @@ impl Keeper {
         }
         let mut inner = live.lock();
         let early = std::mem::take(&mut inner.early);
-        (inner.shelf, inner.dedup, inner.attempts) = (reading.shelf, reading.dedup, Attempts::default());
+        let before = std::mem::replace(&mut inner.shelf, reading.shelf);
+        (inner.dedup, inner.attempts, inner.purging) = (reading.dedup, Attempts::default(), 0);
         (inner.loaded_to, inner.applied_to) = (from, from);
         for (message, arrival) in early.into_iter().filter(|(message, _)| *message >= from) {
             inner.shelf.arrive(message, arrival);
@@ -113,7 +120,9 @@ impl Keeper {
         inner.shelf.wake(now);
         inner.open = true;
         inner.wake_one();
+        live.weigh(inner.weight());
         drop(inner);
+        discard(before);
         live.phase.send_replace(Phase::Open);
         Ok(())
     }
@@ -122,7 +131,7 @@ impl Keeper {
     async fn serve(&mut self) {
         let (clock, stopping) = (Arc::clone(&self.live.shared.env.clock), self.live.stopping.clone());
         loop {
-            let (wait, due) = self.pass_time();
+            let (wait, due) = self.pass_time().await;
             if due {
                 self.keep_floor().await;
             }
@@ -144,41 +153,75 @@ impl Keeper {
     }
 
     /// What time brings about; how long until it brings more, and whether the floor is due.
-    fn pass_time(&mut self) -> (Duration, bool) {
-        let (shared, instant) = (&self.live.shared, self.live.shared.env.clock.instant());
-        let (now, retention) = (shared.now(), self.live.info().attributes.retention());
+    async fn pass_time(&mut self) -> (Duration, bool) {
+        let (live, instant) = (&self.live, self.live.shared.env.clock.instant());
         let all = instant >= self.due;
         if all {
             self.due = instant + PERIOD;
+            self.expire_all().await;
         }
-        let mut inner = self.live.lock();
-        if inner.shelf.wake(now) > 0 {
+        let due = {
+            let mut inner = live.lock();
+            live.pass(&mut inner);
+            // Calls pass the time, too, and may have gone away since.
             inner.wake_one();
-        }
-        let expired = inner.shelf.expire(shared.log.believed_time(), retention, all);
-        let due = inner.shelf.next_due().map(|at| at.since(now));
-        drop(inner);
-        metrics::queue_expired(self.live.arn.resource(), expired);
+            live.weigh(inner.weight());
+            inner.shelf.next_due().map(|at| at.since(live.shared.now()))
+        };
         let wait = due.unwrap_or(PERIOD).min(self.due.saturating_sub(instant)).max(Duration::from_millis(1));
         (wait, all)
     }
 
-    /// Waits for a change, applies it and answers; whether it is durable.
+    /// Forgets what is too old, wherever it is, and lets others at the shelf between.
+    async fn expire_all(&self) {
+        let (live, mut from) = (&self.live, Some(Position::ZERO));
+        while let Some(at) = from {
+            let (now, retention) = (live.shared.log.believed_time(), live.info().attributes.retention());
+            let (expired, next) = live.lock().shelf.expire(now, retention, at, SLICE);
+            metrics::queue_expired(live.arn.resource(), expired);
+            from = next;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits for a change, applies it and answers; whether the shelf is as the log has it.
     async fn settle(&self, job: Job) -> bool {
         let Job { submitted, step, reply } = job;
-        let outcome = self.live.shared.log.placed(submitted).await;
-        let durable = outcome.is_ok();
-        if let Ok(placed) = &outcome {
-            self.apply(step, placed);
-        }
+        let (told, known) = match self.live.shared.log.placed(submitted).await {
+            Ok(placed) => {
+                self.apply(step, &placed);
+                (Ok(placed), true)
+            }
+            // Another queue's log is gone, so that nothing of the batch was written.
+            Err(error @ LogError::ShardNotFound(_)) if !step.elsewhere.is_empty() => {
+                self.take_back(step);
+                (Err(self.told(error)), true)
+            }
+            Err(error) => (Err(self.told(error)), false),
+        };
         // The caller may have gone away.
-        drop(reply.send(outcome));
-        durable
+        drop(reply.send(told));
+        known
+    }
+
+    /// What a caller is told of an append that failed: a log that is gone is not what they asked for.
+    fn told(&self, error: LogError) -> FlowError {
+        match error {
+            LogError::ShardNotFound(_) if self.live.is_deleted() => self.live.gone(),
+            LogError::ShardNotFound(_) => {
+                FlowError::Unavailable(format!("{}: a queue was deleted meanwhile; try again", self.live.arn))
+            }
+            error => error.into(),
+        }
     }
 
     fn apply(&self, step: Step, placed: &[Placed]) {
-        // A producer's batch that was there already adds nothing.
-        let (Some(last), now) = (placed.last(), self.live.shared.now()) else { return };
+        let Some(last) = placed.last() else {
+            // A producer's batch that was there already adds nothing.
+            return self.take_back(step);
+        };
+        let now = self.live.shared.now();
+        let mut purged = Vec::new();
         let mut inner = self.live.lock();
         inner.applied_to = inner.applied_to.max(last.position.next());
         for (index, head, key) in step.arrivals {
@@ -193,17 +236,40 @@ impl Keeper {
         if let Some((index, changes)) = step.changes
             && let Some(at) = placed.get(index)
         {
-            changes.into_iter().for_each(|change| inner.shelf.apply(change, at.position));
+            for change in changes {
+                if change == Change::Purged {
+                    inner.purging = inner.purging.saturating_sub(1);
+                    purged.push(inner.shelf.purge(at.position));
+                } else {
+                    inner.shelf.apply(change, at.position);
+                }
+            }
         }
         inner.shelf.wake(now);
         inner.wake_one();
+        self.live.weigh(inner.weight());
         drop(inner);
+        purged.into_iter().for_each(discard);
         self.live.applied.notify_waiters();
         for (index, to, head) in step.elsewhere {
             if let Some(at) = placed.get(index) {
                 to.queue().arrived(at.position, arrival(&head, at.arrival));
             }
         }
+    }
+
+    /// Makes of a change of which nothing was written as if it had never been decided.
+    fn take_back(&self, step: Step) {
+        let mut inner = self.live.lock();
+        step.arrivals.iter().filter_map(|(_, _, key)| *key).for_each(|key| inner.dedup.abandon(key));
+        for change in step.changes.into_iter().flat_map(|(_, changes)| changes) {
+            if let Change::Received { message, .. } | Change::Deleted { message } = change {
+                inner.shelf.take_back(message);
+            }
+        }
+        inner.wake_one();
+        drop(inner);
+        self.live.applied.notify_waiters();
     }
 
     /// Closes the queue for changes and waits until nothing is under way: what is there then is read again.
@@ -230,7 +296,7 @@ impl Keeper {
                     }
                 }
             }
-            drop(reply.send(outcome));
+            drop(reply.send(outcome.map_err(|error| self.told(error))));
         }
     }
 
@@ -241,6 +307,7 @@ impl Keeper {
             inner.open = false;
             inner.wake_all();
         }
+        self.live.weigh(0);
         self.live.applied.notify_waiters();
         self.drain().await;
     }
@@ -254,8 +321,7 @@ impl Keeper {
             if !inner.open || self.live.incoming.load(Ordering::SeqCst) > 0 {
                 return;
             }
-            let known = inner.dedup.oldest(now);
-            [inner.shelf.first(), known].into_iter().flatten().min().unwrap_or(inner.applied_to)
+            floor(&mut inner, now, !self.jobs.is_empty())
         };
         if floor > self.floor {
             let written = match stored::encode("queue's floor", &Floor { floor }) {
@@ -272,6 +338,14 @@ impl Keeper {
         }
         shared.log.release(self.live.slot, self.floor);
     }
+}
+
+/// The position before which a queue needs nothing. While changes of its own wait to be applied, what other queues put
+/// behind them is no measure.
+fn floor(inner: &mut Inner, now: Timestamp, some_wait: bool) -> Position {
+    let known = inner.dedup.oldest(now);
+    let first = [inner.shelf.first(), known].into_iter().flatten().min().unwrap_or(inner.applied_to);
+    if some_wait { first.min(inner.applied_to) } else { first }
 }
 
 /// A shelf as it is read from the log.
@@ -295,7 +369,10 @@ impl<'a> Reading<'a> {
             message::KEY => Message::decode(&record.data).map(|message| self.message(record, &message)),
             change::KEY => change::decode(&record.data).map(|changes| {
                 for change in changes {
-                    self.shelf.apply(clamped(change, self.now), record.position);
+                    match change {
+                        Change::Purged => discard(self.shelf.purge(record.position)),
+                        change => self.shelf.apply(clamped(change, self.now), record.position),
+                    }
                 }
             }),
             other => Err(format!("'{other}' is no kind of record of a queue")),
@@ -307,8 +384,13 @@ impl<'a> Reading<'a> {
     }
 
     fn message(&mut self, record: &Record, message: &Message) {
-        self.shelf.arrive(record.position, arrival(&message.head, record.arrival));
-        if let (Some(id), None) = (&message.head.dedup, &message.head.source) {
+        let head = &message.head;
+        let mut arrival = arrival(head, record.arrival);
+        // Nor is anything kept back for longer than the service allows.
+        arrival.until = arrival.until.map(|until| until.min(self.now + MOST_DELAYED));
+        self.shelf.arrive(record.position, arrival);
+        // What came from another queue was deduplicated there.
+        if let (Some(id), None, false) = (&head.dedup, &head.source, head.moved) {
             let group = message.head.group.as_deref().filter(|_| self.by_group);
             // What came with a clock ahead of ours is as old as can be now.
             let at = record.arrival.min(self.now);
@@ -318,15 +400,16 @@ impl<'a> Reading<'a> {
 }
 
 /// Nothing is invisible for longer than the service allows, whatever the clock was when that was written.
-fn clamped(change: change::Change, now: Timestamp) -> change::Change {
+fn clamped(change: Change, now: Timestamp) -> Change {
     let most = now + MOST_INVISIBLE;
     match change {
-        change::Change::Received { message, receives, at, until } => {
-            change::Change::Received { message, receives, at, until: until.min(most) }
+        Change::Received { message, receives, at, until } => {
+            Change::Received { message, receives, at, until: until.min(most) }
         }
-        change::Change::Deferred { message, receives, until } => {
-            change::Change::Deferred { message, receives, until: until.min(most) }
-        }
+        Change::Deferred { message, receives, until } => Change::Deferred { message, receives, until: until.min(most) },
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,15 +5,15 @@
 //! Promises that nothing is answered before it is durable and applied; a caller that goes away takes nothing back.
 //! Must not know what calls ask for.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use base::{Arn, Env, Position, Scope, StateStore, TaskGroup, Timestamp};
 use bytes::Bytes;
 use log::{Append, Log, LogError, NewRecord, Placed, ShardRef, StreamId, Submitted};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::Attempts;
@@ -21,12 +21,19 @@ use super::change::{self, Change};
 use super::config::QueueInfo;
 use super::dedup::{Dedup, Key};
 use super::handle::Handles;
+use super::memory::Memory;
 use super::message::{self, Head, Message};
 use super::shelf::{Arrival, Shelf};
-use crate::FlowError;
+use crate::{FlowError, metrics};
 
 /// Changes of one queue that are on their way to the disk, at most.
 pub(super) const MAX_UNDERWAY: usize = 10_000;
+/// How long a call waits for a queue that is being read from the log.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Messages that are too old, and that one call forgets. The keeper sees to the others.
+const EXPIRED_AT_ONCE: usize = 1_000;
+/// A shelf of more messages is dropped on a thread of its own.
+const QUICKLY_DROPPED: usize = 10_000;
 
 /// What all queues share.
 pub(super) struct Shared {
@@ -38,6 +45,10 @@ pub(super) struct Shared {
     pub opened: (Timestamp, Duration),
     /// Nobody waits for messages any more.
     pub no_waiting: CancellationToken,
+    /// Queues that are read from the log at once.
+    pub loads: Semaphore,
+    /// What all shelves take.
+    pub memory: Memory,
 }
 
 impl Shared {
@@ -78,6 +89,9 @@ pub(super) struct Live {
     pub incoming: AtomicUsize,
     /// Told when changes were applied.
     pub applied: Notify,
+    deleted: AtomicBool,
+    /// What it takes of the memory of all.
+    weight: AtomicUsize,
     jobs: mpsc::Sender<Job>,
 }
 
@@ -98,14 +112,18 @@ pub(super) struct Inner {
     pub loaded_to: Position,
     /// When the queue was last purged.
     pub purged: Option<Timestamp>,
-    waiters: VecDeque<oneshot::Sender<()>>,
+    /// Purges that are on their way to the disk: nothing is handed out meanwhile that could come back elsewhere.
+    pub purging: usize,
+    /// Those who wait for a message, in their order.
+    waiters: BTreeMap<u64, oneshot::Sender<()>>,
+    last_waiter: u64,
 }
 
 /// A change on its way to the disk.
 pub(super) struct Job {
     pub submitted: Submitted,
     pub step: Step,
-    pub reply: oneshot::Sender<Result<Vec<Placed>, LogError>>,
+    pub reply: oneshot::Sender<Result<Vec<Placed>, FlowError>>,
 }
 
 /// What happens when a change is durable, by the records of its batch.
@@ -136,12 +154,26 @@ impl Drop for Incoming {
 }
 
 /// The outcome of a change that was handed to the log.
-pub(super) struct Underway(oneshot::Receiver<Result<Vec<Placed>, LogError>>);
+pub(super) struct Underway(oneshot::Receiver<Result<Vec<Placed>, FlowError>>);
 
 impl Underway {
     /// Waits until it is durable and applied.
     pub async fn done(self) -> Result<Vec<Placed>, FlowError> {
-        Ok(self.0.await.map_err(|_| LogError::Closed)??)
+        self.0.await.map_err(|_| LogError::Closed)?
+    }
+}
+
+/// A message for another queue, encoded already.
+pub(super) struct Letter {
+    to: Arc<Live>,
+    head: Head,
+    data: Bytes,
+}
+
+impl Letter {
+    pub fn new(to: Arc<Live>, message: Message) -> Result<Self, FlowError> {
+        let data = message.encode()?;
+        Ok(Self { to, head: message.head, data })
     }
 }
 
@@ -161,10 +193,11 @@ impl Draft {
     }
 
     /// Adds a message to another queue.
-    pub fn elsewhere(&mut self, to: &Arc<Live>, message: &Message) -> Result<(), FlowError> {
-        let record = record(to.slot, message::KEY, message.encode()?)?;
+    pub fn elsewhere(&mut self, letter: Letter) -> Result<(), FlowError> {
+        let Letter { to, head, data } = letter;
+        let record = record(to.slot, message::KEY, data)?;
         to.incoming.fetch_add(1, Ordering::SeqCst);
-        self.step.elsewhere.push((self.records.len(), Incoming(Arc::clone(to)), message.head.clone()));
+        self.step.elsewhere.push((self.records.len(), Incoming(to), head));
         self.records.push(record);
         Ok(())
     }
@@ -203,24 +236,27 @@ impl Live {
         info: QueueInfo,
     ) -> (Arc<Self>, mpsc::Receiver<Job>) {
         let (jobs, taking) = mpsc::channel(MAX_UNDERWAY);
-        let inner = Inner {
-            open: false,
-            generation: 0,
-            shelf: Shelf::new(info.attributes.fifo.is_some()),
-            dedup: Dedup::default(),
-            attempts: Attempts::default(),
-            applied_to: Position::ZERO,
-            early: Vec::new(),
-            loaded_to: Position::ZERO,
-            purged: None,
-            waiters: VecDeque::new(),
-        };
+        let inner = Inner::new(info.attributes.fifo.is_some());
         let stopping = group.stopping();
         let (info, inner) = (RwLock::new(Arc::new(info)), Mutex::new(inner));
         let phase = watch::Sender::new(Phase::Loading);
-        let (incoming, applied) = (AtomicUsize::new(0), Notify::new());
-        let this =
-            Self { shared, scope, arn, stream, slot, group, stopping, info, inner, phase, incoming, applied, jobs };
+        let this = Self {
+            shared,
+            scope,
+            arn,
+            stream,
+            slot,
+            group,
+            stopping,
+            info,
+            inner,
+            phase,
+            incoming: AtomicUsize::new(0),
+            applied: Notify::new(),
+            deleted: AtomicBool::new(false),
+            weight: AtomicUsize::new(0),
+            jobs,
+        };
         (Arc::new(this), taking)
     }
 
@@ -237,21 +273,45 @@ impl Live {
         *self.info.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(info);
     }
 
-    /// Waits until the shelf is there. While it cannot be read nobody waits.
+    /// Waits until the shelf is there, but not for long. While it cannot be read nobody waits.
     pub async fn ready(&self) -> Result<(), FlowError> {
         let mut phase = self.phase.subscribe();
-        let phase = phase.wait_for(|phase| *phase != Phase::Loading).await.map(|phase| *phase);
-        match phase {
-            Ok(Phase::Open) => Ok(()),
-            Ok(Phase::Failing) => {
-                Err(FlowError::Unavailable(format!("{} cannot be read from the log now; try again", self.arn)))
-            }
-            _ => Err(self.gone()),
+        let settled = tokio::select! {
+            biased;
+            phase = phase.wait_for(|phase| *phase != Phase::Loading) => phase.map_or(Phase::Closed, |phase| *phase),
+            () = self.shared.env.clock.sleep(PATIENCE) => Phase::Loading,
+        };
+        let not_now = |what: &str| Err(FlowError::Unavailable(format!("{} {what}; try again", self.arn)));
+        match settled {
+            Phase::Open => Ok(()),
+            Phase::Loading => not_now("is still being read from the log"),
+            Phase::Failing => not_now("cannot be read from the log now"),
+            Phase::Closed => Err(self.gone()),
         }
     }
 
+    /// Tells how much memory the queue takes now.
+    pub fn weigh(&self, bytes: usize) {
+        let before = self.weight.swap(bytes, Ordering::SeqCst);
+        self.shared.memory.weigh(before, bytes);
+    }
+
+    /// It is being deleted.
+    pub fn delete(&self) {
+        self.deleted.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was closed because it is deleted.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::SeqCst)
+    }
+
+    /// Why nothing can be done with a closed queue: it is deleted, or only the server stops.
     pub fn gone(&self) -> FlowError {
-        FlowError::NotFound(format!("queue {} does not exist", self.arn))
+        if self.is_deleted() {
+            return FlowError::NotFound(format!("queue {} does not exist", self.arn));
+        }
+        FlowError::Unavailable(format!("{} is closed while the server stops; try again", self.arn))
     }
 
     /// Hands a batch to the log. The lock is held by the caller, who decided on it and saw that the queue is open. On
@@ -265,7 +325,7 @@ impl Live {
         debug_assert!(inner.open, "changes of a closed queue");
         let permit = self.jobs.try_reserve().map_err(|error| match error {
             mpsc::error::TrySendError::Full(()) => {
-                FlowError::LimitExceeded(format!("{} has {MAX_UNDERWAY} changes under way; try again", self.arn))
+                FlowError::Throttled(format!("{} has {MAX_UNDERWAY} changes under way; try again", self.arn))
             }
             mpsc::error::TrySendError::Closed(()) => self.gone(),
         })?;
@@ -305,45 +365,83 @@ impl Live {
         } else if message >= inner.loaded_to {
             inner.shelf.arrive(message, arrival);
             inner.wake_one();
+            self.weigh(inner.weight());
         }
+    }
+
+    /// Notes what time brought about: what is due is visible, and the first ones that are too old are gone.
+    pub fn pass(&self, inner: &mut Inner) {
+        if inner.shelf.wake(self.shared.now()) > 0 {
+            inner.wake_one();
+        }
+        let (now, retention) = (self.shared.log.believed_time(), self.info().attributes.retention());
+        metrics::queue_expired(self.arn.resource(), inner.shelf.expire_first(now, retention, EXPIRED_AT_ONCE));
     }
 
     /// A place in the line of those who wait for a message.
     pub fn wait(self: &Arc<Self>, inner: &mut Inner) -> Waiting {
         let (told, waiting) = oneshot::channel();
-        inner.waiters.push_back(told);
-        Waiting { live: Arc::clone(self), waiting }
+        inner.last_waiter += 1;
+        inner.waiters.insert(inner.last_waiter, told);
+        Waiting { live: Arc::clone(self), place: inner.last_waiter, waiting }
     }
 }
 
 impl Inner {
+    pub fn new(fifo: bool) -> Self {
+        Self {
+            open: false,
+            generation: 0,
+            shelf: Shelf::new(fifo),
+            dedup: Dedup::default(),
+            attempts: Attempts::default(),
+            applied_to: Position::ZERO,
+            early: Vec::new(),
+            loaded_to: Position::ZERO,
+            purged: None,
+            purging: 0,
+            waiters: BTreeMap::new(),
+            last_waiter: 0,
+        }
+    }
+
+    /// Bytes of memory that the queue takes, roughly.
+    pub fn weight(&self) -> usize {
+        self.shelf.weight() + self.dedup.weight()
+    }
+
     /// Tells one of those who wait, when there is something to be had. Whoever takes of it tells the next.
     pub fn wake_one(&mut self) {
-        if self.shelf.has_visible() {
-            self.tell();
+        if self.purging > 0 || !self.shelf.has_visible() {
+            return;
+        }
+        while let Some((_, waiter)) = self.waiters.pop_first() {
+            if waiter.send(()).is_ok() {
+                return;
+            }
         }
     }
 
     /// Tells all who wait.
     pub fn wake_all(&mut self) {
-        for waiter in self.waiters.drain(..) {
+        for (_, waiter) in std::mem::take(&mut self.waiters) {
             // Who went away does not wait any more.
             let _ = waiter.send(());
         }
     }
+}
 
-    fn tell(&mut self) {
-        while let Some(waiter) = self.waiters.pop_front() {
-            if waiter.send(()).is_ok() {
-                return;
-            }
-        }
+/// Drops a shelf that nobody needs any more. The lock must not be held.
+pub(super) fn discard(shelf: Shelf) {
+    if shelf.len() > QUICKLY_DROPPED {
+        tokio::task::spawn_blocking(move || drop(shelf));
     }
 }
 
 /// One who waits for a message. When they were told and went away, the next is told.
 pub(super) struct Waiting {
     live: Arc<Live>,
+    place: u64,
     waiting: oneshot::Receiver<()>,
 }
 
@@ -357,8 +455,12 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if self.waiting.try_recv().is_ok() {
-            self.live.lock().wake_one();
+        let mut inner = self.live.lock();
+        if inner.waiters.remove(&self.place).is_none() {
+            inner.wake_one();
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! partition key "m"; data = "1" {"id":…,"sender":…,"attributes":{NAME:{"type":…,"value":…}},"trace":…,"group":…,
-//!   "dedup":…,"delay_ms":…,"sent":…,"source":…,"receives":…,"first_received":…} LF body
+//!   "dedup":…,"delay_ms":…,"sent":…,"source":…,"receives":…,"first_received":…,"moved":…} LF body
 //! ```
 
 use std::collections::BTreeMap;
@@ -74,6 +74,9 @@ pub struct Head {
     /// When that was for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_received: Option<Timestamp>,
+    /// A move task put it here: its deduplication id is of its first sending, and counts for nothing here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
 }
 
 fn is_zero(ms: &u64) -> bool {

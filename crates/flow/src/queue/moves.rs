@@ -15,13 +15,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::{Arn, Batch, Position, Scope, Table, Timestamp};
+use base::{Arn, Batch, Kinded, Precondition, Scope, StateError, Table, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::change::Change;
 use super::config::queue_of;
-use super::live::{Draft, Live};
+use super::live::{Draft, Letter, Live};
 use super::message::Message;
 use super::receive::{Taking, read};
 use super::room::{Queues, Room};
@@ -33,6 +33,8 @@ const REMEMBERED: usize = 10;
 /// Messages moved at once, and how often progress is written down.
 const BATCH: usize = 10;
 const NOTE_PERIOD: Duration = Duration::from_secs(1);
+/// After something that passes, such as a disk that is full.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,8 @@ const NOTE_PERIOD: Duration = Duration::from_secs(1);
 pub enum MoveStatus {
     /// It moves messages.
     Running,
+    /// It is being stopped. Shown only: its row says that it runs.
+    Cancelling,
     /// There was nothing left to move.
     Completed,
     /// It was stopped.
@@ -72,6 +76,9 @@ pub struct MoveTask {
     pub failure: Option<String>,
     /// When it was started.
     pub started: Timestamp,
+    /// The number of the source's log: a queue of the same name made later has another.
+    #[serde(default)]
+    pub(super) stream: u32,
 }
 
 /// The tasks that run, by source.
@@ -90,11 +97,28 @@ impl Running {
     fn task(&self) -> MutexGuard<'_, MoveTask> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The task as it is shown.
+    fn shown(&self) -> MoveTask {
+        let mut task = self.task().clone();
+        if task.status == MoveStatus::Running && self.stop.is_cancelled() {
+            task.status = MoveStatus::Cancelling;
+        }
+        task
+    }
 }
 
 impl Moves {
     fn running(&self) -> MutexGuard<'_, HashMap<Arn, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets a task that runs no more, and no later one.
+    fn ended(&self, source: &Arn, id: &str) {
+        let mut running = self.running();
+        if running.get(source).is_some_and(|running| running.task().id == id) {
+            running.remove(source);
+        }
     }
 }
 
@@ -103,11 +127,21 @@ fn key(task: &MoveTask) -> Option<Vec<u8>> {
     Some(stored::key(&scope, &[name.as_str(), &format!("{:016}", task.started.millis()), &task.id]))
 }
 
-/// Goes on with the tasks that a stop interrupted.
+/// What removes the rows of all tasks of a queue.
+pub(super) fn without_tasks(room: &Room, source: &Live, mut rows: Batch) -> Result<Batch, FlowError> {
+    let prefix = stored::key(&source.scope, &[source.info().name.as_str()]);
+    for task in stored::list::<MoveTask>(&*room.shared.state, TABLE, &prefix)? {
+        rows = key(&task).into_iter().fold(rows, |rows, key| rows.delete(TABLE, key));
+    }
+    Ok(rows)
+}
+
+/// Goes on with the tasks that a stop interrupted, of the queues that are still there.
 pub(super) fn resume(room: &Arc<Room>) -> Result<(), FlowError> {
     for (_, task) in stored::list_scoped::<MoveTask>(&*room.shared.state, TABLE)? {
         if task.status == MoveStatus::Running
             && let Some(source) = room.registry.of_arn(&task.source)
+            && source.stream.number() == task.stream
         {
             spawn(room, source, task);
         }
@@ -122,31 +156,39 @@ fn spawn(room: &Arc<Room>, source: Arc<Live>, task: MoveTask) {
     let (room, group) = (Arc::clone(room), source.group.clone());
     group.spawn_infallible(format!("queue move:{}", arn.resource()), async move {
         let moved = run(&room, &source, &running).await;
-        let ended = match moved {
-            // The server stops, or the queue is deleted: the row says that it runs, and so it will.
-            Ok(_) if source.stopping.is_cancelled() => return,
-            Ok(status) => (status, None),
-            Err(failure) => (MoveStatus::Failed, Some(failure)),
-        };
-        {
-            let mut task = running.task();
-            (task.status, task.failure) = ended;
+        let id = running.task().id.clone();
+        // The server stops, and its row says that it runs, and so it will; or the queue is deleted, and so is the row.
+        if !source.stopping.is_cancelled() {
+            {
+                let mut task = running.task();
+                (task.status, task.failure) = match moved {
+                    Ok(status) => (status, None),
+                    Err(failure) => (MoveStatus::Failed, Some(failure)),
+                };
+            }
+            note(&room, &running).await;
         }
-        note(&room, &running).await;
-        room.moves.running().remove(&arn);
+        room.moves.ended(&arn, &id);
     });
 }
 
-/// Writes a task's row. One that cannot be written is shown as it was.
+/// Writes a task's row, if it is still there. One that cannot be written is shown as it was.
 async fn note(room: &Room, running: &Running) {
     let task = running.task().clone();
     let Some(key) = key(&task) else { return };
     let written = match stored::encode("move task", &task) {
-        Ok(row) => room.shared.state.commit(Batch::new().put(TABLE, key, row)).await.map_err(FlowError::from),
+        Ok(row) => {
+            let rows = Batch::new().require(TABLE, key.clone(), Precondition::Present).put(TABLE, key, row);
+            room.shared.state.commit(rows).await.map_err(FlowError::from)
+        }
         Err(error) => Err(error),
     };
-    if let Err(error) = written {
-        tracing::warn!(source = %task.source, %error, "where a move task stands is not written down");
+    match written {
+        // Its queue was deleted.
+        Ok(()) | Err(FlowError::State(StateError::Conflict { .. })) => {}
+        Err(error) => {
+            tracing::warn!(source = %task.source, %error, "where a move task stands is not written down");
+        }
     }
 }
 
@@ -164,7 +206,19 @@ async fn run(room: &Room, source: &Arc<Live>, running: &Running) -> Result<MoveS
         }
         let began = clock.instant();
         let batch = per_second.map_or(BATCH, |rate| BATCH.min(rate as usize));
-        let Some(moved) = step(room, source, destination.as_ref(), batch).await? else { continue };
+        let moved = match step(room, source, destination.as_ref(), batch).await {
+            Ok(Some(moved)) => moved,
+            Ok(None) => continue,
+            Err(Hindrance::Passes(error)) => {
+                tracing::warn!(queue = %source.arn, %error, "messages cannot be moved now; it is tried again");
+                tokio::select! {
+                    () = clock.sleep(PAUSE) => {}
+                    () = running.stop.cancelled() => {}
+                }
+                continue;
+            }
+            Err(Hindrance::Stays(failure)) => return Err(failure),
+        };
         if moved == 0 {
             return Ok(MoveStatus::Completed);
         }
@@ -184,46 +238,74 @@ async fn run(room: &Room, source: &Arc<Live>, running: &Running) -> Result<MoveS
     }
 }
 
-/// Moves some messages; how many. None when the queue was read again from the log meanwhile, and nothing was moved.
+/// Why messages were not moved.
+enum Hindrance {
+    /// Later they may be.
+    Passes(FlowError),
+    /// It ends the task.
+    Stays(String),
+}
+
+impl From<FlowError> for Hindrance {
+    fn from(error: FlowError) -> Self {
+        if error.kind().is_transient() { Self::Passes(error) } else { Self::Stays(error.to_string()) }
+    }
+}
+
+impl From<&'static str> for Hindrance {
+    fn from(failure: &'static str) -> Self {
+        Self::Stays(failure.to_owned())
+    }
+}
+
+/// Moves some messages; how many. None when nothing was moved though there may be something: the queue was read again
+/// from the log, or somebody deleted all that was taken.
 async fn step(
     room: &Room,
     source: &Arc<Live>,
     destination: Option<&Arn>,
     batch: usize,
-) -> Result<Option<usize>, String> {
-    let failed = |error: FlowError| error.to_string();
-    source.ready().await.map_err(failed)?;
+) -> Result<Option<usize>, Hindrance> {
+    source.ready().await?;
     let mut taking = {
         let mut inner = source.lock();
-        inner.shelf.wake(source.shared.now());
+        source.pass(&mut inner);
         let generation = inner.generation;
         Taking::new(source, generation, inner.shelf.take(batch))
     };
-    let bodies = read(source, taking.messages(), taking.generation()).await.map_err(failed)?;
-    let (mut draft, mut gone) = (Draft::default(), Vec::new());
-    for (position, message) in bodies {
-        let to = destination.or(message.head.source.as_ref()).ok_or("CouldNotDetermineMessageSource")?;
-        let to = room.registry.of_arn(to).ok_or("AWS.SimpleQueueService.NonExistentQueue")?;
-        draft.elsewhere(&to, &anew(room, message)).map_err(failed)?;
-        gone.push(position);
-    }
-    if gone.is_empty() {
+    if taking.messages().is_empty() {
         return Ok(Some(0));
     }
-    let deleted = |message: &Position| Change::Deleted { message: *message };
-    draft.changes(source, gone.iter().map(deleted).collect()).map_err(failed)?;
+    let mut bodies = read(source, taking.messages(), taking.generation()).await?;
+    let mut letters = Vec::with_capacity(bodies.len());
+    for taken in taking.messages() {
+        let Some(message) = bodies.remove(&taken.message) else { continue };
+        let to = destination.or(message.head.source.as_ref()).ok_or("CouldNotDetermineMessageSource")?;
+        let to = room.registry.of_arn(to).ok_or("AWS.SimpleQueueService.NonExistentQueue")?;
+        letters.push((*taken, Letter::new(to, anew(room, message))?));
+    }
+    let (mut draft, mut gone) = (Draft::default(), Vec::new());
     let underway = {
         let mut inner = source.lock();
-        if !inner.open || inner.generation != taking.generation() {
+        if !inner.open || inner.generation != taking.generation() || inner.purging > 0 {
             return Ok(None);
         }
-        let underway = source.begin(&inner, draft).map_err(failed)?;
+        // What was deleted while its body was read goes nowhere.
+        for (taken, letter) in letters.into_iter().filter(|(taken, _)| inner.shelf.is_taken(taken)) {
+            draft.elsewhere(letter)?;
+            gone.push(taken.message);
+        }
+        if gone.is_empty() {
+            return Ok(None);
+        }
+        draft.changes(source, gone.iter().map(|message| Change::Deleted { message: *message }).collect())?;
+        let underway = source.begin(&inner, draft)?;
         taking.keep();
         gone.iter().for_each(|message| inner.shelf.leave(*message));
         underway
     };
     drop(taking);
-    underway.done().await.map_err(failed)?;
+    underway.done().await?;
     Ok(Some(gone.len()))
 }
 
@@ -231,6 +313,7 @@ fn anew(room: &Room, mut message: Message) -> Message {
     let head = &mut message.head;
     head.id = room.shared.env.rng.uuid();
     (head.sent, head.source, head.receives, head.first_received) = (None, None, 0, None);
+    head.moved = true;
     message
 }
 
@@ -244,8 +327,12 @@ impl Queues {
     ) -> Result<MoveTask, FlowError> {
         let room = self.room();
         let missing = |arn: &Arn| FlowError::NotFound(format!("queue {arn} does not exist"));
-        let _turn = room.turn.acquire().await;
         let live = room.registry.of_arn(source).ok_or_else(|| missing(source))?;
+        // Before the turn is taken: a queue that is being read would keep all others from being created.
+        let counts = self.counts(&live.scope, &live.info().name).await?;
+        let _turn = room.turn.acquire().await;
+        let live = room.registry.of_arn(source).filter(|now| now.stream == live.stream);
+        let live = live.ok_or_else(|| missing(source))?;
         if self.sources(&live.scope, &live.info().name)?.is_empty() {
             return Err(FlowError::Invalid("Source queue must be configured as a Dead Letter Queue.".to_owned()));
         }
@@ -258,7 +345,6 @@ impl Queues {
                 return Err(FlowError::Invalid("Source and destination queue must be of the same type.".to_owned()));
             }
         }
-        let counts = self.counts(&live.scope, &live.info().name).await?;
         let (env, source) = (&room.shared.env, source.clone());
         let task = MoveTask {
             id: env.rng.uuid(),
@@ -270,8 +356,11 @@ impl Queues {
             to_move: counts.visible as u64,
             failure: None,
             started: env.clock.now(),
+            stream: live.stream.number(),
         };
-        if room.moves.running().contains_key(&task.source) {
+        // One that has ended may still be writing that down.
+        let runs = |running: &Running| running.task().status == MoveStatus::Running;
+        if room.moves.running().get(&task.source).is_some_and(runs) {
             return Err(FlowError::Conflict("There is already a task running. Only one active task is allowed for a source queue arn at a given time.".to_owned()));
         }
         let row = stored::encode("move task", &task)?;
@@ -290,8 +379,7 @@ impl Queues {
         let running = self.room().moves.running().values().find(|running| running.task().id == id).cloned();
         let running = running.ok_or_else(|| FlowError::NotFound("Task does not exist.".to_owned()))?;
         running.stop.cancel();
-        let task = running.task().clone();
-        Ok(task)
+        Ok(running.shown())
     }
 
     /// The tasks of a queue, the latest first.
@@ -299,13 +387,14 @@ impl Queues {
         let room = self.room();
         let none = || FlowError::NotFound(format!("queue {source} does not exist"));
         let (scope, name): (Scope, _) = queue_of(source).ok_or_else(none)?;
-        room.registry.get(&scope, &name).ok_or_else(none)?;
+        let live = room.registry.get(&scope, &name).ok_or_else(none)?;
         let prefix = stored::key(&scope, &[name.as_str()]);
         let mut tasks: Vec<MoveTask> = stored::list(&*room.shared.state, TABLE, &prefix)?;
-        if let Some(running) = room.moves.running().get(source)
-            && let Some(row) = tasks.iter_mut().find(|task| task.id == running.task().id)
+        tasks.retain(|task| task.stream == live.stream.number());
+        if let Some(running) = room.moves.running().get(source).map(Running::shown)
+            && let Some(row) = tasks.iter_mut().find(|task| task.id == running.id)
         {
-            *row = running.task().clone();
+            *row = running;
         }
         tasks.reverse();
         Ok(tasks)

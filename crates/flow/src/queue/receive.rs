@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use base::{Position, Timestamp};
 use log::{LogError, ReadLimit, Record};
+use tokio_util::sync::CancellationToken;
 
 use super::Registry;
+use super::attempts::AttemptKey;
 use super::change::Change;
 use super::handle::Receipt;
-use super::live::{Draft, Inner, Live};
+use super::live::{Draft, Inner, Letter, Live};
 use super::message::Message;
 use super::shelf::{Holding, Taken};
 use crate::{FlowError, metrics};
@@ -33,6 +35,8 @@ pub struct Receive {
     pub wait: Option<Duration>,
     /// Names the attempt, so that it can be repeated (FIFO).
     pub attempt: Option<String>,
+    /// Cancelled when whoever asked is gone: what waits for a message then ends, and takes none.
+    pub left: CancellationToken,
 }
 
 /// A message as received.
@@ -86,7 +90,7 @@ impl Drop for Taking<'_> {
         }
         let mut inner = self.live.lock();
         if inner.generation == self.generation {
-            self.taken.iter().for_each(|taken| inner.shelf.put_back(taken.message));
+            self.taken.iter().for_each(|taken| inner.shelf.put_back(taken));
             inner.wake_one();
         }
     }
@@ -96,7 +100,8 @@ impl Drop for Taking<'_> {
 pub(super) async fn receive(live: &Arc<Live>, others: &Registry, ask: &Receive) -> Result<Vec<Received>, FlowError> {
     let clock = Arc::clone(&live.shared.env.clock);
     let queue_wait = Duration::from_secs(live.info().attributes.wait_s.into());
-    let deadline = clock.instant() + ask.wait.unwrap_or(queue_wait);
+    let wait = ask.wait.unwrap_or(queue_wait);
+    let deadline = clock.instant() + wait;
     if let Some(again) = repeat(live, ask).await? {
         return Ok(again);
     }
@@ -108,12 +113,15 @@ pub(super) async fn receive(live: &Arc<Live>, others: &Registry, ask: &Receive) 
             if !inner.open {
                 continue;
             }
-            let taking = take(live, &mut inner, ask, deadline)?;
+            let taking = take(live, &mut inner, ask, !wait.is_zero())?;
             let waiting = (taking.taken.is_empty() && !left.is_zero()).then(|| live.wait(&mut inner));
             (taking, waiting)
         };
         if let Some(mut waiting) = waiting {
+            // Whoever is gone takes nothing, though there be something now.
             tokio::select! {
+                biased;
+                () = ask.left.cancelled() => return Ok(Vec::new()),
                 () = waiting.told() => {}
                 () = clock.sleep(left) => {}
                 () = live.stopping.cancelled() => return Ok(Vec::new()),
@@ -132,22 +140,25 @@ pub(super) async fn receive(live: &Arc<Live>, others: &Registry, ask: &Receive) 
     }
 }
 
-fn take<'a>(live: &'a Live, inner: &mut Inner, ask: &Receive, deadline: Duration) -> Result<Taking<'a>, FlowError> {
+fn take<'a>(live: &'a Live, inner: &mut Inner, ask: &Receive, waits: bool) -> Result<Taking<'a>, FlowError> {
     let generation = inner.generation;
-    inner.shelf.wake(live.shared.now());
-    let retention = live.info().attributes.retention();
-    inner.shelf.expire(live.shared.log.believed_time(), retention, false);
+    live.pass(inner);
     let room = MAX_IN_FLIGHT.saturating_sub(inner.shelf.counts().in_flight);
-    let waits = deadline > live.shared.env.clock.instant();
     if room == 0 && live.info().attributes.fifo.is_none() && !waits {
         let message = format!("{} has {MAX_IN_FLIGHT} messages in flight; delete some first", live.arn);
         return Err(FlowError::LimitExceeded(message));
     }
-    let taken = inner.shelf.take(ask.max.min(room));
+    let taken = if inner.purging > 0 { Vec::new() } else { inner.shelf.take(ask.max.min(room)) };
     if !taken.is_empty() {
         inner.wake_one();
     }
     Ok(Taking::new(live, generation, taken))
+}
+
+/// What becomes of a message that was taken, unless it is deleted before that is decided.
+enum Way {
+    Out(Received),
+    Dead(Letter),
 }
 
 /// Makes durable that messages are handed out, or that they are dead letters now.
@@ -158,43 +169,41 @@ async fn hand_out(
     mut taking: Taking<'_>,
 ) -> Result<Vec<Received>, FlowError> {
     let info = live.info();
-    let mut bodies = read(live, &taking.taken, taking.generation).await?;
-    let dead_letters = info.attributes.redrive.as_ref().and_then(|redrive| {
-        let queue = others.of_arn(&redrive.target).filter(|queue| queue.stream != live.stream)?;
-        queue.info().attributes.admits(&live.arn).then_some((queue, redrive.max_receives))
-    });
+    let bodies = read(live, &taking.taken, taking.generation).await?;
     let now = live.shared.now();
     let until = now + ask.visibility.unwrap_or(Duration::from_secs(info.attributes.visibility_s.into()));
+    let ways = ways(live, others, &taking, bodies, now)?;
     let (mut draft, mut changes, mut received, mut dead) = (Draft::default(), Vec::new(), Vec::new(), Vec::new());
-    for Taken { message: at, sent, receives, first_received } in taking.taken.iter().copied() {
-        let Some(message) = bodies.remove(&at) else { continue };
-        if let Some((queue, _)) = dead_letters.as_ref().filter(|(_, max)| receives >= *max) {
-            let letter = dead_letter(live, message, (sent, receives, first_received));
-            draft.elsewhere(queue, &letter)?;
-            changes.push(Change::Deleted { message: at });
-            dead.push(at);
-            continue;
-        }
-        let (receives, first_received) = (receives + 1, first_received.unwrap_or(now));
-        changes.push(Change::Received { message: at, receives, at: now, until });
-        let handle = live.shared.handles.write(live.stream, Receipt { message: at, receives });
-        received.push(Received { message, handle, sequence: at, sent, receives, first_received });
-    }
-    if changes.is_empty() {
-        return Ok(received);
-    }
-    draft.changes(live, changes)?;
     let underway = {
         let mut inner = live.lock();
-        if !inner.open || inner.generation != taking.generation {
+        if !inner.open || inner.generation != taking.generation || inner.purging > 0 {
             return Ok(Vec::new());
         }
+        // What was deleted while its body was read is not handed out, nor does it go elsewhere.
+        for (taken, way) in ways.into_iter().filter(|(taken, _)| inner.shelf.is_taken(taken)) {
+            let message = taken.message;
+            match way {
+                Way::Out(one) => {
+                    changes.push(Change::Received { message, receives: one.receives, at: now, until });
+                    received.push(one);
+                }
+                Way::Dead(letter) => {
+                    draft.elsewhere(letter)?;
+                    changes.push(Change::Deleted { message });
+                    dead.push(message);
+                }
+            }
+        }
+        if changes.is_empty() {
+            return Ok(received);
+        }
+        draft.changes(live, changes)?;
         let underway = live.begin(&inner, draft)?;
         taking.keep();
         dead.iter().for_each(|message| inner.shelf.leave(*message));
         if let Some(id) = ask.attempt.as_deref().filter(|_| !received.is_empty()) {
             let receipts = received.iter().map(|r| Receipt { message: r.sequence, receives: r.receives });
-            inner.attempts.note(id, receipts.collect(), now);
+            inner.attempts.note(AttemptKey::of(id), receipts.collect(), now);
         }
         underway
     };
@@ -202,6 +211,38 @@ async fn hand_out(
     underway.done().await?;
     metrics::queue_dead_letters(live.arn.resource(), dead.len());
     Ok(received)
+}
+
+/// Where each message goes: to the consumer, or, after as many receives in this queue as its policy says, to the
+/// dead-letter queue.
+fn ways(
+    live: &Arc<Live>,
+    others: &Registry,
+    taking: &Taking<'_>,
+    mut bodies: BTreeMap<Position, Message>,
+    now: Timestamp,
+) -> Result<Vec<(Taken, Way)>, FlowError> {
+    let info = live.info();
+    let dead_letters = info.attributes.redrive.as_ref().and_then(|redrive| {
+        let queue = others.of_arn(&redrive.target).filter(|queue| queue.stream != live.stream)?;
+        queue.info().attributes.admits(&live.arn).then_some((queue, redrive.max_receives))
+    });
+    let mut ways = Vec::with_capacity(taking.taken.len());
+    for taken in taking.taken.iter().copied() {
+        let Taken { message: at, sent, receives, first_received, .. } = taken;
+        let Some(message) = bodies.remove(&at) else { continue };
+        let received_here = receives.saturating_sub(message.head.receives);
+        if let Some((queue, _)) = dead_letters.as_ref().filter(|(_, max)| received_here >= *max) {
+            let letter = dead_letter(live, message, (sent, receives, first_received));
+            ways.push((taken, Way::Dead(Letter::new(Arc::clone(queue), letter)?)));
+            continue;
+        }
+        let (receives, first_received) = (receives + 1, first_received.unwrap_or(now));
+        let handle = live.shared.handles.write(live.stream, Receipt { message: at, receives });
+        let received = Received { message, handle, sequence: at, sent, receives, first_received };
+        ways.push((taken, Way::Out(received)));
+    }
+    Ok(ways)
 }
 
 /// A message as it enters a dead-letter queue. In a standard queue it is as old as it was ("Using dead-letter queues in
@@ -212,6 +253,7 @@ fn dead_letter(live: &Live, message: Message, was: (Timestamp, u32, Option<Times
     letter.head.sent = live.info().attributes.fifo.is_none().then_some(sent);
     letter.head.source = Some(live.arn.clone());
     (letter.head.receives, letter.head.first_received, letter.head.delay_ms) = (receives, first_received, 0);
+    letter.head.moved = false;
     letter
 }
 
@@ -221,7 +263,14 @@ pub(super) async fn read(
     taken: &[Taken],
     generation: u64,
 ) -> Result<BTreeMap<Position, Message>, FlowError> {
-    let mut positions: Vec<Position> = taken.iter().map(|taken| taken.message).collect();
+    read_at(live, taken.iter().map(|taken| taken.message).collect(), generation).await
+}
+
+async fn read_at(
+    live: &Live,
+    mut positions: Vec<Position>,
+    generation: u64,
+) -> Result<BTreeMap<Position, Message>, FlowError> {
     positions.sort_unstable();
     let (mut bodies, mut lost) = (BTreeMap::new(), Vec::new());
     let limit = if positions.len() == 1 { 1 } else { 2 * positions.len() };
@@ -260,43 +309,45 @@ pub(super) async fn read(
     Ok(bodies)
 }
 
-/// What an earlier attempt of this id got, as long as all of it is still held, for as long again.
+/// What an earlier attempt of this id got, as long as all of it is still held as it was, for as long again.
 async fn repeat(live: &Arc<Live>, ask: &Receive) -> Result<Option<Vec<Received>>, FlowError> {
-    let Some(id) = ask.attempt.as_deref() else { return Ok(None) };
+    let Some(id) = ask.attempt.as_deref().map(AttemptKey::of) else { return Ok(None) };
     let visible_s = live.info().attributes.visibility_s;
     let visibility = ask.visibility.unwrap_or(Duration::from_secs(visible_s.into()));
     let changed = live.change(|inner| {
+        live.pass(inner);
         let now = live.shared.now();
         let receipts = inner.attempts.before(id, now).unwrap_or_default();
         let held = |r: &Receipt| inner.shelf.holding(r.message, r.receives) == Holding::Held;
         if receipts.is_empty() || !receipts.iter().all(held) {
-            return Ok((None, Vec::new()));
+            return Ok((None, None));
         }
-        let mut draft = Draft::default();
         let deferred =
             |r: &Receipt| Change::Deferred { message: r.message, receives: r.receives, until: now + visibility };
-        draft.changes(live, receipts.iter().map(deferred).collect())?;
-        let facts = receipts.iter().filter_map(|r| {
-            let (_, first_received) = inner.shelf.received(r.message)?;
-            let sent = inner.shelf.sent(r.message)?;
-            Some((Taken { message: r.message, sent, receives: r.receives, first_received }, inner.generation))
+        let changes: Vec<_> = receipts.iter().map(deferred).collect();
+        let mut draft = Draft::default();
+        draft.changes(live, changes.clone())?;
+        let underway = live.begin(inner, draft)?;
+        // At once, so that nothing becomes visible before that is durable.
+        let at = inner.applied_to;
+        changes.into_iter().for_each(|change| inner.shelf.apply(change, at));
+        let facts = receipts.iter().filter_map(|receipt| {
+            let (_, first_received) = inner.shelf.received(receipt.message)?;
+            Some((*receipt, inner.shelf.sent(receipt.message)?, first_received))
         });
-        let facts = facts.collect();
-        Ok((Some(live.begin(inner, draft)?), facts))
+        Ok((Some(underway), Some((facts.collect::<Vec<_>>(), inner.generation))))
     });
-    let (_, facts) = changed.await?;
-    let Some((_, generation)) = facts.first().copied() else { return Ok(None) };
-    let held: Vec<Taken> = facts.into_iter().map(|(held, _)| held).collect();
-    let mut bodies = read(live, &held, generation).await?;
-    let again = held.iter().filter_map(|taken| {
-        let receipt = Receipt { message: taken.message, receives: taken.receives };
+    let (_, Some((facts, generation))) = changed.await? else { return Ok(None) };
+    let positions = facts.iter().map(|(receipt, ..)| receipt.message).collect();
+    let mut bodies = read_at(live, positions, generation).await?;
+    let again = facts.into_iter().filter_map(|(receipt, sent, first_received)| {
         Some(Received {
-            message: bodies.remove(&taken.message)?,
+            message: bodies.remove(&receipt.message)?,
             handle: live.shared.handles.write(live.stream, receipt),
-            sequence: taken.message,
-            sent: taken.sent,
-            receives: taken.receives,
-            first_received: taken.first_received.unwrap_or(taken.sent),
+            sequence: receipt.message,
+            sent,
+            receives: receipt.receives,
+            first_received: first_received.unwrap_or(sent),
         })
     });
     Ok(Some(again.collect()))

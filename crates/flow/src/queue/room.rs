@@ -12,8 +12,9 @@ use super::config::{self, Attributes, QueueInfo, RedriveAllow, queue_arn};
 use super::handle::Handles;
 use super::keeper::{Keeper, floor_key, floors};
 use super::live::{Live, Shared};
+use super::memory::Memory;
 use super::message::Message;
-use super::moves::Moves;
+use super::moves::{Moves, without_tasks};
 use super::{Counts, Receive, Received, Registry, Sent, Settled, receive, send, settle};
 use crate::{FlowError, stored};
 
@@ -21,6 +22,8 @@ use crate::{FlowError, stored};
 const LOG_RETENTION: Duration = Duration::from_secs(15 * 86_400);
 /// How long a deleted queue's keeper may take to end.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+/// Queues that are read from the log at once.
+const LOADS: usize = 2;
 
 /// The room. Cloning gives another handle.
 #[derive(Clone)]
@@ -47,18 +50,24 @@ pub enum Created {
 }
 
 impl Queues {
-    /// Opens the room and every queue that was there before.
+    /// Opens the room and every queue that was there before. What is known of messages may take `memory` bytes.
     pub(crate) async fn open(
         env: &Env,
         log: &Log,
         state: &Arc<dyn StateStore>,
         group: &TaskGroup,
+        memory: usize,
     ) -> Result<Self, FlowError> {
-        let handles = Handles::open(env, &**state).await?;
-        let opened = (env.clock.now(), env.clock.instant());
-        let no_waiting = group.stopping().child_token();
-        let shared =
-            Shared { env: env.clone(), log: log.clone(), state: Arc::clone(state), handles, opened, no_waiting };
+        let shared = Shared {
+            env: env.clone(),
+            log: log.clone(),
+            state: Arc::clone(state),
+            handles: Handles::open(env, &**state).await?,
+            opened: (env.clock.now(), env.clock.instant()),
+            no_waiting: group.stopping().child_token(),
+            loads: Semaphore::new(LOADS),
+            memory: Memory::new(memory),
+        };
         let room = Room {
             shared: Arc::new(shared),
             registry: Registry::default(),
@@ -155,7 +164,9 @@ impl Queues {
         let _turn = self.inner.turn.acquire().await;
         let (live, shared) = (self.live(scope, name)?, &self.inner.shared);
         let batch = Batch::new().delete(config::TABLE, config::key(scope, name));
-        shared.state.commit(batch.delete(floors(), floor_key(live.stream))).await?;
+        let batch = without_tasks(&self.inner, &live, batch.delete(floors(), floor_key(live.stream)))?;
+        shared.state.commit(batch).await?;
+        live.delete();
         self.inner.registry.remove(scope, name);
         if !live.group.stop(CLOSE_DEADLINE).await {
             tracing::warn!(queue = %live.arn, "the keeper of a deleted queue has not ended yet");
@@ -271,9 +282,7 @@ impl Queues {
         let live = self.live(scope, name)?;
         live.ready().await?;
         let mut inner = live.lock();
-        inner.shelf.wake(live.shared.now());
-        let retention = live.info().attributes.retention();
-        inner.shelf.expire(live.shared.log.believed_time(), retention, false);
+        live.pass(&mut inner);
         Ok(inner.shelf.counts())
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use base::{Delivery, ErrorKind, Kinded, Position, ProducerId, TargetError};
 use bytes::Bytes;
-use log::Append;
+use log::{Append, Placed};
 use sha2::{Digest, Sha256};
 
 use super::dedup::{self, First, Key};
@@ -26,6 +26,9 @@ pub struct Sent {
     /// Its place in the order of the queue.
     pub sequence: Position,
 }
+
+/// An internal producer and where it stands after a batch, if it is one that sends.
+type Producer = Option<(ProducerId, Position)>;
 
 /// A message that is ready to be appended.
 struct Ready {
@@ -47,11 +50,28 @@ enum Fate {
 /// Sends messages, all or none of them.
 pub(super) async fn send(live: &Live, messages: Vec<Message>) -> Result<Vec<Sent>, FlowError> {
     let ready = messages.into_iter().map(|message| prepare(live, message)).collect::<Result<Vec<_>, _>>()?;
+    let (placed, fates) = put(live, &ready, None).await?;
+    let mut sent: Vec<Sent> = Vec::with_capacity(fates.len());
+    for (fate, message) in fates.into_iter().zip(&ready) {
+        sent.push(match fate {
+            Fate::New(record) => {
+                let sequence = placed.get(record).map_or(Position::ZERO, |placed| placed.position);
+                Sent { id: message.head.id.clone(), sequence }
+            }
+            Fate::Known(sent) => sent,
+            Fate::Same(index) => sent[index].clone(),
+        });
+    }
+    Ok(sent)
+}
+
+/// Puts into the log what was not sent before, and waits until it is durable and applied.
+async fn put(live: &Live, ready: &[Ready], producer: Producer) -> Result<(Vec<Placed>, Vec<Fate>), FlowError> {
     loop {
         live.ready().await?;
         let mut applied = std::pin::pin!(live.applied.notified());
         applied.as_mut().enable();
-        let (underway, fates) = match decide(live, &ready)? {
+        let (underway, fates) = match decide(live, ready, producer)? {
             Decision::Closed => continue,
             // What becomes of the other one is known when it is applied.
             Decision::Repeats => {
@@ -65,18 +85,7 @@ pub(super) async fn send(live: &Live, messages: Vec<Message>) -> Result<Vec<Sent
             None => Vec::new(),
         };
         metrics::queue_sent(live.arn.resource(), placed.len());
-        let mut sent: Vec<Sent> = Vec::with_capacity(fates.len());
-        for (fate, message) in fates.into_iter().zip(&ready) {
-            sent.push(match fate {
-                Fate::New(record) => {
-                    let sequence = placed.get(record).map_or(Position::ZERO, |placed| placed.position);
-                    Sent { id: message.head.id.clone(), sequence }
-                }
-                Fate::Known(sent) => sent,
-                Fate::Same(index) => sent[index].clone(),
-            });
-        }
-        return Ok(sent);
+        return Ok((placed, fates));
     }
 }
 
@@ -114,7 +123,7 @@ enum Decision {
 }
 
 /// Hands to the log what was not sent before.
-fn decide(live: &Live, ready: &[Ready]) -> Result<Decision, FlowError> {
+fn decide(live: &Live, ready: &[Ready], producer: Producer) -> Result<Decision, FlowError> {
     let (mut draft, mut fates, mut in_call) = (Draft::default(), Vec::with_capacity(ready.len()), HashMap::new());
     let mut inner = live.lock();
     if !inner.open {
@@ -141,7 +150,9 @@ fn decide(live: &Live, ready: &[Ready]) -> Result<Decision, FlowError> {
         return Ok(Decision::Made(None, fates));
     }
     let keys: Vec<Key> = draft.step.arrivals.iter().filter_map(|(_, _, key)| *key).collect();
-    let underway = live.begin(&inner, draft)?;
+    live.shared.memory.admit()?;
+    let Draft { records, step } = draft;
+    let underway = live.begin_as(&inner, Append { producer, records }, step)?;
     keys.into_iter().for_each(|key| inner.dedup.underway(key, now));
     Ok(Decision::Made(Some(underway), fates))
 }
@@ -152,6 +163,7 @@ pub(super) async fn deliver(live: &Arc<Live>, producer: ProducerId, batch: &[Del
     /// Bytes of payload in one append: the log refuses batches over 64 MiB.
     const CHUNK_BYTES: usize = 16 << 20;
     let failed = |error: FlowError| TargetError { kind: error.kind(), message: format!("{}: {error}", live.arn) };
+    let invalid = |what| TargetError { kind: ErrorKind::Invalid, message: format!("{}: {what}", live.arn) };
     let into = into_stream(producer, live.stream);
     let mut rest = batch;
     while let Some(first) = rest.first() {
@@ -170,42 +182,41 @@ pub(super) async fn deliver(live: &Arc<Live>, producer: ProducerId, batch: &[Del
         }
         let (chunk, later) = rest.split_at(until);
         let last = chunk.last().unwrap_or(first).position;
-        let (mut draft, done) = (Draft::default(), live.shared.log.producer_position(into));
+        let (mut ready, done) = (Vec::with_capacity(chunk.len()), live.shared.log.producer_position(into));
         for delivery in chunk.iter().filter(|d| done.is_none_or(|done| d.position > done)) {
-            let message = from_delivery(live, producer, delivery)?;
-            let Ready { head, data, key } = prepare(live, message).map_err(failed)?;
-            draft.message(live, &head, data, key).map_err(failed)?;
+            let message = from_delivery(live, producer, delivery).map_err(invalid)?;
+            ready.push(prepare(live, message).map_err(failed)?);
         }
-        if !draft.records.is_empty() {
-            let mut draft = Some(draft);
-            let producer = Some((into, last));
-            let changed = live.change(|inner| {
-                let Draft { records, step } = draft.take().unwrap_or_default();
-                Ok((Some(live.begin_as(inner, Append { producer, records }, step)?), ()))
-            });
-            let (placed, ()) = changed.await.map_err(failed)?;
-            metrics::queue_sent(live.arn.resource(), placed.len());
+        if !ready.is_empty() {
+            let put = put(live, &ready, Some((into, last))).await.map_err(failed);
+            // Throttled means that nothing was taken.
+            put.map_err(|error| if rest.len() < batch.len() { not_now(error) } else { error })?;
         }
         rest = later;
     }
     Ok(())
 }
 
-fn from_delivery(live: &Live, producer: ProducerId, delivery: &Delivery) -> Result<Message, TargetError> {
-    let invalid = |what: &str| TargetError { kind: ErrorKind::Invalid, message: format!("{}: {what}", live.arn) };
+fn not_now(error: TargetError) -> TargetError {
+    let kind = if error.kind == ErrorKind::Throttled { ErrorKind::Unavailable } else { error.kind };
+    TargetError { kind, ..error }
+}
+
+/// A delivery as a message, or why it cannot be one.
+fn from_delivery(live: &Live, producer: ProducerId, delivery: &Delivery) -> Result<Message, String> {
     let attributes = &live.info().attributes;
     if delivery.payload.len() > attributes.max_message_bytes as usize {
-        return Err(invalid(&format!("a message has more than {} bytes", attributes.max_message_bytes)));
+        return Err(format!("a message has more than {} bytes", attributes.max_message_bytes));
     }
     if std::str::from_utf8(&delivery.payload).is_err() {
-        return Err(invalid("a message must be UTF-8 text"));
+        return Err("a message must be UTF-8 text".to_owned());
     }
     let id = stable_uuid(producer, delivery.position);
     let mut head = Head { id: id.clone(), sender: "tidegate".to_owned(), ..Head::default() };
     head.group = delivery.partition_key.as_ref().map(ToString::to_string);
     match attributes.fifo {
         None => head.delay_ms = u64::from(attributes.delay_s) * 1_000,
-        Some(_) if head.group.is_none() => return Err(invalid("a FIFO queue takes no message without a group")),
+        Some(_) if head.group.is_none() => return Err("a FIFO queue takes no message without a group".to_owned()),
         Some(fifo) => {
             head.delay_ms = u64::from(attributes.delay_s) * 1_000;
             if !fifo.content_based_deduplication {

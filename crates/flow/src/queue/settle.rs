@@ -25,8 +25,10 @@ pub enum Settled {
     NoHandle,
     /// The receipt's time is over (FIFO).
     Expired,
-    /// The message is not there, or not held by this receipt.
+    /// The message is visible again, and nobody received it since.
     NotInFlight,
+    /// The message is not there, or was received again since.
+    Stale,
     /// The message would be invisible for more than twelve hours after it was received.
     TooLong,
 }
@@ -36,7 +38,7 @@ pub(super) async fn delete(live: &Live, handles: &[String]) -> Result<Vec<Settle
     let fifo = live.info().attributes.fifo.is_some();
     let receipts: Vec<_> = handles.iter().map(|handle| live.shared.handles.read(live.stream, handle)).collect();
     let changed = live.change(|inner| {
-        inner.shelf.wake(live.shared.now());
+        live.pass(inner);
         let (mut settled, mut leaving) = (Vec::with_capacity(receipts.len()), Vec::new());
         for receipt in &receipts {
             let Some(receipt) = receipt else {
@@ -59,7 +61,10 @@ pub(super) async fn delete(live: &Live, handles: &[String]) -> Result<Vec<Settle
         let mut draft = Draft::default();
         draft.changes(live, leaving.iter().map(|message| Change::Deleted { message: *message }).collect())?;
         let underway = live.begin(inner, draft)?;
-        leaving.iter().for_each(|message| inner.shelf.leave(*message));
+        for message in &leaving {
+            inner.shelf.leave(*message);
+            inner.attempts.changed(*message);
+        }
         Ok((Some(underway), (settled, leaving.len())))
     });
     let (_, (settled, deleted)) = changed.await?;
@@ -73,7 +78,7 @@ pub(super) async fn defer(live: &Live, asked: &[(String, Duration)]) -> Result<V
     let receipts: Vec<_> = asked.iter().map(read).collect();
     let changed = live.change(|inner| {
         let now = live.shared.now();
-        inner.shelf.wake(now);
+        live.pass(inner);
         let (mut settled, mut changes) = (Vec::with_capacity(receipts.len()), Vec::new());
         for (receipt, time) in &receipts {
             let Some(receipt) = receipt else {
@@ -88,7 +93,8 @@ pub(super) async fn defer(live: &Live, asked: &[(String, Duration)]) -> Result<V
                     changes.push(Change::Deferred { message, receives, until: now + *time });
                     Settled::Done
                 }
-                Holding::Gone | Holding::Newer | Holding::Over => Settled::NotInFlight,
+                Holding::Over => Settled::NotInFlight,
+                Holding::Gone | Holding::Newer => Settled::Stale,
             });
         }
         if changes.is_empty() {
@@ -99,7 +105,12 @@ pub(super) async fn defer(live: &Live, asked: &[(String, Duration)]) -> Result<V
         let underway = live.begin(inner, draft)?;
         // At once, so that what is kept longer does not become visible before that is durable.
         let at = inner.applied_to;
-        changes.into_iter().for_each(|change| inner.shelf.apply(change, at));
+        for change in changes {
+            if let Change::Deferred { message, .. } = change {
+                inner.attempts.changed(message);
+            }
+            inner.shelf.apply(change, at);
+        }
         Ok((Some(underway), settled))
     });
     Ok(changed.await?.1)
@@ -117,7 +128,7 @@ pub(super) async fn purge(live: &Live) -> Result<(), FlowError> {
         let mut draft = Draft::default();
         draft.changes(live, vec![Change::Purged])?;
         let underway = live.begin(inner, draft)?;
-        inner.purged = Some(now);
+        (inner.purged, inner.purging) = (Some(now), inner.purging + 1);
         Ok((Some(underway), ()))
     });
     changed.await.map(drop)

@@ -6,7 +6,7 @@
 //! not handed out; the same changes in the same order make the same shelf, while the queue runs and when it is read back.
 //! Must not know bodies, receipts or the disk.
 //!
-//! A message takes some 150 bytes here, whatever its size.
+//! A message takes some 150 bytes here, whatever its size, and a group as much as [its module](super::groups) says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -38,8 +38,8 @@ enum State {
     Delayed(Timestamp),
     /// Handed out; invisible until then.
     Held(Timestamp),
-    /// Being handed out: not durable yet.
-    Taken,
+    /// Being handed out, in this turn: not durable yet.
+    Taken(u64),
     /// Being deleted: not durable yet.
     Leaving,
 }
@@ -63,6 +63,8 @@ pub(super) struct Taken {
     /// Receives so far, without this one.
     pub receives: u32,
     pub first_received: Option<Timestamp>,
+    /// Tells those who took it from others who take it later.
+    turn: u64,
 }
 
 /// What holds of the message that a receipt is for.
@@ -89,6 +91,9 @@ pub struct Counts {
     pub delayed: usize,
 }
 
+/// What a message takes here, with its place in its group. Measured.
+const MESSAGE_BYTES: usize = 150;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Shelf {
@@ -97,12 +102,15 @@ pub(super) struct Shelf {
     groups: Groups,
     in_flight: usize,
     delayed: usize,
+    /// How often messages were taken.
+    turns: u64,
 }
 
 impl Shelf {
     /// Nothing yet.
     pub fn new(fifo: bool) -> Self {
-        Self { entries: BTreeMap::new(), due: BTreeSet::new(), groups: Groups::new(fifo), in_flight: 0, delayed: 0 }
+        let (entries, due, groups) = (BTreeMap::new(), BTreeSet::new(), Groups::new(fifo));
+        Self { entries, due, groups, in_flight: 0, delayed: 0, turns: 0 }
     }
 
     /// Takes a message in.
@@ -110,8 +118,14 @@ impl Shelf {
         let group = self.groups.enter(arrival.group.as_deref(), message);
         let state = arrival.until.map_or(State::Visible, State::Delayed);
         let Arrival { sent, receives, first_received, .. } = arrival;
-        let entry = Entry { sent, group, receives, first_received, received: sent, state: State::Taken };
-        self.entries.insert(message, entry);
+        self.put(message, Entry { sent, group, receives, first_received, received: sent, state });
+    }
+
+    /// Puts in a message that is in its group.
+    fn put(&mut self, message: Position, entry: Entry) {
+        let (state, group) = (entry.state, entry.group);
+        // As one that is under way, it is in no other place.
+        self.entries.insert(message, Entry { state: State::Leaving, ..entry });
         self.in_flight += 1;
         self.groups.take(group, message);
         self.set(message, state);
@@ -135,11 +149,24 @@ impl Shelf {
                 }
             }
             Change::Deleted { message } => self.remove(message),
-            Change::Purged => {
-                let purged: Vec<_> = self.entries.range(..at).map(|(message, _)| *message).collect();
-                purged.into_iter().for_each(|message| self.remove(message));
+            Change::Purged => drop(self.purge(at)),
+        }
+    }
+
+    /// Forgets all that came before `at`. Answers it for dropping, and for nothing else: millions take time that nobody
+    /// should wait for.
+    pub fn purge(&mut self, at: Position) -> Self {
+        let mut purged = std::mem::replace(self, Self::new(self.groups.is_fifo()));
+        self.turns = purged.turns;
+        // Few, if any: what other queues sent since.
+        let kept: Vec<_> = purged.entries.range(at..).map(|(message, _)| *message).collect();
+        for message in kept {
+            if let Some(mut entry) = purged.entries.remove(&message) {
+                entry.group = self.groups.enter(purged.groups.name(entry.group), message);
+                self.put(message, entry);
             }
         }
+        purged
     }
 
     /// Makes visible what is due; how many.
@@ -166,25 +193,40 @@ impl Shelf {
     /// Takes up to `max` messages to hand out. They come back by [`Shelf::put_back`] or a received change.
     pub fn take(&mut self, max: usize) -> Vec<Taken> {
         let mut taken = Vec::new();
+        self.turns += 1;
+        let turn = self.turns;
         while taken.len() < max {
             let Some(group) = self.groups.next() else { break };
             // Of a standard queue's group one by one: its turn may be over with each.
             let most = if self.groups.is_fifo() { max - taken.len() } else { 1 };
             let messages: Vec<_> = self.groups.offer(group).take(most).collect();
             for message in messages {
-                self.set(message, State::Taken);
+                self.set(message, State::Taken(turn));
                 if let Some(entry) = self.entries.get(&message) {
                     let Entry { sent, receives, first_received, .. } = *entry;
-                    taken.push(Taken { message, sent, receives, first_received });
+                    taken.push(Taken { message, sent, receives, first_received, turn });
                 }
             }
         }
         taken
     }
 
+    /// Whether a message is still with those who took it: nobody deleted it meanwhile.
+    pub fn is_taken(&self, taken: &Taken) -> bool {
+        self.entries.get(&taken.message).is_some_and(|entry| entry.state == State::Taken(taken.turn))
+    }
+
     /// Hands nothing out after all.
-    pub fn put_back(&mut self, message: Position) {
-        if self.entries.get(&message).is_some_and(|entry| entry.state == State::Taken) {
+    pub fn put_back(&mut self, taken: &Taken) {
+        if self.is_taken(taken) {
+            self.set(taken.message, State::Visible);
+        }
+    }
+
+    /// A message that was handed out or given away is neither, for the change was refused.
+    pub fn take_back(&mut self, message: Position) {
+        let under_way = |entry: &Entry| matches!(entry.state, State::Taken(_) | State::Leaving);
+        if self.entries.get(&message).is_some_and(under_way) {
             self.set(message, State::Visible);
         }
     }
@@ -198,7 +240,7 @@ impl Shelf {
                 State::Held(_) | State::Leaving => Holding::Held,
                 State::Visible | State::Delayed(_) => Holding::Over,
                 // Somebody else is about to have it.
-                State::Taken => Holding::Newer,
+                State::Taken(_) => Holding::Newer,
             },
         }
     }
@@ -223,8 +265,7 @@ impl Shelf {
     /// Forgets a message.
     pub fn remove(&mut self, message: Position) {
         if self.entries.contains_key(&message) {
-            // As one that is under way, it is in no other place.
-            self.set(message, State::Taken);
+            self.set(message, State::Leaving);
             self.in_flight -= 1;
             if let Some(entry) = self.entries.remove(&message) {
                 self.groups.leave(entry.group, message);
@@ -232,24 +273,49 @@ impl Shelf {
         }
     }
 
-    /// Forgets those that were sent longer than `retention` ago, but for those that are on their way; how many.
-    /// Looks at all when `all`, else only as far as the first ones are too old.
-    pub fn expire(&mut self, now: Timestamp, retention: Duration, all: bool) -> usize {
-        let old =
-            |entry: &Entry| now.since(entry.sent) > retention && !matches!(entry.state, State::Taken | State::Leaving);
-        let expired: Vec<_> = if all {
-            self.entries.iter().filter(|(_, entry)| old(entry)).map(|(message, _)| *message).collect()
-        } else {
-            self.entries.iter().take_while(|(_, entry)| old(entry)).map(|(message, _)| *message).collect()
-        };
-        expired.iter().for_each(|message| self.remove(*message));
-        expired.len()
+    /// Forgets of the next `most` messages from `from` on those that were sent longer than `retention` ago, but for
+    /// those that are on their way. How many, and where to go on unless that was the end.
+    pub fn expire(
+        &mut self,
+        now: Timestamp,
+        retention: Duration,
+        from: Position,
+        most: usize,
+    ) -> (usize, Option<Position>) {
+        let mut looked_at = self.entries.range(from..);
+        let old: Vec<_> = looked_at
+            .by_ref()
+            .take(most)
+            .filter(|(_, entry)| is_old(entry, now, retention))
+            .map(|(message, _)| *message)
+            .collect();
+        let next = looked_at.next().map(|(message, _)| *message);
+        old.iter().for_each(|message| self.remove(*message));
+        (old.len(), next)
+    }
+
+    /// The same, only as far as the first ones are too old.
+    pub fn expire_first(&mut self, now: Timestamp, retention: Duration, most: usize) -> usize {
+        let first = self.entries.iter().take(most).take_while(|(_, entry)| is_old(entry, now, retention));
+        let old: Vec<_> = first.map(|(message, _)| *message).collect();
+        old.iter().for_each(|message| self.remove(*message));
+        old.len()
     }
 
     /// How many there are.
     pub fn counts(&self) -> Counts {
         let visible = self.entries.len() - self.in_flight - self.delayed;
         Counts { visible, in_flight: self.in_flight, delayed: self.delayed }
+    }
+
+    /// Bytes of memory that it takes, roughly.
+    pub fn weight(&self) -> usize {
+        self.entries.len() * MESSAGE_BYTES + self.groups.weight()
+    }
+
+    /// How many entries it takes memory for.
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// The oldest message.
@@ -268,7 +334,7 @@ impl Shelf {
         if let State::Delayed(until) | State::Held(until) = state {
             self.due.insert((until, message));
         }
-        let in_flight = |state| matches!(state, State::Held(_) | State::Taken | State::Leaving);
+        let in_flight = |state| matches!(state, State::Held(_) | State::Taken(_) | State::Leaving);
         let delayed = |state| matches!(state, State::Delayed(_));
         self.in_flight = self.in_flight + usize::from(in_flight(state)) - usize::from(in_flight(before));
         self.delayed = self.delayed + usize::from(delayed(state)) - usize::from(delayed(before));
@@ -279,4 +345,8 @@ impl Shelf {
         }
         self.groups.show(group, message, state == State::Visible);
     }
+}
+
+fn is_old(entry: &Entry, now: Timestamp, retention: Duration) -> bool {
+    now.since(entry.sent) > retention && !matches!(entry.state, State::Taken(_) | State::Leaving)
 }

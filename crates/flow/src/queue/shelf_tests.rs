@@ -39,8 +39,9 @@ fn a_message_is_visible_delayed_held_and_gone() {
     assert_eq!(shelf.next_due(), Some(at(500)));
     assert_eq!((shelf.wake(at(499)), shelf.wake(at(500)), shelf.wake(at(1_010))), (0, 1, 1));
     assert_eq!(shelf.holding(Position::new(1), 1), Holding::Over);
-    assert_eq!(taken(&mut shelf, 10), [1, 2]);
-    shelf.put_back(Position::new(2));
+    let both = shelf.take(10);
+    assert_eq!(both.iter().map(|taken| taken.message.get()).collect::<Vec<_>>(), [1, 2]);
+    shelf.put_back(&both[1]);
     assert_eq!(shelf.counts(), Counts { visible: 1, in_flight: 1, delayed: 0 });
     shelf.apply(Change::Purged, Position::new(9));
     assert_eq!((shelf.counts(), shelf.first()), (Counts::default(), None));
@@ -90,9 +91,44 @@ fn what_is_too_old_goes_but_for_what_is_on_its_way() {
     }
     assert_eq!(taken(&mut shelf, 1), [1]);
     let age = Duration::from_millis(99);
-    assert_eq!(shelf.expire(at(99), age, true), 0);
-    assert_eq!(shelf.expire(at(100), age, true), 2);
+    let from = Position::new(0);
+    assert_eq!(shelf.expire(at(99), age, from, 10), (0, None));
+    assert_eq!(shelf.expire(at(100), age, from, 2), (1, Some(Position::new(3))));
+    assert_eq!(shelf.expire(at(100), age, Position::new(3), 2), (1, None));
     assert_eq!((shelf.counts().visible, shelf.counts().in_flight), (1, 1));
+    shelf.arrive(Position::new(5), arrival(None, 1_000, None));
+    let mut rest = Shelf::new(false);
+    std::mem::swap(&mut rest, &mut shelf);
+    (1..9).for_each(|message| shelf.arrive(Position::new(message), arrival(None, 0, None)));
+    assert_eq!((shelf.expire_first(at(100), age, 3), shelf.expire_first(at(100), age, 100)), (3, 5));
+}
+
+#[test]
+fn what_is_taken_belongs_to_who_took_it_until_it_is_deleted() {
+    let mut shelf = Shelf::new(false);
+    (1..=2).for_each(|message| shelf.arrive(Position::new(message), arrival(None, 0, None)));
+    let first = shelf.take(2);
+    assert!(first.iter().all(|taken| shelf.is_taken(taken)));
+    shelf.leave(Position::new(1));
+    shelf.put_back(&first[1]);
+    let second = shelf.take(2);
+    assert_eq!(second.len(), 1);
+    assert!(shelf.is_taken(&second[0]) && !first.iter().any(|taken| shelf.is_taken(taken)));
+    // The first of them coming back late takes nothing away from the second.
+    first.iter().for_each(|taken| shelf.put_back(taken));
+    assert_eq!(shelf.counts(), Counts { visible: 0, in_flight: 2, delayed: 0 });
+}
+
+#[test]
+fn a_purge_takes_what_was_before_it_and_leaves_the_rest_as_it_is() {
+    let mut shelf = Shelf::new(true);
+    for message in [1, 2, 8, 9] {
+        shelf.arrive(Position::new(message), arrival(Some("g"), 0, Some(100 * message as i64)));
+    }
+    assert_eq!(shelf.purge(Position::new(5)).len(), 2);
+    assert_eq!((shelf.counts().delayed, shelf.next_due()), (2, Some(at(800))));
+    shelf.wake(at(850));
+    assert_eq!(taken(&mut shelf, 9), [8]);
 }
 
 /// What can happen to a queue.
@@ -101,6 +137,7 @@ enum Event {
     Arrive { group: u8, delay: i64 },
     Receive { max: usize, visible_in: i64 },
     GiveUp { max: usize },
+    DeleteTaken { max: usize },
     Delete { of: prop::sample::Index },
     Defer { of: prop::sample::Index, by: i64 },
     Pass { ms: i64 },
@@ -112,6 +149,7 @@ fn event() -> impl Strategy<Value = Event> {
         6 => (0u8..4, 0i64..3).prop_map(|(group, delay)| Event::Arrive { group, delay: (delay - 1).max(0) * 20 }),
         5 => (1usize..4, 1i64..60).prop_map(|(max, visible_in)| Event::Receive { max, visible_in }),
         1 => (1usize..4).prop_map(|max| Event::GiveUp { max }),
+        1 => (1usize..4).prop_map(|max| Event::DeleteTaken { max }),
         4 => any::<prop::sample::Index>().prop_map(|of| Event::Delete { of }),
         2 => (any::<prop::sample::Index>(), 0i64..60).prop_map(|(of, by)| Event::Defer { of, by }),
         4 => (1i64..40).prop_map(|ms| Event::Pass { ms }),
@@ -195,8 +233,20 @@ fn run(fifo: bool, events: &[Event]) -> Result<(Shelf, Logged<Change>, Logged<Ar
             }
             Event::GiveUp { max } => {
                 for taken in shelf.take(*max) {
-                    shelf.put_back(taken.message);
+                    shelf.put_back(&taken);
                 }
+            }
+            Event::DeleteTaken { max } => {
+                let taken = shelf.take(*max);
+                for taken in &taken[..taken.len().min(1)] {
+                    let change = Change::Deleted { message: taken.message };
+                    shelf.leave(taken.message);
+                    prop_assert!(!shelf.is_taken(taken));
+                    shelf.apply(change, Position::new(next));
+                    changes.push((next, change));
+                    model.messages.remove(&taken.message.get());
+                }
+                taken.iter().for_each(|taken| shelf.put_back(taken));
             }
             Event::Delete { of } => {
                 let held: Vec<u64> = model.messages.iter().filter(|(_, k)| k.receives > 0).map(|(m, _)| *m).collect();

@@ -1,4 +1,7 @@
 //! Queues as targets: `arn:aws:sqs:REGION:ACCOUNT:NAME`.
+//!
+//! Promises that a batch in which there is something that the queue cannot take (too long, no text, no group) is refused
+//! before any of it is taken, so that its sender can send the others on their own.
 
 use async_trait::async_trait;
 use base::{Arn, Delivery, ErrorKind, ProducerId, Target, TargetError};

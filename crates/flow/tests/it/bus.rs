@@ -182,7 +182,7 @@ async fn queue(house: &House, name: &str) -> Arn {
 
 /// Takes a message out of a queue, when there is one.
 async fn take(house: &House, name: &str) -> Option<Received> {
-    let ask = Receive { max: 1, visibility: None, wait: None, attempt: None };
+    let ask = Receive { max: 1, ..Receive::default() };
     house.flow.queues.receive(&scope(), &name.parse().unwrap(), &ask).await.unwrap().pop()
 }
 

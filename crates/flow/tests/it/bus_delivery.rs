@@ -25,7 +25,7 @@ async fn queue(house: &House, name: &str) -> Arn {
 async fn drain(house: &House, name: &str) -> Vec<Received> {
     let (queues, name, mut all) = (&house.flow.queues, name.parse().unwrap(), Vec::new());
     loop {
-        let ask = Receive { max: 10, visibility: None, wait: None, attempt: None };
+        let ask = Receive { max: 10, ..Receive::default() };
         let taken = queues.receive(&scope(), &name, &ask).await.unwrap();
         if taken.is_empty() {
             return all;

@@ -144,8 +144,12 @@ impl World {
             master_key: base::MasterKey::new([7; 32]),
             search: self.search.clone(),
         };
-        let config =
-            FlowConfig { bus_retention: DAY, objects: Self::objects(), base_url: "http://127.0.0.1:4566".into() };
+        let config = FlowConfig {
+            bus_retention: DAY,
+            objects: Self::objects(),
+            queue_memory: 1 << 20,
+            base_url: "http://127.0.0.1:4566".into(),
+        };
         let flow = Flow::start(ports, config).await?;
         Ok(House { log, state, flow })
     }

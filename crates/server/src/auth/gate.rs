@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Clock, Principal, Region};
+use base::{Clock, Principal, Region, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
@@ -118,15 +118,15 @@ impl Gate {
 }
 
 impl Looked<'_> {
-    /// Lets the caller in, whose body is whole, or says why not.
-    pub fn admit(self, body: &[u8]) -> Result<Caller, TurnedAway> {
+    /// Lets the caller in, whose body is whole `now`, or says why not.
+    pub fn admit(self, body: &[u8], now: Timestamp) -> Result<Caller, TurnedAway> {
         let (claim, normal_path) = match self.0 {
             Seen::Proven(caller) => return Ok(caller),
             Seen::Claimed { claim, normal_path } => (claim, normal_path),
         };
         // Read again from the head only where it fails.
         let head = claim.head();
-        match claim.prove(body) {
+        match claim.prove(body, now) {
             // A signature covers the path without dots and empty parts; what is routed is the path as it came.
             Ok(_) if !normal_path => Err(TurnedAway {
                 refusal: Refusal::NotFound("the path has an empty part, '.' or '..'; send it without".to_owned()),
@@ -167,7 +167,7 @@ impl Refusal {
 
 #[cfg(test)]
 mod tests {
-    use base::{Arn, SeededRng, SessionKeys, Sessions, TestClock, Timestamp};
+    use base::{Arn, SeededRng, SessionKeys, Sessions, TestClock};
     use bytes::Bytes;
     use http::Request;
     use wire::sigv4::{Keys, sign};
@@ -194,7 +194,7 @@ mod tests {
 
     impl Gate {
         fn admit(&self, requirement: Requirement, request: &Request<Bytes>) -> Result<Caller, TurnedAway> {
-            self.look(requirement, request)?.admit(request.body())
+            self.look(requirement, request)?.admit(request.body(), self.clock.now())
         }
     }
 

@@ -182,6 +182,13 @@ settings! {
         /// Hours that events stay readable and event ids are remembered against double ingest.
         retention_hours: u64 = "24";
     }
+    /// The queues.
+    queues: Queues {
+        /// Bytes of memory that what is known of all queues' messages may take: some 150 a message, 350 and its name
+        /// a message group, 200 a deduplication id of the last five minutes. Sends beyond it are throttled until
+        /// messages are deleted. Bodies are on disk only.
+        memory_bytes: usize = "1073741824";
+    }
     /// Calls to subscribers' and other people's addresses: webhooks, confirmations, search domains.
     outgoing: Outgoing {
         /// The networks that may be called beside the public internet: auto (the loopback addresses, while the server

@@ -14,7 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const DISCARDED_BYTES: usize = 64 << 20;
 const DISCARDING_TIME: Duration = Duration::from_secs(2);
 
-/// What a body costs of the shared bound: it is held as it came, decoded, and encoded for where it goes.
+/// What a body costs of the shared bound: it is held as it came, decoded, and encoded for where it goes. Of a sender who
+/// has not proven anything it is only held.
 const COPIES: usize = 3;
 
 /// The bounds that all requests share.
@@ -29,7 +30,7 @@ pub struct BodyLimits {
 pub struct HeldBody {
     /// The bytes, as they came in one frame or joined.
     pub bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    share: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a body was not taken.
@@ -63,13 +64,24 @@ impl BodyLimits {
         len.saturating_mul(COPIES)
     }
 
-    fn acquire(&self, len: usize) -> Option<OwnedSemaphorePermit> {
-        let share = u32::try_from(Self::share(len)).ok()?;
-        Arc::clone(&self.inflight).try_acquire_many_owned(share).ok()
+    fn acquire(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.inflight).try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
     }
 
-    /// Reads `body` whole, at most `limit` bytes. One whose announced length could not be held now is refused at its
-    /// beginning; yet it has its share only of what has come: an announcement costs its sender nothing.
+    /// Takes the rest of a body's share, now that its sender is known.
+    pub fn proven(&self, held: &mut HeldBody) -> Result<(), BodyError> {
+        let len = held.bytes.len();
+        let rest = self.acquire(Self::share(len) - len).ok_or(BodyError::Overloaded)?;
+        match &mut held.share {
+            Some(share) => share.merge(rest),
+            None => held.share = Some(rest),
+        }
+        Ok(())
+    }
+
+    /// Reads `body` whole, at most `limit` bytes. One whose announced length could not be dealt with now is refused at
+    /// its beginning; yet it takes of the bound only what has come: an announcement costs its sender nothing. The rest of
+    /// its share is taken when its sender is [proven](Self::proven).
     pub async fn read<B>(&self, body: B, limit: usize) -> Result<HeldBody, BodyError>
     where
         B: Body<Data = Bytes> + Send + Unpin,
@@ -131,7 +143,7 @@ impl BodyLimits {
                 }
             }
         }
-        Ok(HeldBody { bytes: joined.map_or(first, BytesMut::freeze), _share: share })
+        Ok(HeldBody { bytes: joined.map_or(first, BytesMut::freeze), share })
     }
 
     /// Reads a body that is refused, without keeping any of it, so far as its sender may be waiting for that.
@@ -181,10 +193,15 @@ mod tests {
         let limits = limits(300);
         let held = limits.read(frames(&[10, 20, 30]), 60).await.unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(held.bytes.len(), 60);
+        assert_eq!(limits.inflight.available_permits(), 240);
+        let mut held = held;
+        limits.proven(&mut held).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(limits.inflight.available_permits(), 120);
-        assert_eq!(limits.read(frames(&[41]), 60).await.err(), Some(BodyError::Overloaded));
+        let mut second = limits.read(frames(&[41]), 60).await.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(limits.proven(&mut second), Err(BodyError::Overloaded));
         drop(held);
-        assert!(limits.read(frames(&[41]), 60).await.is_ok());
+        assert_eq!(limits.proven(&mut second), Ok(()));
+        drop(second);
         assert_eq!(limits.inflight.available_permits(), 300);
     }
 
@@ -212,9 +229,10 @@ mod tests {
         assert!(futures::poll!(first.as_mut()).is_pending());
         assert_eq!(limits.inflight.available_permits(), 300);
         let held = limits.read(Full::new(Bytes::from(vec![0; 50])), 60).await.unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(limits.inflight.available_permits(), 150);
+        assert_eq!(limits.inflight.available_permits(), 250);
+        let more = limits.read(Full::new(Bytes::from(vec![0; 80])), 80).await.unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(limits.read(Never, 60).await.err(), Some(BodyError::Overloaded));
-        drop((first, held));
+        drop((first, held, more));
         assert_eq!(limits.inflight.available_permits(), 300);
     }
 

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::Answer;
-use super::finishing::{Finisher, Seat, Workplace};
+use super::finishing::{Finisher, Left, Seat, Workplace};
 use super::listener::{ConnectionLimits, Handler};
 use super::socket::Socket;
 use super::streams::{Progress, Streams};
@@ -145,9 +145,10 @@ impl<H: Handler> Shared<H> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let works = Workplace::new(self.finisher.clone(), seat, 1);
-        let service = service_fn(|request| {
-            let handler = Arc::clone(&self.handler);
-            let answered = works.finishing(async move { handler.handle(request).await });
+        let service = service_fn(|mut request: http::Request<Incoming>| {
+            let (handler, left) = (Arc::clone(&self.handler), Left::default());
+            request.extensions_mut().insert(left.clone());
+            let answered = works.finishing(left, async move { handler.handle(request).await });
             async move { Ok::<_, Infallible>(answered.await) }
         });
         let connection = http1::Builder::new()
@@ -175,11 +176,12 @@ impl<H: Handler> Shared<H> {
     {
         let streams = Streams::new(self.tasks.clone(), Arc::clone(&self.clock), self.limits.stall_time);
         let works = Workplace::new(self.finisher.clone(), seat, STREAMS as usize);
-        let service = service_fn(|request| {
-            let handler = Arc::clone(&self.handler);
+        let service = service_fn(|mut request: http::Request<Incoming>| {
+            let (handler, left) = (Arc::clone(&self.handler), Left::default());
+            request.extensions_mut().insert(left.clone());
             // A field that was sent before costs its sender a byte, so what is held of a head is bounded by number.
             let request = Some(request).filter(|request| request.headers().len() <= HEADERS);
-            let answered = works.finishing(async move {
+            let answered = works.finishing(left, async move {
                 match request {
                     Some(request) => handler.handle(with_host(request)).await,
                     None => too_many_fields(),

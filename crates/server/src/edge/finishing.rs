@@ -1,7 +1,8 @@
 //! Requests that are finished even when nobody waits for their answer any more.
 //!
 //! Promises that a connection never has more of them than it may have requests at once, left behind or not: one that
-//! has not begun waits for its turn, and is forgotten with its client. A connection's place is free once they ended.
+//! has not begun waits for its turn, and is forgotten with its client. A connection's place is free once they ended. A
+//! request that only waits can tell by its [`Left`] that nobody is there any more.
 
 use std::any::Any;
 use std::future::Future;
@@ -14,9 +15,14 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::Answer;
+
+/// Among a request's extensions: cancelled when its client is gone.
+#[derive(Clone, Default)]
+pub struct Left(pub CancellationToken);
 
 /// Where the work of requests goes on when their connection ends.
 #[derive(Clone)]
@@ -50,13 +56,14 @@ impl Workplace {
 
     /// Runs `work` as a part of its connection, as long as there is one, and then by itself: a client that goes away
     /// must not leave a change half made. A defect in it is that request's end, not the connection's.
-    pub fn finishing<F: Future<Output = Answer> + Send + 'static>(&self, work: F) -> Finishing<F> {
+    pub fn finishing<F: Future<Output = Answer> + Send + 'static>(&self, left: Left, work: F) -> Finishing<F> {
         let turns = Arc::clone(&self.turns);
         let turn = match Arc::clone(&turns).try_acquire_owned() {
             Ok(turn) => Turn::Has(turn),
             Err(_) => Turn::Waits(Box::pin(async move { turns.acquire_owned().await.ok() })),
         };
-        Finishing { work: Some(Box::pin(work)), turn, finisher: self.finisher.clone(), seat: Arc::clone(&self.seat) }
+        let (finisher, seat) = (self.finisher.clone(), Arc::clone(&self.seat));
+        Finishing { work: Some(Box::pin(work)), turn, finisher, seat, left }
     }
 }
 
@@ -72,6 +79,7 @@ pub(super) struct Finishing<F: Future<Output = Answer> + Send + 'static> {
     turn: Turn,
     finisher: Finisher,
     seat: Seat,
+    left: Left,
 }
 
 impl<F: Future<Output = Answer> + Send + 'static> Future for Finishing<F> {
@@ -107,6 +115,7 @@ impl<F: Future<Output = Answer> + Send + 'static> Drop for Finishing<F> {
         let (Some(work), Turn::Has(turn)) = (self.work.take(), std::mem::replace(&mut self.turn, Turn::Over)) else {
             return;
         };
+        self.left.0.cancel();
         let (seat, Finisher { tracker, runtime }) = (Arc::clone(&self.seat), &self.finisher);
         let left = async move {
             drop(work.await);

@@ -94,6 +94,7 @@ const MEASURES: &[(Kind, &str, &str)] = &[
         "Events that a target could not take and that are sent again.",
     ),
     (Counter, "tidegate_dead_letters_total", "What deliverers gave up and wrote to a dead-letter queue."),
+    (Gauge, "tidegate_queue_memory_bytes", "Memory that is taken by what is known of all queues' messages."),
     (Counter, "tidegate_queue_expired_messages_total", "Messages whose retention ended before anybody deleted them."),
     (Counter, "tidegate_queue_lost_records_total", "Records of a queue's log that cannot be read."),
     (Counter, "tidegate_async_invocations_total", "Asynchronous invocations, by function and outcome."),

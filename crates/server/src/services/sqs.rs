@@ -66,6 +66,7 @@ fn unsupported(message: impl Into<String>) -> ServiceError {
 fn failed(error: FlowError) -> ServiceError {
     match error {
         FlowError::NotFound(_) => no_queue(),
+        // Of messages in flight; what passes by itself is throttled.
         FlowError::LimitExceeded(message) => ServiceError::new("OverLimit", message),
         error => ServiceError::from_kinded(SERVICE, &error),
     }

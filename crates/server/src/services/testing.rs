@@ -44,14 +44,19 @@ impl House {
             master_key: base::MasterKey::new([7; 32]),
             search: nobody,
         };
-        let config = FlowConfig { bus_retention: DAY, objects: "/objects".into(), base_url: "http://[::1]:1".into() };
+        let config = FlowConfig {
+            bus_retention: DAY,
+            objects: "/objects".into(),
+            queue_memory: 1 << 20,
+            base_url: "http://[::1]:1".into(),
+        };
         Self { env, log, flow: Flow::start(ports, config).await.unwrap() }
     }
 
     pub fn call(&self) -> Call {
         let (scope, now) = (scope("eu-central-1"), self.env.clock.now());
         let endpoint = "http://localhost:4566".into();
-        Call { scope, principal: Principal::Root, request_id: "r".into(), now, endpoint }
+        Call { scope, principal: Principal::Root, request_id: "r".into(), now, endpoint, left: Default::default() }
     }
 
     fn key(name: &str) -> StreamKey {

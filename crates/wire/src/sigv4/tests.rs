@@ -332,6 +332,23 @@ fn a_head_alone_tells_strangers_apart_but_proves_nothing() {
 }
 
 #[test]
+fn what_ends_while_the_body_comes_is_no_proof() {
+    let prove = |known: Credential, now: &str| {
+        let request = presigned("kinesis", None, Some("token"), whole);
+        let head = request.clone().map(|_| ());
+        let claim = verifier().claim(&head, time(VECTOR_DATE), |_| Some(known)).unwrap();
+        claim.prove(request.body(), time(now)).map(|_| ()).map_err(|rejection| rejection.reason)
+    };
+    let (soon, later) = ("20150830T123610Z", "20150830T123620Z");
+    let session = || credential(Some("token"), Some(time(later)));
+    assert_eq!((prove(session(), soon), prove(session(), later)), (Ok(()), Err(Reason::ExpiredToken)));
+    let signed = signed();
+    let known = credential(None, None);
+    let claim = verifier().claim(&signed, time(VECTOR_DATE), |_| Some(known.clone())).unwrap();
+    assert_eq!(claim.prove(signed.body(), time("20150830T130000Z")).unwrap_err().reason, Reason::Mismatch);
+}
+
+#[test]
 fn a_date_header_will_do() {
     // Signed by hand: `sign` itself always sets X-Amz-Date.
     for (date, expected) in [("20150830T123600Z", true), ("Sun, 30 Aug 2015 12:36:00 GMT", true), ("yesterday", false)]

@@ -46,7 +46,7 @@ pub struct Verified {
 }
 
 /// Checks signatures.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Verifier {
     max_skew: Duration,
 }
@@ -62,6 +62,7 @@ pub struct Claim<'r> {
     /// As the string to sign has it.
     date: String,
     credential: Credential,
+    verifier: Verifier,
 }
 
 impl Verifier {
@@ -81,7 +82,7 @@ impl Verifier {
         now: Timestamp,
         lookup: impl FnOnce(&str) -> Option<Credential>,
     ) -> Result<Verified, Rejection> {
-        self.claim(request, now, lookup)?.prove(request.body())
+        self.claim(request, now, lookup)?.prove(request.body(), now)
     }
 
     /// The first half of [`verify`](Self::verify), by the head alone.
@@ -100,7 +101,7 @@ impl Verifier {
         let date = self.check_date(head, &authorization, now)?;
         let credential = lookup(&scope.access_key).ok_or_else(Rejection::unknown_key)?;
         check_session(head, &authorization, &credential, now)?;
-        Ok(Claim { head, authorization, region, date, credential })
+        Ok(Claim { head, authorization, region, date, credential, verifier: *self })
     }
 
     /// The request's date as the string to sign has it.
@@ -156,9 +157,12 @@ impl<'r> Claim<'r> {
         self.head
     }
 
-    /// The second half of [`Verifier::verify`]: whether the holder of the key signed this head with that body.
-    pub fn prove(self, body: &[u8]) -> Result<Verified, Rejection> {
-        let Self { head, authorization, region, date, credential } = self;
+    /// The second half of [`Verifier::verify`]: whether the holder of the key signed this head with that body. Bodies
+    /// take their time, so that what holds for a time only is looked at again, `now`.
+    pub fn prove(self, body: &[u8], now: Timestamp) -> Result<Verified, Rejection> {
+        let Self { head, authorization, region, date, credential, verifier } = self;
+        verifier.check_date(head, &authorization, now)?;
+        check_expiry(&credential, now)?;
         let scope = &authorization.credential;
         let payload_hash = payload_hash(head, &authorization, body)?;
         let (key, kept) = credential.secret.key(scope);
@@ -276,6 +280,10 @@ fn check_session(
     if !bool::from(given.as_bytes().ct_eq(wanted.as_bytes())) {
         return Err(Rejection::unknown_key());
     }
+    check_expiry(credential, now)
+}
+
+fn check_expiry(credential: &Credential, now: Timestamp) -> Result<(), Rejection> {
     if credential.expires.is_some_and(|expires| now >= expires) {
         return Err(Rejection::new(Reason::ExpiredToken, "The security token included in the request is expired"));
     }

@@ -27,6 +27,7 @@ fn call() -> Call {
         request_id: "7d6e3fd1-0a4f-4b0f-9c43-5e8f0d5f8a11".into(),
         now: Timestamp::from_millis(1_795_406_706_789),
         endpoint: "http://localhost:4566".into(),
+        left: Default::default(),
     }
 }
 

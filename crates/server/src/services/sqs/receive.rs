@@ -44,7 +44,14 @@ pub(super) async fn messages(
         let reason = "The request include parameter that is not valid for this queue type.";
         return Err(invalid_value(attempt, "ReceiveRequestAttemptId", reason));
     }
-    let ask = Receive { max: max.unsigned_abs() as usize, visibility, wait, attempt: input.receive_request_attempt_id };
+    send::check_id("ReceiveRequestAttemptId", input.receive_request_attempt_id.as_deref())?;
+    let ask = Receive {
+        max: max.unsigned_abs() as usize,
+        visibility,
+        wait,
+        attempt: input.receive_request_attempt_id,
+        left: call.left.clone(),
+    };
     let received = service.queues.receive(&call.scope, &name, &ask).await.map_err(failed)?;
     let wanted = input.message_attribute_names.unwrap_or_default();
     let messages: Vec<_> = received.into_iter().map(|received| show(received, fifo, &system, &wanted)).collect();

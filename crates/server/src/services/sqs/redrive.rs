@@ -104,6 +104,7 @@ pub(super) fn list(
 fn show(task: &MoveTask) -> ListMessageMoveTasksResultEntry {
     let status = match task.status {
         MoveStatus::Running => "RUNNING",
+        MoveStatus::Cancelling => "CANCELLING",
         MoveStatus::Completed => "COMPLETED",
         MoveStatus::Cancelled => "CANCELLED",
         MoveStatus::Failed => "FAILED",

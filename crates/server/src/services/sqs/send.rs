@@ -187,6 +187,19 @@ fn check_characters(body: &str) -> Result<(), ServiceError> {
     Err(ServiceError::new("InvalidMessageContents", message))
 }
 
+/// What callers choose to name a group, a message or an attempt by.
+pub(super) fn check_id(name: &str, given: Option<&str>) -> Result<(), ServiceError> {
+    let good = |text: &str| (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    match given.filter(|given| !good(given)) {
+        None => Ok(()),
+        Some(given) => {
+            let reason =
+                format!("{name} can only include alphanumeric and punctuation characters. 1 to 128 in length.");
+            Err(invalid_value(given, name, &reason))
+        }
+    }
+}
+
 /// Group, deduplication id and delay, as the kind of queue takes them.
 fn check_order(
     queue: &QueueAttributes,
@@ -198,14 +211,8 @@ fn check_order(
     if let Some(delay) = delay.filter(|delay| !(0..=900).contains(delay)) {
         return Err(invalid_value(delay, "DelaySeconds", "Must be between 0 and 900, if provided."));
     }
-    let id = |text: &str| (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-    for (name, value) in [("MessageGroupId", group), ("MessageDeduplicationId", dedup)] {
-        if let Some(value) = value.as_deref().filter(|value| !id(value)) {
-            let reason =
-                format!("{name} can only include alphanumeric and punctuation characters. 1 to 128 in length.");
-            return Err(invalid_value(value, name, &reason));
-        }
-    }
+    check_id("MessageGroupId", group.as_deref())?;
+    check_id("MessageDeduplicationId", dedup.as_deref())?;
     let Some(fifo) = queue.fifo else {
         return match dedup {
             Some(dedup) => Err(invalid_value(dedup, "MessageDeduplicationId", NOT_HERE)),
@@ -297,7 +304,8 @@ fn attribute(
         ("Binary", None, Some(bytes)) if !bytes.is_empty() => STANDARD.encode(bytes),
         ("String" | "Number", Some(text), None) if !text.is_empty() => {
             check_characters(&text)?;
-            if kind == "Number" && text.parse::<f64>().is_err() {
+            // "inf" and "NaN" are numbers to the parser.
+            if kind == "Number" && !text.parse::<f64>().is_ok_and(f64::is_finite) {
                 return Err(invalid(format!("Can't cast the value of message (user) attribute '{name}' to a number.")));
             }
             text

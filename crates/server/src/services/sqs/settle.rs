@@ -19,7 +19,8 @@ fn outcome(settled: Settled, handle: &str, visibility: Option<Duration>) -> Resu
             Err(ServiceError::new("ReceiptHandleIsInvalid", message))
         }
         Settled::Expired => Err(invalid_value(handle, "ReceiptHandle", "The receipt handle has expired.")),
-        Settled::NotInFlight => {
+        Settled::NotInFlight => Err(ServiceError::new("MessageNotInflight", "The specified message isn't in flight.")),
+        Settled::Stale => {
             let reason = "Message does not exist or is not available for visibility timeout change.";
             Err(invalid_value(handle, "ReceiptHandle", reason))
         }

@@ -146,12 +146,49 @@ async fn messages_are_checked_as_the_service_does() {
         ("AWS.x", "String", "x"),
         ("a", "Text", "x"),
         ("a", "Number", "x"),
+        ("a", "Number", "NaN"),
+        ("a", "Number.float", "-inf"),
         ("a", "Binary", "x"),
         ("a", "String", ""),
     ] {
         assert_eq!(with(name, data_type, value).await.unwrap_err(), "InvalidParameterValue", "{name} {data_type}");
     }
     assert_eq!(world.receive(&url).await[0].body.as_deref(), Some("x"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_s_name_is_bounded_and_no_receipt_of_a_visible_message_holds_it() {
+    let world = World::new().await;
+    let url = world.create("q.fifo", &[("FifoQueue", "true"), ("VisibilityTimeout", "0")]).await.unwrap();
+    let attempt = async |name: &str| {
+        let input = ReceiveMessageInput {
+            queue_url: url.clone(),
+            receive_request_attempt_id: Some(name.into()),
+            ..Default::default()
+        };
+        world.service.receive_message(&world.house.call(), input).await.map_err(|error| error.code)
+    };
+    assert!(attempt(&"a".repeat(128)).await.is_ok());
+    for bad in ["", "a b", "ä", &"a".repeat(129)] {
+        assert_eq!(attempt(bad).await.unwrap_err(), "InvalidParameterValue", "{bad}");
+    }
+    let input = SendMessageInput {
+        queue_url: url.clone(),
+        message_body: "x".into(),
+        message_group_id: Some("g".into()),
+        message_deduplication_id: Some("d".into()),
+        ..Default::default()
+    };
+    world.service.send_message(&world.house.call(), input).await.unwrap();
+    let receipt_handle = world.receive(&url).await.remove(0).receipt_handle.unwrap();
+    let input = ChangeMessageVisibilityInput {
+        queue_url: url.clone(),
+        receipt_handle,
+        visibility_timeout: 5,
+        ..Default::default()
+    };
+    let error = world.service.change_message_visibility(&world.house.call(), input).await.unwrap_err();
+    assert_eq!(error.code, "MessageNotInflight");
 }
 
 #[tokio::test(start_paused = true)]
