@@ -14,7 +14,7 @@ use crate::producer::producer_id;
 /// "Using the message deduplication ID in Amazon SQS", Developer Guide.
 const INTERVAL: Duration = Duration::from_secs(300);
 
-/// What an id takes here. Measured.
+/// About what an id takes here.
 const ID_BYTES: usize = 200;
 
 /// A deduplication id in its scope, by its hash.

@@ -14,7 +14,7 @@ use base::Position;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct GroupNo(u32);
 
-/// What a group takes besides its messages and its name. Measured.
+/// What a group takes besides its messages and its name: an estimate.
 const GROUP_BYTES: usize = 350;
 
 /// Messages without group.

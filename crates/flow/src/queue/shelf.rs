@@ -91,7 +91,7 @@ pub struct Counts {
     pub delayed: usize,
 }
 
-/// What a message takes here, with its place in its group. Measured.
+/// About what a message takes here, with its place in its group.
 const MESSAGE_BYTES: usize = 150;
 
 /// See the module.
