@@ -266,7 +266,9 @@ impl<A: Attempt> Spool<A> {
                 inner.attempt.retried(record, &reason);
                 let postponed = if attempts == row.attempts { row.postponed + 1 } else { 0 };
                 let error = Some(reason.chars().take(MAX_ERROR).collect());
-                Some(Row { due: now + delay, attempts, postponed, error, ..row })
+                // Whatever wait was asked for, it is given up while the log still has it.
+                let last = inner.attempt.born(record) + inner.attempt.max_age() + Duration::from_millis(1);
+                Some(Row { due: (now + delay).min(last.max(now)), attempts, postponed, error, ..row })
             }
             None => self.part(record, row, End { why, attempts, reason }).await,
         }
@@ -278,7 +280,9 @@ impl<A: Attempt> Spool<A> {
         let reason = inner.attempt.give_up(record, &end).await.err()?;
         let (consumer, position) = (&inner.settings.id, record.position);
         tracing::warn!(consumer, %position, reason, "a record that is given up cannot be put away yet");
-        Some(Row { due: inner.consumers.env.clock.now() + STORE_RETRY, end: Some(end), ..row })
+        let (due, postponed) =
+            (inner.consumers.env.clock.now() + STORE_RETRY * (1 << row.postponed.min(6)), row.postponed + 1);
+        Some(Row { due, postponed, end: Some(end), ..row })
     }
 
     async fn settle_parked(&self, record: &Record, next: Option<Row>) {

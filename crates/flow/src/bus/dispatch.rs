@@ -69,7 +69,16 @@ pub(crate) struct Dispatcher {
     pub outboxes: Outboxes,
     pub trace: Trace,
     /// Up to where each target's events of the batch under way are counted: they are once, however often it is tried.
-    pub counted: Mutex<BTreeMap<(RuleName, String), Position>>,
+    pub counted: Mutex<BTreeMap<(RuleName, String, Lane), Position>>,
+}
+
+/// Events whose outcomes come in the order of their positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lane {
+    /// What a target was to be given.
+    Given,
+    /// What it was not to be given at all.
+    KeptBack,
 }
 
 /// What a batch comes to.
@@ -136,7 +145,7 @@ impl Handler for Dispatcher {
         postponed.extend(traced.err());
         for (target, position, reason) in &routed.kept_back {
             let end = End { why: Why::Refused, attempts: 1, reason: letter::coded("INVALID_PARAMETER", reason) };
-            postponed.extend(self.put_away(batch, target, &[*position], end).await.err());
+            postponed.extend(self.put_away(batch, target, &[*position], Lane::KeptBack, end).await.err());
         }
         if postponed.is_empty() { Outcome::Done } else { Outcome::Later(postponed.join("; ")) }
     }
@@ -193,7 +202,7 @@ impl Dispatcher {
         }
         let error = match self.router.deliver(&target.arn, producer, deliveries).await {
             Ok(()) => {
-                let events = self.count(target, deliveries.iter().map(|d| d.position));
+                let events = self.count(target, Lane::Given, deliveries.iter().map(|d| d.position));
                 metrics::target_delivered(self.bus.as_str(), target.rule.as_str(), events);
                 return Ok(());
             }
@@ -216,12 +225,12 @@ impl Dispatcher {
         let is_over = why == Why::Refused || target.max_attempts == 0;
         if is_over {
             let end = End { why, attempts: 1, reason: reason.clone() };
-            if self.put_away(batch, target, &positions, end).await.is_ok() {
+            if self.put_away(batch, target, &positions, Lane::Given, end).await.is_ok() {
                 return Ok(());
             }
         }
         self.wait(batch, target, deliveries).await?;
-        if self.count(target, positions.iter().copied()) > 0 {
+        if self.count(target, Lane::Given, positions.iter().copied()) > 0 {
             metrics::target_retried(self.bus.as_str(), target.rule.as_str());
             let (bus, rule, id) = (&self.bus, &target.rule, &target.id);
             tracing::warn!(%bus, %rule, target = id, events = positions.len(), reason, "a target gets its events later");
@@ -254,6 +263,7 @@ impl Dispatcher {
         batch: &Batch,
         target: &ActiveTarget,
         positions: &[Position],
+        lane: Lane,
         end: End,
     ) -> Result<(), String> {
         let producer = self.producer(batch, target);
@@ -263,7 +273,7 @@ impl Dispatcher {
             let id = stable_uuid(producer, *position);
             fate = letter::put_away(&self.dead_letters, target, id, record.data.clone(), &end).await?;
         }
-        let events = self.count(target, positions.iter().copied());
+        let events = self.count(target, lane, positions.iter().copied());
         if events > 0 {
             metrics::target_failed(self.bus.as_str(), target.rule.as_str(), events);
             let (bus, rule, id, arn) = (&self.bus, &target.rule, &target.id, &target.arn);
@@ -281,9 +291,9 @@ impl Dispatcher {
     }
 
     /// How many of these events have their outcome for the first time.
-    fn count(&self, target: &ActiveTarget, events: impl IntoIterator<Item = Position>) -> usize {
+    fn count(&self, target: &ActiveTarget, lane: Lane, events: impl IntoIterator<Item = Position>) -> usize {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = counted.entry((target.rule.clone(), target.id.clone())).or_default();
+        let last = counted.entry((target.rule.clone(), target.id.clone(), lane)).or_default();
         let before = *last;
         let new = events.into_iter().filter(|position| *position > before);
         new.inspect(|position| *last = *position).count()

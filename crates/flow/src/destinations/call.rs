@@ -12,7 +12,10 @@ use base::{Arn, ErrorKind, Kinded, Scope, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
+    USER_AGENT,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -68,6 +71,7 @@ impl Destinations {
         let (destination, connection, authorization) = match configured {
             Ok(configured) => configured,
             Err(error) if error.kind() == ErrorKind::NotFound => return refused("NO_RESOURCE", error),
+            Err(error) if error.kind().is_transient() => return Attempted::Later(error.to_string()),
             Err(error) => return failed("NO_PERMISSIONS", error),
         };
         self.turn(&destination).await;
@@ -89,7 +93,7 @@ impl Destinations {
             Err(error) => return failed("CONNECTION_FAILURE", error),
         };
         if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
-            self.inner.tokens.forget(&connection);
+            self.inner.tokens.refused(&connection, token.as_ref());
         }
         judge(&answer, self.inner.ports.env.clock.now())
     }
@@ -192,11 +196,17 @@ fn request(
     Ok(request)
 }
 
+/// How a request is delimited and where it goes is not for its parameters to say.
+const FRAMING: [HeaderName; 6] = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE, TE];
+
 fn set(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Misfit> {
     let misfit = |_| Misfit(format!("the value of header '{name}' is not allowed in one"));
     let mut value = HeaderValue::from_str(value).map_err(misfit)?;
     value.set_sensitive(true);
     let name: HeaderName = name.parse().map_err(|_| Misfit(format!("'{name}' is no header")))?;
+    if FRAMING.contains(&name) {
+        return Err(Misfit(format!("header '{name}' is made by the connection itself")));
+    }
     headers.insert(name, value);
     Ok(())
 }
@@ -221,7 +231,11 @@ fn filled(endpoint: &str, values: &[String], event: &Value) -> Result<String, Mi
     let mut values = values.iter();
     for part in parts {
         let value = values.next().ok_or_else(|| Misfit("the endpoint has more * than path parameters".to_owned()))?;
-        encode(&mut out, &resolved(value, event)?);
+        let value = resolved(value, event)?;
+        if matches!(value.as_str(), "" | "." | "..") {
+            return Err(Misfit(format!("'{value}' cannot stand for a * in the endpoint: it would lead elsewhere")));
+        }
+        encode(&mut out, &value);
         out.push_str(part);
     }
     Ok(out)

@@ -2,7 +2,7 @@
 //!
 //! Owns their documents in the state store. Limits are the service's: 3,000 of each in an account and region.
 
-use base::{Arn, Scope, StateStore, Table, Timestamp};
+use base::{Arn, ErrorKind, Kinded, Scope, StateStore, Table, Timestamp};
 use http::Uri;
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +129,9 @@ impl Destinations {
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err(invalid("user and password in the URL are not supported"));
         }
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('*')) {
+            return Err(invalid("an event must not choose who is called: * may stand in the path only"));
+        }
         match uri.scheme_str() {
             Some("https") => Ok(()),
             Some("http") if self.inner.ports.http.may_be_plain(host) => Ok(()),
@@ -241,7 +244,12 @@ impl Destinations {
     pub(super) fn connection_of(&self, scope: &Scope, arn: &Arn) -> Result<Connection, FlowError> {
         let missing = || FlowError::NotFound(format!("Connection '{arn}' does not exist."));
         let (name, id) = name_of(arn, scope, "connection").ok_or_else(missing)?;
-        self.connection(scope, name).ok().filter(|found| found.id == id).ok_or_else(missing)
+        match self.connection(scope, name) {
+            Ok(found) if found.id == id => Ok(found),
+            // That the store cannot be read now says nothing about the connection.
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Err(missing()),
+        }
     }
 
     /// Creates an API destination.
@@ -333,8 +341,11 @@ impl Destinations {
     pub(crate) fn destination_of(&self, scope: &Scope, arn: &Arn) -> Result<ApiDestination, FlowError> {
         let missing = || FlowError::NotFound(format!("API destination {arn} does not exist."));
         let (name, _) = name_of(arn, scope, "api-destination").ok_or_else(missing)?;
-        let found = self.destination(scope, name).map_err(|_| missing())?;
-        if api_destination_arn(scope, &found) == *arn { Ok(found) } else { Err(missing()) }
+        match self.destination(scope, name) {
+            Ok(found) if api_destination_arn(scope, &found) == *arn => Ok(found),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Err(missing()),
+        }
     }
 
     /// Whether a destination can be called: its connection is there and authorized.

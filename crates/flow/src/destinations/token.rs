@@ -1,10 +1,10 @@
 //! Tokens of connections that authorize by OAuth client credentials.
 //!
 //! Owns the tokens that were fetched, in memory only. Promises that a token is used until shortly before it expires or
-//! until it is refused, and that one is fetched at a time. Must not know what tokens are used for.
+//! until it is refused, and that a connection's is fetched once at a time. Must not know what tokens are used for.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,8 @@ use super::call::{TIMEOUT, encode_query, with_query};
 
 /// A token whose answer does not say how long it holds is fetched again after this.
 const DEFAULT_LIFE: Duration = Duration::from_secs(300);
+/// What an answer says of a token's life is believed up to a day.
+const MOST_LIFE: Duration = Duration::from_secs(86_400);
 /// A token is not used in the last moments of its life.
 const MARGIN: Duration = Duration::from_secs(10);
 
@@ -38,21 +40,37 @@ struct Answer {
 /// See the module. By a connection's id.
 pub(super) struct Tokens {
     known: Mutex<HashMap<String, Token>>,
-    turn: Semaphore,
+    /// Each connection's token is fetched by one at a time; an endpoint that hangs holds up its own connection only.
+    turns: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 impl Tokens {
     pub fn new() -> Self {
-        Self { known: Mutex::default(), turn: Semaphore::new(1) }
+        Self { known: Mutex::default(), turns: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Token>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection's token was refused, or its authorization changed.
+    fn turn(&self, connection: &str) -> Arc<Semaphore> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(connection.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(1))))
+    }
+
+    /// A connection is gone, or its authorization changed.
     pub fn forget(&self, connection: &str) {
         self.known().remove(connection);
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).remove(connection);
+    }
+
+    /// This token was refused. One that was fetched meanwhile stays.
+    pub fn refused(&self, connection: &str, token: Option<&Secret>) {
+        let mut known = self.known();
+        let is_it = |known: &Token| token.is_some_and(|token| token.reveal() == known.value.reveal());
+        if known.get(connection).is_some_and(is_it) {
+            known.remove(connection);
+        }
     }
 
     fn get(&self, connection: &str, now: Duration) -> Option<Secret> {
@@ -67,7 +85,7 @@ impl Destinations {
         if let Some(token) = tokens.get(connection, clock.instant()) {
             return Ok(token);
         }
-        let _turn = tokens.turn.acquire().await.map_err(|e| e.to_string())?;
+        let _turn = tokens.turn(connection).acquire_owned().await.map_err(|e| e.to_string())?;
         if let Some(token) = tokens.get(connection, clock.instant()) {
             return Ok(token);
         }
@@ -78,7 +96,7 @@ impl Destinations {
         }
         let answer: Answer = serde_json::from_slice(answer.body())
             .map_err(|_| "the authorization endpoint's answer has no access_token".to_owned())?;
-        let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs);
+        let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs).min(MOST_LIFE);
         let until = clock.instant() + life.saturating_sub(MARGIN);
         tokens.known().insert(connection.to_owned(), Token { value: answer.access_token.clone(), until });
         Ok(answer.access_token)

@@ -247,7 +247,9 @@ impl Schedules {
                 row,
             );
             if !same {
-                let clock = stored::encode("clock", &Clock { handled: self.first_clock(&schedule) })?;
+                // What passed under the old timetable is not made good under the new one.
+                let handled = if is_once(&spec) { self.first_clock(&schedule) } else { beginning(now) };
+                let clock = stored::encode("clock", &Clock { handled })?;
                 batch = batch.put(CLOCKS, config::row(&key), clock);
             }
             match self.state().commit(batch).await {
@@ -376,7 +378,12 @@ fn default_bus() -> Result<base::BusName, FlowError> {
     "default".parse().map_err(|error: base::InvalidId| FlowError::Invalid(error.to_string()))
 }
 
-/// Whether two schedules have the same instants.
+/// Whether two schedules have the same instants. What happens once has happened or not, whether it is on or off.
 fn same_times(a: &ScheduleSpec, b: &ScheduleSpec) -> bool {
-    (&a.expression, &a.zone, a.start, a.end, a.enabled) == (&b.expression, &b.zone, b.start, b.end, b.enabled)
+    let same = (&a.expression, &a.zone) == (&b.expression, &b.zone);
+    same && (is_once(b) || (a.start, a.end, a.enabled) == (b.start, b.end, b.enabled))
+}
+
+fn is_once(spec: &ScheduleSpec) -> bool {
+    matches!(Expression::of_schedule(&spec.expression), Ok(Expression::At(_)))
 }

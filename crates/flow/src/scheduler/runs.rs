@@ -37,7 +37,7 @@ pub(super) struct Run {
     pub instant: Timestamp,
     /// The beginning of the timetable that it comes of.
     pub since: Timestamp,
-    /// When it was made.
+    /// When it was made, or is to begin if that is later.
     pub made: Timestamp,
     /// The next attempt.
     pub due: Timestamp,
@@ -56,6 +56,8 @@ impl Run {
         let chance = producer_id(&[b"window", arn.as_bytes(), &instant.millis().to_be_bytes()]).0;
         let late = if window == 0 { 0 } else { (chance % u128::from(window)) as u64 };
         let due = instant + Duration::from_millis(late);
+        // Its age counts from when it is to begin: waiting for its place in the window uses up no retries.
+        let made = made.max(due);
         Self { scope, group, name, instant, since: schedule.since, made, due, attempts: 0, at }
     }
 

@@ -103,6 +103,32 @@ async fn at_rate_and_cron_reach_streams_queues_functions_topics_and_buses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_update_runs_nothing_again() {
+    let world = World::new(31);
+    let house = world.open().await;
+    house.stream("out", 1).await;
+    let once = spec("at(2026-11-23T04:10:00)", to(stream_arn("out")));
+    let mut often = spec("cron(0/20 4 * * ? *)", to(stream_arn("out")));
+    often.start = Some(BEGUN.parse().unwrap());
+    house.schedule("once", once.clone()).await;
+    house.schedule("often", often.clone()).await;
+    world.pass(MINUTE * 21).await;
+    let before = house.out().await;
+    assert_eq!(before.iter().filter(|at| *at == "2026-11-23T04:10:00Z").count(), 1, "{before:?}");
+    let update = async |text: &str, spec: ScheduleSpec| {
+        house.flow.schedules.update(&scope(), &group(), &name(text), spec).await.unwrap();
+    };
+    update("once", ScheduleSpec { enabled: false, ..once.clone() }).await;
+    update("once", ScheduleSpec { description: Some("on again".into()), ..once }).await;
+    update("often", ScheduleSpec { end: often.start.map(|start| start + MINUTE * 50), ..often }).await;
+    world.pass(MINUTE).await;
+    assert_eq!(house.out().await, before);
+    world.pass(MINUTE * 60).await;
+    assert_eq!(house.out().await[before.len()..], ["2026-11-23T04:40:00Z"]);
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn zones_bounds_windows_and_ends() {
     let world = World::new(2);
     let house = world.open().await;

@@ -79,7 +79,8 @@ pub(super) fn updated(input: UpdateScheduleInput) -> Result<ScheduleSpec, Servic
 fn spec(asked: Asked) -> Result<ScheduleSpec, ServiceError> {
     Ok(ScheduleSpec {
         expression: asked.expression,
-        zone: asked.zone,
+        // Which is what it is without one, and what is shown then.
+        zone: asked.zone.filter(|zone| zone != "UTC"),
         start: asked.start,
         end: asked.end,
         window_minutes: window(&asked.window)?,

@@ -124,11 +124,13 @@ async fn of_a_registration_and_a_deletion_at_once_one_is_refused() {
     let consumer = registered.unwrap();
     assert_eq!(deleted.unwrap_err().code, "ResourceInUseException");
     world.deregister(&consumer.consumer_arn).await.unwrap();
-    let (deleted, registered) = tokio::join!(world.service.delete_stream(&call, delete), world.register("c"));
-    deleted.unwrap();
-    let error = registered.unwrap_err();
+    // A deletion that has begun, and that no thread can end before the registration looks.
+    let deleting = world.service.endings.delete(&world.service.stream(&call, Some("s"), None).unwrap(), false);
+    let error = world.register("c").await.unwrap_err();
     assert_eq!(error.code, "ResourceInUseException");
     assert_eq!(error.message, "Stream s under account 000000000000 not ACTIVE, instead in state DELETING");
+    drop(deleting);
+    world.service.delete_stream(&call, delete).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
