@@ -8,6 +8,7 @@
 
 mod attempt;
 mod config;
+mod deletions;
 mod groups;
 mod input;
 mod queue;

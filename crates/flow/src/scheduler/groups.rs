@@ -104,20 +104,30 @@ impl Schedules {
         Ok(groups)
     }
 
-    /// Deletes a group with all its schedules.
-    pub async fn delete_group(&self, scope: &Scope, name: &ScheduleGroupName) -> Result<(), FlowError> {
+    /// Deletes a group with all its schedules. The same call again, by its token, is fine as long as that is remembered.
+    pub async fn delete_group(
+        &self,
+        scope: &Scope,
+        name: &ScheduleGroupName,
+        token: Option<String>,
+    ) -> Result<(), FlowError> {
         if name.as_str() == DEFAULT {
             return Err(FlowError::Invalid("The default schedule group cannot be deleted.".to_owned()));
         }
-        self.group(scope, name)?;
+        match self.group(scope, name) {
+            Err(FlowError::NotFound(_)) if self.deletions().knows(&key(scope, name), token.as_ref()) => return Ok(()),
+            found => found?,
+        };
         for schedule in self.list(scope, Some(name))? {
-            match self.delete(scope, name, &schedule.name).await {
+            match self.delete(scope, name, &schedule.name, None).await {
                 // Somebody else was quicker.
                 Err(FlowError::NotFound(_)) | Ok(()) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.state().commit(Batch::new().delete(GROUPS, key(scope, name))).await?)
+        self.state().commit(Batch::new().delete(GROUPS, key(scope, name))).await?;
+        self.deletions().note(key(scope, name), token);
+        Ok(())
     }
 
     /// Changes a group's tags.

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{self, CLOCKS, Clock, Key, SCHEDULES, Schedule, ScheduleSpec, beginning};
+use super::deletions::Deletions;
 use super::queue::Waiting;
 use super::runs::{self, RUNS, Run};
 use crate::bus::Buses;
@@ -50,6 +51,7 @@ struct Inner {
     changed: Notify,
     waiting: Waiting,
     slots: Arc<Semaphore>,
+    deletions: Deletions,
 }
 
 fn no_schedule(name: &ScheduleName) -> FlowError {
@@ -65,6 +67,7 @@ impl Schedules {
             changed: Notify::new(),
             waiting: Waiting::default(),
             slots: Arc::new(Semaphore::new(CONCURRENCY)),
+            deletions: Deletions::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -108,6 +111,10 @@ impl Schedules {
 
     pub(super) fn dead_letters(&self) -> &DeadLetters {
         &self.inner.ports.dead_letters
+    }
+
+    pub(super) fn deletions(&self) -> &Deletions {
+        &self.inner.deletions
     }
 
     pub(super) fn waiting(&self) -> &Waiting {
@@ -272,10 +279,20 @@ impl Schedules {
         stored::list(self.state(), SCHEDULES, &prefix)
     }
 
-    /// Deletes a schedule, and the runs that wait for another attempt.
-    pub async fn delete(&self, scope: &Scope, group: &ScheduleGroupName, name: &ScheduleName) -> Result<(), FlowError> {
+    /// Deletes a schedule, and the runs that wait for another attempt. The same call again, by its token, is fine as
+    /// long as that is remembered.
+    pub async fn delete(
+        &self,
+        scope: &Scope,
+        group: &ScheduleGroupName,
+        name: &ScheduleName,
+        token: Option<String>,
+    ) -> Result<(), FlowError> {
         let key = (scope.clone(), group.clone(), name.clone());
         let row = config::row(&key);
+        if self.deletions().knows(&row, token.as_ref()) && config::find(self.state(), &key)?.is_none() {
+            return Ok(());
+        }
         let mut batch = Batch::new()
             .require(SCHEDULES, row.clone(), Precondition::Present)
             .delete(SCHEDULES, row.clone())
@@ -285,6 +302,7 @@ impl Schedules {
             Err(StateError::Conflict { .. }) => return Err(no_schedule(name)),
             other => other?,
         }
+        self.deletions().note(config::row(&key), token);
         self.wind(&key).map(drop)
     }
 

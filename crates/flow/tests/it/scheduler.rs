@@ -208,9 +208,16 @@ async fn tokens_groups_and_refusals() {
     assert!(message(schedules.update(&scope, &own, &s, elsewhere).await).contains("cannot be a target"));
     let absent = schedules.update(&scope, &own, &name("absent"), once()).await;
     assert_eq!(message(absent), "Schedule absent does not exist.");
-    schedules.delete_group(&scope, &own).await.unwrap();
+    schedules.delete(&scope, &own, &s, Some("d".into())).await.unwrap();
+    schedules.delete(&scope, &own, &s, Some("d".into())).await.unwrap();
+    let gone = schedules.delete(&scope, &own, &s, Some("e".into())).await;
+    assert_eq!(message(gone), "Schedule s does not exist.");
+    schedules.create(&scope, &own, &s, once(), None).await.unwrap();
+    schedules.delete_group(&scope, &own, Some("g".into())).await.unwrap();
+    schedules.delete_group(&scope, &own, Some("g".into())).await.unwrap();
+    assert_eq!(message(schedules.delete_group(&scope, &own, None).await), "Schedule group own does not exist.");
     assert!(schedules.get(&scope, &own, &s).is_err());
-    assert!(schedules.delete_group(&scope, &group()).await.is_err());
+    assert!(schedules.delete_group(&scope, &group(), None).await.is_err());
     house.stop().await;
 }
 
@@ -237,10 +244,10 @@ fn a_function_that_is_busy_is_called_later_and_a_restart_changes_nothing() {
     });
 }
 
-#[test]
-fn a_power_cut_at_any_moment_costs_no_run_and_doubles_none_in_a_stream() {
+/// Lives that a fault strikes; how often it ended one, and how many instants there were.
+fn script(seeds: std::ops::Range<u64>, fault: Fault) -> (u32, usize) {
     let (mut cuts, mut instants) = (0, 0);
-    for seed in 0..20 {
+    for seed in seeds {
         let outside = Outside::new(8_000 + seed);
         let mut last = Timestamp::from_millis(0);
         outside.life(async |world| {
@@ -253,7 +260,7 @@ fn a_power_cut_at_any_moment_costs_no_run_and_doubles_none_in_a_stream() {
         });
         for _ in 0..5 {
             outside.life(async |world| {
-                world.fs.fail(&CHANGES, 1 + world.env.rng.below(120), Fault::Crash);
+                world.fs.fail(&CHANGES, 1 + world.env.rng.below(120), fault);
                 let Ok(_house) = world.try_open().await else { return };
                 for _ in 0..6 {
                     world.pass(Duration::from_secs(1 + world.env.rng.below(400))).await;
@@ -295,5 +302,16 @@ fn a_power_cut_at_any_moment_costs_no_run_and_doubles_none_in_a_stream() {
             house.stop().await;
         });
     }
+    (cuts, instants)
+}
+
+#[test]
+fn a_power_cut_at_any_moment_costs_no_run_and_doubles_none_in_a_stream() {
+    let (cuts, instants) = script(0..20, Fault::Crash);
     assert!(cuts > 50 && instants > 400, "the script does something: {cuts}, {instants}");
+}
+
+#[test]
+fn a_disk_that_fails_a_call_costs_no_run_and_doubles_none_in_a_stream() {
+    assert!(script(100..108, Fault::Eio).1 > 150, "the script does something");
 }

@@ -200,10 +200,10 @@ async fn live(world: &World) -> Timestamp {
     latest
 }
 
-#[test]
-fn a_power_cut_at_any_moment_costs_no_instant_and_doubles_none() {
+/// Lives that a fault strikes; how often it ended one, and how many instants there were.
+fn script(seeds: std::ops::Range<u64>, fault: Fault) -> (u32, usize) {
     let (mut cuts, mut instants) = (0, 0);
-    for seed in 0..20 {
+    for seed in seeds {
         let outside = Outside::new(4_000 + seed);
         let mut last = Timestamp::from_millis(0);
         outside.life(async |world| {
@@ -214,7 +214,7 @@ fn a_power_cut_at_any_moment_costs_no_instant_and_doubles_none() {
         });
         for _ in 0..5 {
             outside.life(async |world| {
-                world.fs.fail(&CHANGES, 1 + world.env.rng.below(120), Fault::Crash);
+                world.fs.fail(&CHANGES, 1 + world.env.rng.below(120), fault);
                 last = last.max(live(world).await);
             });
             cuts += u32::from(outside.fs.is_off());
@@ -237,5 +237,16 @@ fn a_power_cut_at_any_moment_costs_no_instant_and_doubles_none() {
             house.stop().await;
         });
     }
+    (cuts, instants)
+}
+
+#[test]
+fn a_power_cut_at_any_moment_costs_no_instant_and_doubles_none() {
+    let (cuts, instants) = script(0..20, Fault::Crash);
     assert!(cuts > 50 && instants > 400, "the script does something: {cuts}, {instants}");
+}
+
+#[test]
+fn a_disk_that_fails_a_call_costs_no_instant_and_doubles_none() {
+    assert!(script(100..108, Fault::Eio).1 > 150, "the script does something");
 }

@@ -106,7 +106,7 @@ impl Scheduler for SchedulerService {
     ) -> Result<DeleteScheduleOutput, ServiceError> {
         let (group, name) = (group(input.group_name.as_deref())?, name(&input.name)?);
         self.schedules.group(&call.scope, &group).map_err(failed)?;
-        self.schedules.delete(&call.scope, &group, &name).await.map_err(failed)?;
+        self.schedules.delete(&call.scope, &group, &name, input.client_token).await.map_err(failed)?;
         Ok(DeleteScheduleOutput::default())
     }
 
@@ -161,7 +161,7 @@ impl Scheduler for SchedulerService {
         call: &Call,
         input: DeleteScheduleGroupInput,
     ) -> Result<DeleteScheduleGroupOutput, ServiceError> {
-        groups::delete(self, call, &input).await
+        groups::delete(self, call, input).await
     }
 
     async fn tag_resource(&self, call: &Call, input: TagResourceInput) -> Result<TagResourceOutput, ServiceError> {

@@ -63,10 +63,10 @@ pub(super) fn list(
 pub(super) async fn delete(
     service: &SchedulerService,
     call: &Call,
-    input: &DeleteScheduleGroupInput,
+    input: DeleteScheduleGroupInput,
 ) -> Result<DeleteScheduleGroupOutput, ServiceError> {
     let name = group(Some(&input.name))?;
-    service.schedules.delete_group(&call.scope, &name).await.map_err(failed)?;
+    service.schedules.delete_group(&call.scope, &name, input.client_token).await.map_err(failed)?;
     Ok(DeleteScheduleGroupOutput::default())
 }
 
