@@ -93,6 +93,8 @@ pub enum Figure {
     Overload,
     /// Tidegate: events through a bus with a hundred rules to streams.
     Bus,
+    /// Tidegate: from PutEvents to the first line of a warm Python function.
+    Entered,
     /// Tidegate: from PutEvents to the webhook, through a warm Python function.
     Alert,
 }

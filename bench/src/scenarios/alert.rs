@@ -100,7 +100,7 @@ async fn pipeline(server: &Server, hook_url: &str, confirmations: &mut mpsc::Rec
     let function = json!({
         "FunctionName": "bench", "Runtime": "python3.11", "Handler": "main.handler", "Timeout": 30,
         "Role": format!("arn:aws:iam::{ACCOUNT}:role/bench"), "Environment": {"Variables": {"TOPIC": topic}},
-        "Code": {"ZipFile": base64::engine::general_purpose::STANDARD.encode(package()?)},
+        "Code": {"ZipFile": base64::engine::general_purpose::STANDARD.encode(package(HANDLER)?)},
     });
     call(server, &Request::rest("lambda", "/2015-03-31/functions", function.to_string().as_bytes())).await?;
     let mapping = json!({"EventSourceArn": stream, "FunctionName": "bench", "StartingPosition": "TRIM_HORIZON"});
@@ -113,7 +113,7 @@ async fn pipeline(server: &Server, hook_url: &str, confirmations: &mut mpsc::Rec
 }
 
 /// Makes one signed call; any error status is an error.
-async fn call(server: &Server, request: &Request<'_>) -> anyhow::Result<()> {
+pub(super) async fn call(server: &Server, request: &Request<'_>) -> anyhow::Result<()> {
     let bytes = render(request, &server.address(), server.keys())?;
     let mut connection = Connection::open(&server.address()).await?;
     let (status, body) = connection.call(&bytes).await?;
@@ -121,15 +121,15 @@ async fn call(server: &Server, request: &Request<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn package() -> anyhow::Result<Vec<u8>> {
+pub(super) fn package(handler: &str) -> anyhow::Result<Vec<u8>> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     zip.start_file("main.py", zip::write::SimpleFileOptions::default())?;
-    std::io::Write::write_all(&mut zip, HANDLER.as_bytes())?;
+    std::io::Write::write_all(&mut zip, handler.as_bytes())?;
     Ok(zip.finish()?.into_inner())
 }
 
 /// Answers every POST with 200 and tells of confirmations and alerts.
-async fn webhook(
+pub(super) async fn webhook(
     listener: TcpListener,
     clock: Arc<SystemClock>,
     arrived: mpsc::Sender<(u64, Duration)>,

@@ -9,7 +9,7 @@ use base::{Clock, SystemClock};
 use base64::Engine;
 use serde_json::{Value, json};
 
-use super::{CALLS, CONNECTIONS};
+use super::CALLS;
 use crate::contenders::{Contender, Server};
 use crate::load::{Connection, REGION, Request, render};
 use crate::options::Options;
@@ -18,6 +18,8 @@ use crate::report::{Better, Row};
 
 const ACCOUNT: &str = "000000000000";
 const RULES: usize = 100;
+/// Enough calls under way that a group's sync is shared by many.
+const CONNECTIONS: usize = 64;
 /// Entries of a call: the most that PutEvents takes.
 const ENTRIES: usize = 10;
 /// Bytes of an event on its bus.

@@ -4,6 +4,7 @@ mod alert;
 mod bus;
 mod cold;
 mod compare;
+mod entered;
 mod overload;
 mod part;
 mod put;
