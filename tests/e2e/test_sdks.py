@@ -111,6 +111,22 @@ def test_the_same_over_tls(tls_server, trust, unique, sdk):
     check(run_script(sdk, tls_server, unique, trust[sdk]), unique)
 
 
+def test_topics_queues_and_the_bus_over_tls(tls_server, unique):
+    env = tls_server.client_env() | {"NODE_EXTRA_CA_CERTS": tls_server.ca_file}
+    done = subprocess.run(["node", str(SDKS / "javascript/alerts.mjs"), unique], env=env, capture_output=True, text=True,
+                          encoding="utf-8", stdin=subprocess.DEVNULL, timeout=MAX_SECONDS)
+    assert done.returncode == 0, f"{done.stdout[-1000:]}\n{done.stderr[-6000:]}"
+    lines = {line["step"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert lines["made"]["subscription"].startswith(f"{lines['made']['topic']}:")
+    published = {"message": "größer\nals eine Zeile", "version": "1", "subject": "s", "forged": False}
+    assert lines["published"] == {"step": "published"} | published
+    assert (lines["batch"]["good"], lines["batch"]["bad"]) == (["good"], [["bad", "InvalidParameter"]])
+    assert (lines["batched"]["version"], lines["batched"]["forged"]) == ("2", False)
+    assert json.loads(lines["ruled"]["message"]) == {"n": 1} and lines["ruled"]["forged"] is False
+    assert lines["refused"] == {"step": "refused", "type": "InvalidParameterException", "known": True}
+    assert "done" in lines
+
+
 def test_the_command_line_over_tls(tls_server, unique):
     env = tls_server.client_env()
 

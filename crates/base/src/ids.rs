@@ -117,9 +117,12 @@ id!(
     |v| (1..=64).contains(&v.len()) && all(v, b"_-")
 );
 id!(
-    /// An SNS topic.
-    TopicName, "topic name", "1 to 256 letters, digits, '_' or '-'",
-    |v| (1..=256).contains(&v.len()) && all(v, b"_-")
+    /// An SNS topic. A FIFO topic's ends with `.fifo`.
+    TopicName, "topic name", "1 to 256 letters, digits, '_' or '-', the last five of a FIFO topic being .fifo",
+    |v| {
+        let plain = v.strip_suffix(".fifo").unwrap_or(v);
+        v.len() <= 256 && !plain.is_empty() && all(plain, b"_-")
+    }
 );
 id!(
     /// An SQS queue. A FIFO queue's ends with `.fifo`.

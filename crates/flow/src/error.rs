@@ -21,6 +21,17 @@ pub enum FlowError {
     /// Too much at once; the same call may succeed later.
     #[error("{0}")]
     Throttled(String),
+    /// A limit that the service answers with a code of its own.
+    #[error("{message}")]
+    Limit {
+        /// Of what there may be no more: `Topic`, `Subscription`, `FilterPolicy` or `Tag`.
+        of: &'static str,
+        /// What is too many.
+        message: String,
+    },
+    /// The caller may not.
+    #[error("{0}")]
+    Denied(String),
     /// Not now; the same call may succeed later.
     #[error("{0}")]
     Unavailable(String),
@@ -62,7 +73,8 @@ impl Kinded for FlowError {
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::Conflict(_) => ErrorKind::Conflict,
-            Self::LimitExceeded(_) | Self::Throttled(_) => ErrorKind::Throttled,
+            Self::LimitExceeded(_) | Self::Limit { .. } | Self::Throttled(_) => ErrorKind::Throttled,
+            Self::Denied(_) => ErrorKind::Denied,
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Log(e) => e.kind(),
             Self::State(e) => e.kind(),

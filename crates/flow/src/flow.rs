@@ -23,7 +23,7 @@ use crate::mapping::{MappingPorts, Mappings};
 use crate::queue::{QueueTarget, Queues};
 use crate::router::{FunctionTarget, Router, StreamTarget, TopicTarget};
 use crate::scheduler::{SchedulePorts, Schedules};
-use crate::topic::{TopicPorts, Topics};
+use crate::topic::{Signer, TopicPorts, Topics};
 
 /// What flow reaches the rest of the house by.
 #[derive(Clone)]
@@ -40,6 +40,8 @@ pub struct FlowPorts {
     pub http: Arc<dyn HttpClient>,
     /// From which the keys for secrets come.
     pub master_key: MasterKey,
+    /// Signatures of notifications.
+    pub signer: Arc<dyn Signer>,
     /// Search indexes.
     pub search: Arc<dyn SearchDomains>,
 }
@@ -104,14 +106,17 @@ impl Flow {
             http: Arc::clone(&ports.http),
             master_key: ports.master_key,
         });
+        let queues = Queues::open(&context.env, &context.log, &state, &queueing, config.queue_memory).await?;
         let topic_ports = TopicPorts {
             consumers: context.clone(),
             state: Arc::clone(&state),
             http: ports.http,
+            signer: ports.signer,
+            queues: queues.clone(),
+            invocations: invocations.clone(),
             base_url: config.base_url,
         };
         let topics = Topics::new(topic_ports, &consumers);
-        let queues = Queues::open(&context.env, &context.log, &state, &queueing, config.queue_memory).await?;
         let bus_target = BusTarget::new(&ports.log, &state, config.bus_retention);
         let router: Arc<dyn Target> = Arc::new(
             Router::new()

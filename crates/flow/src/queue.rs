@@ -26,7 +26,7 @@
 mod attempts;
 mod change;
 mod config;
-mod dedup;
+pub(crate) mod dedup;
 mod groups;
 mod handle;
 mod keeper;

@@ -3,15 +3,27 @@
 //! Owns topics, subscriptions and their confirmation, and one consumer of the topic's log for each confirmed
 //! subscription.
 //! Promises: a published message is durable when acknowledged; every subscription that was confirmed before gets it at
-//! least once or it is given up by its delivery policy, which is counted and logged; a failing or slow message holds up
-//! no other; nothing but the confirmation message is sent to an endpoint that has not confirmed.
+//! least once (exactly once where the subscriber is of this server), or it is given up by its delivery policy, which is
+//! counted and logged, and put into its dead-letter queue if it has one; a failing or slow message holds up no other,
+//! but in FIFO topics; nothing but the confirmation message is sent to an endpoint that has not confirmed.
 //! Must not know how HTTP is spoken, nor which hosts may be called: that is for the [`HttpClient`] that is handed in,
 //! which alone sees the addresses that names stand for.
 
+mod asking;
+mod attributes;
 mod config;
 mod deliver;
+mod endpoint;
+mod envelope;
+mod fifo;
+mod filter;
+mod letter;
+mod local;
 mod message;
+mod policy;
 mod retry;
+mod sign;
+mod subscribing;
 mod subscription;
 
 use std::collections::HashMap;
@@ -19,23 +31,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::{
-    Arn, Delivery, ErrorKind, HttpClient, Kinded, PartitionKey, ProducerId, Scope, StateStore, TargetError, TaskGroup,
-    TopicName,
+    Arn, Delivery, ErrorKind, HttpClient, Kinded, PartitionKey, Position, ProducerId, Scope, StateStore, TargetError,
+    TaskGroup, TopicName,
 };
 use log::{Append, NewRecord, Stream, StreamKey, StreamKind, StreamSpec};
 use tokio::sync::Semaphore;
 
-pub use config::{TopicInfo, topic_arn};
-pub use message::{Attribute, Message, binary_value};
-pub use retry::{Backoff, DeliveryPolicy, HealthyRetry};
+pub use attributes::{FifoTopic, TopicChange, TopicInfo};
+pub use config::{is_fifo, topic_arn};
+pub use endpoint::Protocol;
+pub use envelope::sequence_number;
+pub use message::{Attribute, MAX_MESSAGE_BYTES, Message, binary_value};
+pub use policy::{DeliveryPolicy, Effective, TopicPolicy};
+pub use retry::{Backoff, HealthyRetry};
+pub use sign::{SignatureVersion, Signed, Signer};
+pub use subscribing::{By, Subscribing};
 pub use subscription::{FilterScope, Subscription, SubscriptionChange};
 
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
+use crate::dead_letter::DeadLetters;
+use crate::invocations::Invocations;
 use crate::producer::stable_uuid;
+use crate::queue::Queues;
 use crate::router::{append_once, target_error};
 use crate::spool::{Settings, Spool};
 use crate::{FlowError, metrics};
 use deliver::{Live, Webhook};
+use envelope::Envelope;
+use letter::Letters;
+use local::Local;
+use sign::Signatures;
 
 /// How long messages stay in a topic's log: longer than the longest delivery policy takes.
 const RETENTION: Duration = Duration::from_secs(24 * 3_600);
@@ -48,8 +73,20 @@ pub(crate) struct TopicPorts {
     pub consumers: Loop,
     pub state: Arc<dyn StateStore>,
     pub http: Arc<dyn HttpClient>,
+    pub signer: Arc<dyn Signer>,
+    pub queues: Queues,
+    pub invocations: Invocations,
     /// The server's own address, such as `http://127.0.0.1:4566`: confirmation links lead there.
     pub base_url: String,
+}
+
+/// What was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The message's id; of a message that repeats another, the other's.
+    pub id: String,
+    /// Its place in the order of a FIFO topic.
+    pub sequence: Option<Position>,
 }
 
 /// The room of topics. Cloning gives another handle.
@@ -60,6 +97,8 @@ pub struct Topics {
 
 struct Inner {
     ports: TopicPorts,
+    signatures: Arc<Signatures>,
+    fifo: fifo::Known,
     group: TaskGroup,
     /// By the subscription's id.
     running: Mutex<HashMap<String, (Running, Arc<Live>)>>,
@@ -69,7 +108,15 @@ struct Inner {
 
 impl Topics {
     pub(crate) fn new(ports: TopicPorts, group: &TaskGroup) -> Self {
-        let inner = Inner { ports, group: group.child(), running: Mutex::default(), turn: Semaphore::new(1) };
+        let signatures = Arc::new(Signatures::new(Arc::clone(&ports.signer)));
+        let inner = Inner {
+            ports,
+            signatures,
+            fifo: fifo::Known::default(),
+            group: group.child(),
+            running: Mutex::default(),
+            turn: Semaphore::new(1),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -79,28 +126,50 @@ impl Topics {
             self.drop_expired(&scope, &topic.name).await?;
             for subscription in config::subscriptions_of(&*self.inner.ports.state, &scope, &topic.name)? {
                 if subscription.confirmed {
-                    self.run(&scope, &topic.name, subscription)?;
+                    self.run(&scope, &topic, subscription)?;
                 } else if !subscription.asked {
-                    self.ask(&scope, &topic.name, subscription);
+                    self.ask(&scope, &topic, subscription);
                 }
             }
         }
         Ok(())
     }
 
+    /// Whether a message can be published to a topic; completes it where the topic says how.
+    pub fn check_message(&self, topic: &TopicInfo, message: &mut Message) -> Result<(), FlowError> {
+        fifo::complete(topic.fifo, message)?;
+        message.validate(topic.max_message())
+    }
+
     /// Publishes messages, all or none; `Ok` means that they are durable.
-    pub async fn publish(&self, scope: &Scope, topic: &TopicName, messages: &[Message]) -> Result<(), FlowError> {
+    pub async fn publish(
+        &self,
+        scope: &Scope,
+        topic: &TopicName,
+        mut messages: Vec<Message>,
+    ) -> Result<Vec<Accepted>, FlowError> {
+        let info = self.topic(scope, topic)?;
+        messages.iter_mut().try_for_each(|message| self.check_message(&info, message))?;
         let stream = self.stream(scope, topic)?;
-        let mut records = Vec::with_capacity(messages.len());
-        for message in messages {
-            message.validate()?;
-            let partition_key = one_key(topic);
-            let shard = stream.shard_for(&partition_key, None).slot;
-            records.push(NewRecord { shard, partition_key, explicit_hash_key: None, data: message.encode()? });
-        }
-        self.log().append(Append { producer: None, records }).await?;
-        metrics::published(topic.as_str(), messages.len());
-        Ok(())
+        let (partition_key, published) = (one_key(), messages.len());
+        let shard = stream.shard_for(&partition_key, None).slot;
+        let record = |message: &Message| {
+            let (partition_key, data) = (partition_key.clone(), message.encode()?);
+            Ok(NewRecord { shard, partition_key, explicit_hash_key: None, data })
+        };
+        let records = messages.iter().map(record).collect::<Result<Vec<_>, FlowError>>()?;
+        let accepted = match info.fifo {
+            Some(fifo) => {
+                let messages = messages.into_iter().zip(records).collect();
+                self.publish_once(fifo::Ready { stream: stream.id, shard, fifo, messages }).await?
+            }
+            None => {
+                self.log().append(Append { producer: None, records }).await?;
+                messages.into_iter().map(|message| Accepted { id: message.id, sequence: None }).collect()
+            }
+        };
+        metrics::published(topic.as_str(), published);
+        Ok(accepted)
     }
 
     /// Publishes a batch from an internal producer; a replay adds nothing twice and keeps the message ids.
@@ -112,25 +181,28 @@ impl Topics {
         for delivery in batch {
             let message = Message {
                 id: stable_uuid(producer, delivery.position),
-                subject: None,
                 text: String::from_utf8_lossy(&delivery.payload).into_owned(),
-                https_text: None,
-                attributes: Default::default(),
+                ..Message::default()
             };
             encoded.insert(delivery.position, message.encode().map_err(internal)?);
         }
         let appended = append_once(self.log(), &stream, producer, batch, |delivery| {
-            (one_key(&topic), encoded.get(&delivery.position).cloned().unwrap_or_default())
+            (one_key(), encoded.get(&delivery.position).cloned().unwrap_or_default())
         });
         appended.await.map_err(|e| target_error(to, &e))?;
         metrics::published(topic.as_str(), batch.len());
         Ok(())
     }
 
-    /// Whether the topic exists.
+    /// Whether the topic exists and takes events. A FIFO topic takes no message without a group, which no event has.
     pub(crate) fn check(&self, to: &Arn) -> Result<(), TargetError> {
         let (scope, topic) = config::parse_topic_arn(to)?;
-        self.topic(&scope, &topic).map(drop).map_err(|e| TargetError { kind: e.kind(), message: e.to_string() })
+        let info = self.topic(&scope, &topic).map_err(|e| TargetError { kind: e.kind(), message: e.to_string() })?;
+        if info.fifo.is_some() {
+            let message = format!("{to} cannot be a target: it is a FIFO topic");
+            return Err(TargetError { kind: ErrorKind::Invalid, message });
+        }
+        Ok(())
     }
 
     fn log(&self) -> &log::Log {
@@ -139,7 +211,7 @@ impl Topics {
 
     fn stream(&self, scope: &Scope, topic: &TopicName) -> Result<Arc<Stream>, FlowError> {
         self.log().stream(&stream_key(scope, topic)).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => config::no_topic(scope, topic),
+            ErrorKind::NotFound => config::no_topic(),
             _ => error.into(),
         })
     }
@@ -149,38 +221,55 @@ impl Topics {
         Ok(self.log().ensure_stream(&stream_key(scope, topic), spec).await?)
     }
 
+    fn envelope(&self, scope: &Scope, topic: &TopicName) -> Envelope {
+        Envelope {
+            topic: topic_arn(scope, topic),
+            base_url: self.inner.ports.base_url.clone(),
+            signatures: Arc::clone(&self.inner.signatures),
+        }
+    }
+
     /// Starts a confirmed subscription's consumer, or hands it its changed settings.
-    fn run(&self, scope: &Scope, topic: &TopicName, subscription: Subscription) -> Result<(), FlowError> {
-        let (ports, id) = (&self.inner.ports, consumer_id(&subscription.id));
-        let stream = self.stream(scope, topic)?;
+    fn run(&self, scope: &Scope, topic: &TopicInfo, subscription: Subscription) -> Result<(), FlowError> {
+        let (ports, key) = (&self.inner.ports, subscription.id.clone());
+        let (id, protocol) = (consumer_id(&key), subscription.protocol());
+        let stream = self.stream(scope, &topic.name)?;
         let Some(shard) = stream.shards.first() else { return Ok(()) };
         let mut running = self.running();
-        if let Some((_, live)) = running.get(&subscription.id) {
-            return live.replace(subscription);
+        if let Some((_, live)) = running.get(&key) {
+            return live.replace(subscription, topic);
         }
-        let live = Arc::new(Live::new(subscription)?);
-        let key = live.current().subscription.id.clone();
-        let webhook = Webhook {
-            topic: topic_arn(scope, topic),
-            name: topic.clone(),
-            live: Arc::clone(&live),
-            http: Arc::clone(&ports.http),
-            base_url: ports.base_url.clone(),
+        let live = Arc::new(Live::new(subscription, topic)?);
+        let letters = Letters {
+            envelope: self.envelope(scope, &topic.name),
+            queues: ports.queues.clone(),
+            graves: DeadLetters::new(ports.queues.clone()),
+            clock: Arc::clone(&ports.consumers.env.clock),
         };
         let group = self.inner.group.child();
-        let settings = Settings { id: id.clone(), slot: shard.slot, stream: stream.id, concurrency: CONCURRENCY };
-        let spool = Spool::start(&ports.consumers, &ports.state, &group, settings, webhook)?;
-        let policy = Policy::each_record(CONCURRENCY, RETENTION);
-        let consumer = Consumer { id, source: stream.key.clone(), start: Start::TrimHorizon, policy };
-        running.insert(key, (ports.consumers.start(group, consumer, Arc::new(spool)), live));
+        let (source, start) = (stream.key.clone(), Start::TrimHorizon);
+        let started = if protocol.is_local() {
+            let local = Local { live: Arc::clone(&live), letters, invocations: ports.invocations.clone() };
+            let consumer = Consumer { id, source, start, policy: local::policy() };
+            ports.consumers.start(group, consumer, Arc::new(local))
+        } else {
+            let webhook = Webhook { live: Arc::clone(&live), http: Arc::clone(&ports.http), letters };
+            let settings = Settings { id: id.clone(), slot: shard.slot, stream: stream.id, concurrency: CONCURRENCY };
+            let spool = Spool::start(&ports.consumers, &ports.state, &group, settings, webhook)?;
+            // What is too old to be attempted is given up, not dropped unseen.
+            let policy = Policy { max_age: None, ..Policy::each_record(CONCURRENCY, RETENTION) };
+            ports.consumers.start(group, Consumer { id, source, start, policy }, Arc::new(spool))
+        };
+        running.insert(key, (started, live));
         Ok(())
     }
 
     /// Makes what runs what is stored, whoever changed it meanwhile.
     async fn settle(&self, scope: &Scope, topic: &TopicName, id: &str) -> Result<(), FlowError> {
         let _turn = self.inner.turn.acquire().await;
+        let Ok(info) = self.topic(scope, topic) else { return Ok(()) };
         match config::stored(&*self.inner.ports.state, scope, topic, id)? {
-            Some(subscription) if subscription.confirmed => self.run(scope, topic, subscription),
+            Some(subscription) if subscription.confirmed => self.run(scope, &info, subscription),
             _ => Ok(()),
         }
     }
@@ -206,9 +295,9 @@ fn stream_key(scope: &Scope, topic: &TopicName) -> StreamKey {
 }
 
 /// A topic's log has one shard, so every record has the same key.
-fn one_key(topic: &TopicName) -> PartitionKey {
-    match topic.as_str().parse() {
+fn one_key() -> PartitionKey {
+    match "m".parse() {
         Ok(key) => key,
-        Err(_) => unreachable!("a topic name is a valid partition key"),
+        Err(_) => unreachable!("a letter is a valid partition key"),
     }
 }

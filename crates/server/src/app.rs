@@ -296,7 +296,16 @@ impl App {
                 console(note, "Unknown")?;
                 Err(Refusal::NotFound(format!("there is nothing at {}", request.uri().path())))
             }
-            Destination::ConfirmationLink => Box::pin(self.confirm(doors, call, request, note)).await,
+            Destination::ConfirmationLink => {
+                Box::pin(self.link(doors, call, request, ("ConfirmSubscription", "TopicArn"), note)).await
+            }
+            Destination::UnsubscribeLink => {
+                Box::pin(self.link(doors, call, request, ("Unsubscribe", "SubscriptionArn"), note)).await
+            }
+            Destination::SigningCertificate => {
+                *note = Note { service: CONSOLE, operation: "SigningCertificate" };
+                Box::pin(certificate(&doors.rooms, request.uri().path())).await
+            }
             Destination::Search => Box::pin(self.search(doors, &call, request, note)).await,
             Destination::Aws => match caller.service.as_deref() {
                 Some(SEARCH) => Box::pin(self.search(doors, &call, request, note)).await,
@@ -363,19 +372,20 @@ impl App {
         Ok(doors.rooms.index.handle(&call.scope, request.clone()).await.map(Into::into))
     }
 
-    /// A link of a message to a topic's new subscriber: its token is its proof, its topic's ARN says where it belongs.
-    async fn confirm(
+    /// A link of a message to a topic's subscriber: what it names is its proof, and an ARN says where it belongs.
+    async fn link(
         &self,
         doors: &Doors,
         mut call: Call,
         request: &Request<Bytes>,
+        (operation, of): (&str, &str),
         note: &mut Note,
     ) -> Result<Response<Body>, Refusal> {
         let model = ServiceId::Sns.model();
-        // Looked up by name: whatever else the query says, this route does nothing but confirm.
-        let operation = model.operation("ConfirmSubscription").ok_or_else(Refusal::missing_token)?;
+        // Looked up by name: whatever else the query says, a route does nothing but its operation.
+        let operation = model.operation(operation).ok_or_else(Refusal::missing_token)?;
         *note = Note { service: model.name, operation: operation.name };
-        if let Some(scope) = topic_scope(request.uri().query().unwrap_or_default()) {
+        if let Some(scope) = scope_of(request.uri().query().unwrap_or_default(), of) {
             call.scope.region = scope.region;
         }
         Ok(doors.services.call(&call, operation, request).await)
@@ -413,9 +423,19 @@ fn stream_traffic(rooms: &Rooms, scope: &Scope, path: &str) -> Result<Response<B
     Ok(json(StatusCode::OK, &traffic_report(&rooms.streams, &stream)))
 }
 
-/// Where the topic of a confirmation link lives.
-fn topic_scope(query: &str) -> Option<Scope> {
-    let value = query.split('&').find_map(|pair| pair.strip_prefix("TopicArn="))?;
+/// The certificate that notifications are verified by.
+async fn certificate(rooms: &Rooms, path: &str) -> Result<Response<Body>, Refusal> {
+    let nothing = || Refusal::NotFound(format!("there is nothing at {path}"));
+    let pem = rooms.signing.certificate(path).await.ok_or_else(nothing)?;
+    let mut answer = Response::new(Body::Whole(pem.into()));
+    let kind = HeaderValue::from_static("application/x-pem-file");
+    answer.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    Ok(answer)
+}
+
+/// Where the topic of a link lives, by the parameter that names it.
+fn scope_of(query: &str, name: &str) -> Option<Scope> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     let arn: Arn = percent_encoding::percent_decode_str(value).decode_utf8().ok()?.parse().ok()?;
     arn.scope()
 }

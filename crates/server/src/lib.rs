@@ -18,6 +18,7 @@ mod refusal;
 mod rooms;
 mod route;
 mod services;
+mod signing;
 mod start;
 mod streams;
 

@@ -24,6 +24,7 @@ use crate::edge::{Outgoing, PooledClient, Trust};
 use crate::endpoints::Endpoints;
 use crate::logs::FunctionLogs;
 use crate::services::Services;
+use crate::signing::Signing;
 use crate::streams::{Scaler, Streams, prometheus};
 use search::EmbeddedSearch;
 
@@ -54,6 +55,7 @@ pub(crate) struct Rooms {
     pub index: Index,
     pub functions: Functions,
     pub logs: FunctionLogs,
+    pub signing: Signing,
     pub flow: Flow,
     tasks: TaskGroup,
 }
@@ -102,6 +104,7 @@ impl Rooms {
         let state = Store::open(&env, &dir.join("state.redb")).await.map_err(RoomsError::opening("state"))?;
         let state = Arc::new(state);
         let store: Arc<dyn StateStore> = state.clone();
+        let signing = Signing::new(&env, &dir, &master_key, &endpoint);
         let log = Log::open(&env, &dir.join("journal"), log_config(&config, master_key.clone()))
             .await
             .map_err(RoomsError::opening("log"))?;
@@ -126,6 +129,7 @@ impl Rooms {
             invoke: Arc::new(functions.clone()),
             http: Arc::new(PooledClient::new(trust, outgoing)),
             master_key,
+            signer: Arc::new(signing.clone()),
             search: Arc::new(EmbeddedSearch::new(index.clone(), config.account.id.clone())),
         };
         let settings = FlowConfig {
@@ -136,7 +140,7 @@ impl Rooms {
         };
         let flow = Flow::start(ports, settings).await.map_err(RoomsError::opening("flow"))?;
         let endpoints = Endpoints::new(&endpoint, &inside_endpoint);
-        Ok(Self { env, endpoints, state, log, streams, index, functions, logs, flow, tasks })
+        Ok(Self { env, endpoints, state, log, streams, index, functions, logs, signing, flow, tasks })
     }
 
     /// What requests reach.

@@ -1,11 +1,14 @@
 //! The table of routes: what a request is for, and how its caller must prove who they are.
 //!
 //! Promises that every request has exactly one route and every route says its requirement. The only public ones are
-//! the health check and the confirmation link of a subscription, whose token is its proof. Must not read bodies.
+//! the health check, the links by which a subscriber confirms and ends its subscription, whose token and whose random
+//! name are their proof, and the certificate that notifications are verified by. Must not read bodies.
 
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, Method};
+
+use crate::signing::is_certificate;
 
 /// How a caller proves who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,10 @@ pub(crate) enum Destination {
     Unknown,
     /// A subscription's confirmation.
     ConfirmationLink,
+    /// A subscription's end.
+    UnsubscribeLink,
+    /// The certificate of what notifications are signed with.
+    SigningCertificate,
     /// The search API, for clients that do not sign.
     Search,
     /// The service that the signature names.
@@ -87,7 +94,12 @@ routes! {
     FunctionLog, Signed, false, |r| r.method == Method::GET && r.uri.path().starts_with(LOGS),
         ("GET", "/_tidegate/logs/alert", &[]);
     Unknown, Signed, false, |r| r.uri.path().starts_with(CONSOLE), ("DELETE", "/_tidegate/anything", &[]);
-    ConfirmationLink, Public, false, is_confirmation_link, ("GET", "/?Action=ConfirmSubscription&TopicArn=a&Token=b", &[]);
+    ConfirmationLink, Public, false, |r| is_link(r, "Action=ConfirmSubscription"),
+        ("GET", "/?Action=ConfirmSubscription&TopicArn=a&Token=b", &[]);
+    UnsubscribeLink, Public, false, |r| is_link(r, "Action=Unsubscribe"),
+        ("GET", "/?Action=Unsubscribe&SubscriptionArn=a", &[]);
+    SigningCertificate, Public, false, |r| r.method == Method::GET && is_certificate(r.uri.path()),
+        ("GET", "/SimpleNotificationService-0.pem", &[]);
     Search, SignedOrBasic, false, |r| is_basic(&r.headers), ("POST", "/events/_search", &[("authorization", "Basic eDp5")]);
     Aws, Signed, true, |r| r.uri.path().starts_with("/2015-03-31/"), ("POST", "/2015-03-31/functions", &[]);
     Aws, Signed, false, |_| true, ("POST", "/", &[("x-amz-target", "Kinesis_20131202.ListStreams")]);
@@ -120,11 +132,11 @@ fn is(head: &Parts, method: &Method, path: &str) -> bool {
 }
 
 /// A link that a person or a webhook opens. Signed calls of the same operation take the way of all signed calls.
-fn is_confirmation_link(head: &Parts) -> bool {
+fn is_link(head: &Parts, action: &str) -> bool {
     let query = head.uri.query().unwrap_or_default();
     is(head, &Method::GET, "/")
         && !head.headers.contains_key(AUTHORIZATION)
-        && query.split('&').any(|pair| pair == "Action=ConfirmSubscription")
+        && query.split('&').any(|pair| pair == action)
         && !query.split('&').any(|pair| pair.starts_with("X-Amz-"))
 }
 
@@ -141,14 +153,15 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_reached_by_its_sample_and_two_are_public() {
+    fn every_row_is_reached_by_its_sample_and_four_are_public() {
         for row in ROUTES {
             let (method, uri, headers) = row.sample;
             assert!(std::ptr::eq(route(&head(method, uri, headers)), row), "{uri}");
         }
         let public: Vec<_> =
             ROUTES.iter().filter(|r| r.requirement == Requirement::Public).map(|r| r.destination).collect();
-        assert_eq!(public, [Destination::Health, Destination::ConfirmationLink]);
+        let links = [Destination::ConfirmationLink, Destination::UnsubscribeLink, Destination::SigningCertificate];
+        assert_eq!((public[0], &public[1..]), (Destination::Health, &links[..]));
     }
 
     #[test]
@@ -159,6 +172,10 @@ mod tests {
             ("GET", "/_tidegate//health", &[]),
             ("GET", "/?Action=ConfirmSubscriptionX", &[]),
             ("GET", "/?Action=ListTopics", &[]),
+            ("POST", "/?Action=Unsubscribe", &[]),
+            ("GET", "/?Action=Unsubscribe&X-Amz-Signature=1", &[]),
+            ("GET", "/SimpleNotificationService-0.key", &[]),
+            ("PUT", "/SimpleNotificationService-0.pem", &[]),
             ("POST", "/?Action=ConfirmSubscription", &[]),
             ("GET", "/x?Action=ConfirmSubscription", &[]),
             ("GET", "/?Action=ConfirmSubscription", &[("authorization", "AWS4-HMAC-SHA256 x")]),

@@ -18,17 +18,17 @@ const INTERVAL: Duration = Duration::from_secs(300);
 const ID_BYTES: usize = 200;
 
 /// A deduplication id in its scope, by its hash.
-pub(super) type Key = u128;
+pub(crate) type Key = u128;
 
 /// The key of an id, within a group if that is its scope.
-pub(super) fn key(group: Option<&str>, id: &str) -> Key {
+pub(crate) fn key(group: Option<&str>, id: &str) -> Key {
     let scope: &[u8] = if group.is_some() { b"group" } else { b"queue" };
     producer_id(&[b"dedup", scope, group.unwrap_or_default().as_bytes(), id.as_bytes()]).0
 }
 
 /// What became of the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum First {
+pub(crate) enum First {
     /// It is on its way to the disk.
     Underway,
     /// It is there: its id, and its place.
@@ -37,7 +37,7 @@ pub(super) enum First {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Dedup {
+pub(crate) struct Dedup {
     known: HashMap<Key, (Timestamp, First)>,
     order: VecDeque<(Timestamp, Key, Position)>,
 }

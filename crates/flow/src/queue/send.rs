@@ -160,39 +160,41 @@ fn decide(live: &Live, ready: &[Ready], producer: Producer) -> Result<Decision, 
 /// Takes what an internal producer has not delivered yet. Each delivery becomes a message whose id is the same at every
 /// replay; in a FIFO queue its partition key is its group.
 pub(super) async fn deliver(live: &Arc<Live>, producer: ProducerId, batch: &[Delivery]) -> Result<(), TargetError> {
+    let message = |delivery: &Delivery| Ok((delivery.position, from_delivery(live, producer, delivery)?));
+    let messages = batch.iter().map(message).collect::<Result<Vec<_>, TargetError>>()?;
+    take(live, producer, messages).await
+}
+
+/// Takes messages that an internal producer has not delivered yet, by the positions of what they were made of. The
+/// queue's own delay is theirs.
+pub(super) async fn take(
+    live: &Arc<Live>,
+    producer: ProducerId,
+    messages: Vec<(Position, Message)>,
+) -> Result<(), TargetError> {
     /// Bytes of payload in one append: the log refuses batches over 64 MiB.
     const CHUNK_BYTES: usize = 16 << 20;
     let failed = |error: FlowError| TargetError { kind: error.kind(), message: format!("{}: {error}", live.arn) };
-    let invalid = |what| TargetError { kind: ErrorKind::Invalid, message: format!("{}: {what}", live.arn) };
-    let into = into_stream(producer, live.stream);
-    let mut rest = batch;
-    while let Some(first) = rest.first() {
-        let mut bytes = 0;
-        // One source record's deliveries share a position and must not be cut apart.
-        let mut until = rest
-            .iter()
-            .take_while(|d| {
-                bytes += d.payload.len();
-                bytes <= CHUNK_BYTES
-            })
-            .count()
-            .max(1);
-        while until < rest.len() && rest[until].position == rest[until - 1].position {
-            until += 1;
-        }
-        let (chunk, later) = rest.split_at(until);
-        let last = chunk.last().unwrap_or(first).position;
-        let (mut ready, done) = (Vec::with_capacity(chunk.len()), live.shared.log.producer_position(into));
-        for delivery in chunk.iter().filter(|d| done.is_none_or(|done| d.position > done)) {
-            let message = from_delivery(live, producer, delivery).map_err(invalid)?;
-            ready.push(prepare(live, message).map_err(failed)?);
+    let (into, delay_ms) = (into_stream(producer, live.stream), u64::from(live.info().attributes.delay_s) * 1_000);
+    let mut rest = messages.into_iter().peekable();
+    let mut taken = false;
+    while rest.peek().is_some() {
+        let (mut ready, mut bytes, mut last) = (Vec::new(), 0, Position::ZERO);
+        let done = live.shared.log.producer_position(into);
+        // One source record's messages share a position and must not be cut apart.
+        while let Some((position, mut message)) = rest.next_if(|(p, _)| bytes < CHUNK_BYTES || *p == last) {
+            (bytes, last) = (bytes + message.body.len(), position);
+            message.head.delay_ms = delay_ms;
+            if done.is_none_or(|done| position > done) {
+                ready.push(prepare(live, message).map_err(failed)?);
+            }
         }
         if !ready.is_empty() {
             let put = put(live, &ready, Some((into, last))).await.map_err(failed);
             // Throttled means that nothing was taken.
-            put.map_err(|error| if rest.len() < batch.len() { not_now(error) } else { error })?;
+            put.map_err(|error| if taken { not_now(error) } else { error })?;
         }
-        rest = later;
+        taken = true;
     }
     Ok(())
 }
@@ -202,27 +204,33 @@ fn not_now(error: TargetError) -> TargetError {
     TargetError { kind, ..error }
 }
 
-/// A delivery as a message, or why it cannot be one.
-fn from_delivery(live: &Live, producer: ProducerId, delivery: &Delivery) -> Result<Message, String> {
+fn from_delivery(live: &Live, producer: ProducerId, delivery: &Delivery) -> Result<Message, TargetError> {
+    let invalid = |what: &str| TargetError { kind: ErrorKind::Invalid, message: format!("{}: {what}", live.arn) };
     let attributes = &live.info().attributes;
-    if delivery.payload.len() > attributes.max_message_bytes as usize {
-        return Err(format!("a message has more than {} bytes", attributes.max_message_bytes));
-    }
     if std::str::from_utf8(&delivery.payload).is_err() {
-        return Err("a message must be UTF-8 text".to_owned());
+        return Err(invalid("a message must be UTF-8 text"));
     }
     let id = stable_uuid(producer, delivery.position);
     let mut head = Head { id: id.clone(), sender: "tidegate".to_owned(), ..Head::default() };
     head.group = delivery.partition_key.as_ref().map(ToString::to_string);
-    match attributes.fifo {
-        None => head.delay_ms = u64::from(attributes.delay_s) * 1_000,
-        Some(_) if head.group.is_none() => return Err("a FIFO queue takes no message without a group".to_owned()),
-        Some(fifo) => {
-            head.delay_ms = u64::from(attributes.delay_s) * 1_000;
-            if !fifo.content_based_deduplication {
-                head.dedup = Some(id);
-            }
-        }
+    if attributes.fifo.is_some_and(|fifo| !fifo.content_based_deduplication) {
+        head.dedup = Some(id);
     }
-    Ok(Message { head, body: delivery.payload.clone() })
+    let message = Message { head, body: delivery.payload.clone() };
+    fits(live, &message)?;
+    Ok(message)
+}
+
+/// Whether the queue takes a message.
+pub(super) fn fits(live: &Live, message: &Message) -> Result<(), TargetError> {
+    let invalid = |what: &str| TargetError { kind: ErrorKind::Invalid, message: format!("{}: {what}", live.arn) };
+    let attributes = &live.info().attributes;
+    let own = message.head.attributes.iter().map(|(name, a)| name.len() + a.data_type.len() + a.value.len());
+    if message.body.len() + own.sum::<usize>() > attributes.max_message_bytes as usize {
+        return Err(invalid(&format!("a message has more than {} bytes", attributes.max_message_bytes)));
+    }
+    if attributes.fifo.is_some() && message.head.group.is_none() {
+        return Err(invalid("a FIFO queue takes no message without a group"));
+    }
+    Ok(())
 }

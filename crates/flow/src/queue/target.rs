@@ -4,8 +4,9 @@
 //! before any of it is taken, so that its sender can send the others on their own.
 
 use async_trait::async_trait;
-use base::{Arn, Delivery, ErrorKind, ProducerId, Target, TargetError};
+use base::{Arn, Delivery, ErrorKind, Position, ProducerId, Target, TargetError};
 
+use super::message::Message;
 use super::{Queues, send};
 
 /// Delivers to queues. The payload becomes the message, the partition key its group.
@@ -33,5 +34,23 @@ impl Target for QueueTarget {
 
     async fn check(&self, to: &Arn) -> Result<(), TargetError> {
         self.queues.of_arn(to).map(drop).ok_or_else(|| missing(to))
+    }
+}
+
+impl Queues {
+    /// Takes messages of an internal producer; a replay of the same positions adds nothing twice.
+    pub(crate) async fn take(
+        &self,
+        to: &Arn,
+        producer: ProducerId,
+        messages: Vec<(Position, Message)>,
+    ) -> Result<(), TargetError> {
+        let live = self.of_arn(to).ok_or_else(|| missing(to))?;
+        send::take(&live, producer, messages).await
+    }
+
+    /// Whether a queue is there and takes a message.
+    pub(crate) fn fits(&self, to: &Arn, message: &Message) -> Result<(), TargetError> {
+        send::fits(&*self.of_arn(to).ok_or_else(|| missing(to))?, message)
     }
 }

@@ -1,73 +1,127 @@
-//! Messages on their way to one endpoint.
+//! Messages on their way to one endpoint on the web.
 //!
-//! Owns the request that carries a message, what an answer means, and the asking for confirmation.
+//! Owns the request that carries a message, what an answer means, and how fast an endpoint is called.
 //! Must not know when an attempt is repeated: that is the spool's.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::{Arn, HttpClient, Rng, Scope, TopicName};
+use base::{Arn, Clock, HttpClient, Rng};
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, Request, StatusCode};
 use log::Record;
 use serde_json::Value;
 
-use super::config::topic_arn;
-use super::message::{Envelope, Message};
-use super::subscription::{Filter, Subscription, parse_endpoint};
-use super::{RETENTION, Topics};
-use crate::spool::{Attempt, Attempted};
+use super::RETENTION;
+use super::attributes::TopicInfo;
+use super::endpoint::parse_url;
+use super::envelope::Published;
+use super::filter::Filter;
+use super::letter::Letters;
+use super::message::Message;
+use super::policy::Effective;
+use super::sign::SignatureVersion;
+use super::subscription::Subscription;
+use crate::spool::{Attempt, Attempted, End};
 use crate::{FlowError, metrics};
 
 /// The service waits this long for an endpoint's answer.
-const TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
+/// An endpoint's `Retry-After` is heard up to this.
+const MAX_PAUSE: Duration = Duration::from_secs(3_600);
 
 /// A subscription's settings while its consumer runs; replaced whole when they change.
-pub(super) struct Live(RwLock<Arc<Current>>);
+pub(super) struct Live {
+    current: RwLock<Arc<Current>>,
+    /// Not before this instant the endpoint is called again.
+    next: Mutex<Duration>,
+}
 
 pub(super) struct Current {
     pub subscription: Subscription,
     pub filter: Filter,
+    /// How its topic signs.
+    pub version: SignatureVersion,
+    /// When and how the web endpoint is called.
+    pub effective: Effective,
+}
+
+impl Current {
+    fn new(subscription: Subscription, topic: &TopicInfo) -> Result<Arc<Self>, FlowError> {
+        let filter = Filter::new(&subscription)?;
+        let effective = Effective::of(topic.delivery_policy.as_ref(), subscription.delivery_policy.as_ref());
+        Ok(Arc::new(Self { subscription, filter, version: topic.signature_version, effective }))
+    }
+
+    /// The message of a record, if the subscriber wants it.
+    pub fn wanted(&self, topic: &str, record: &Record) -> Option<Message> {
+        match Message::decode(&record.data) {
+            Ok(message) if self.filter.wants(&message, message.text_for(self.subscription.protocol())) => Some(message),
+            Ok(_) => {
+                metrics::notified(topic, "filtered");
+                None
+            }
+            Err(reason) => {
+                metrics::notified(topic, "failed");
+                tracing::error!(topic, position = %record.position, reason, "a message cannot be read");
+                None
+            }
+        }
+    }
 }
 
 impl Live {
-    pub fn new(subscription: Subscription) -> Result<Self, FlowError> {
-        let filter = Filter::new(&subscription)?;
-        Ok(Self(RwLock::new(Arc::new(Current { subscription, filter }))))
+    pub fn new(subscription: Subscription, topic: &TopicInfo) -> Result<Self, FlowError> {
+        let current = RwLock::new(Current::new(subscription, topic)?);
+        Ok(Self { current, next: Mutex::default() })
     }
 
-    pub fn replace(&self, subscription: Subscription) -> Result<(), FlowError> {
-        let filter = Filter::new(&subscription)?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Current { subscription, filter });
+    pub fn replace(&self, subscription: Subscription, topic: &TopicInfo) -> Result<(), FlowError> {
+        let current = Current::new(subscription, topic)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
         Ok(())
     }
 
     pub fn current(&self) -> Arc<Current> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits for the endpoint's turn, if there is a limit to how often it is called.
+    async fn turn(&self, clock: &dyn Clock, effective: &Effective) {
+        let Some(throttle) = effective.throttle_policy else { return };
+        let wait = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = clock.instant();
+            let turn = now.max(*next);
+            *next = turn + Duration::from_secs(1) / throttle.max_receives_per_second.max(1);
+            turn - now
+        };
+        if !wait.is_zero() {
+            clock.sleep(wait).await;
+        }
     }
 }
 
 /// Sends messages to a subscription's endpoint.
 pub(super) struct Webhook {
-    pub topic: Arn,
-    pub name: TopicName,
     pub live: Arc<Live>,
     pub http: Arc<dyn HttpClient>,
-    pub base_url: String,
+    pub letters: Letters,
 }
 
 /// A POST as the service sends it.
-fn request(
+pub(super) fn request(
     kind: &str,
     id: &str,
     topic: &Arn,
     subscription: &Subscription,
-    body: impl Into<Bytes>,
+    (content_type, body): (&str, impl Into<Bytes>),
 ) -> Result<Request<Bytes>, String> {
-    let uri = parse_endpoint(&subscription.endpoint).map_err(|e| e.to_string())?;
+    let uri = parse_url(&subscription.endpoint).map_err(|e| e.to_string())?;
     let mut request = Request::post(uri)
-        .header("content-type", "text/plain; charset=UTF-8")
+        .header("content-type", content_type)
         .header("user-agent", "Amazon Simple Notification Service Agent")
         .header("x-amz-sns-message-type", kind)
         .header("x-amz-sns-message-id", id)
@@ -75,20 +129,50 @@ fn request(
     if subscription.confirmed {
         request = request.header("x-amz-sns-subscription-arn", subscription.arn(topic).to_string());
     }
-    if subscription.raw {
+    if subscription.raw && kind == "Notification" {
         request = request.header("x-amz-sns-rawdelivery", "true");
     }
     request.body(body.into()).map_err(|e| e.to_string())
 }
 
 /// Client errors are final, but for "too many requests"; anything else may pass.
-fn judge(status: StatusCode) -> Attempted {
+pub(super) fn judge(status: StatusCode, headers: &HeaderMap) -> Attempted {
+    let reason = format!("the endpoint answered {status}");
     if status.is_success() {
         Attempted::Done
     } else if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
-        Attempted::Refused(format!("the endpoint answered {status}"))
+        Attempted::Refused(reason)
     } else {
-        Attempted::Failed(format!("the endpoint answered {status}"))
+        let pause = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        match pause {
+            Some(secs) => Attempted::FailedFor(reason, Duration::from_secs(secs).min(MAX_PAUSE)),
+            None => Attempted::Failed(reason),
+        }
+    }
+}
+
+impl Webhook {
+    fn topic(&self) -> &Arn {
+        &self.letters.envelope.topic
+    }
+
+    async fn compose(
+        &self,
+        current: &Current,
+        message: &Message,
+        record: &Record,
+    ) -> Result<Request<Bytes>, Attempted> {
+        let subscription = &current.subscription;
+        let body = if subscription.raw {
+            message.text_for(subscription.protocol()).to_owned()
+        } else {
+            let published = Published { message, at: record.arrival, position: record.position };
+            let body = self.letters.envelope.notification(&published, subscription, current.version).await;
+            Value::Object(body.map_err(Attempted::Later)?).to_string()
+        };
+        let content_type = &current.effective.request_policy.header_content_type;
+        request("Notification", &message.id, self.topic(), subscription, (content_type, body))
+            .map_err(Attempted::Refused)
     }
 }
 
@@ -96,41 +180,25 @@ fn judge(status: StatusCode) -> Attempted {
 impl Attempt for Webhook {
     async fn attempt(&self, record: &Record) -> Attempted {
         let current = self.live.current();
-        let message = match Message::decode(&record.data) {
-            Ok(message) => message.over(current.subscription.is_https()),
-            Err(reason) => return Attempted::Refused(format!("the message cannot be read: {reason}")),
-        };
-        if !current.filter.wants(&message) {
-            metrics::notified(self.name.as_str(), "filtered");
-            return Attempted::Done;
-        }
-        let subscription = &current.subscription;
-        let body = if subscription.raw {
-            message.text.clone()
-        } else {
-            let envelope = Envelope { topic: &self.topic, base_url: &self.base_url, time: record.arrival };
-            envelope.notification(&message, subscription).to_string()
-        };
-        let request = match request("Notification", &message.id, &self.topic, subscription, body) {
+        let Some(message) = current.wanted(self.topic().resource(), record) else { return Attempted::Done };
+        let request = match self.compose(&current, &message, record).await {
             Ok(request) => request,
-            Err(reason) => return Attempted::Refused(reason),
+            Err(outcome) => return outcome,
         };
+        self.live.turn(&*self.letters.clock, &current.effective).await;
         let outcome = match self.http.send(request, TIMEOUT).await {
-            Ok(answer) => judge(answer.status()),
+            Ok(answer) => judge(answer.status(), answer.headers()),
             Err(error) => Attempted::Failed(error.to_string()),
         };
         if matches!(outcome, Attempted::Done) {
-            metrics::notified(self.name.as_str(), "delivered");
+            metrics::notified(self.topic().resource(), "delivered");
         }
         outcome
     }
 
     fn delay(&self, attempts: u32, rng: &dyn Rng) -> Option<Duration> {
-        let policy = self.live.current().subscription.delivery_policy.clone().unwrap_or_default();
-        let delay = policy.healthy_retry_policy.delay(attempts)?;
-        // A little jitter, so that messages that failed together do not return together.
-        let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        Some(delay + Duration::from_millis(rng.below(ms / 10 + 1)))
+        let delay = self.live.current().effective.healthy_retry_policy.delay(attempts)?;
+        Some(jittered(delay, rng))
     }
 
     fn max_age(&self) -> Duration {
@@ -138,66 +206,49 @@ impl Attempt for Webhook {
     }
 
     fn retried(&self, record: &Record, reason: &str) {
-        metrics::notified(self.name.as_str(), "retried");
-        let endpoint = &self.live.current().subscription.endpoint;
-        tracing::warn!(topic = %self.topic, endpoint, position = %record.position, reason, "a notification is sent again later");
+        retried(self.topic(), &self.live, record, reason);
     }
 
     fn gave_up(&self, record: &Record, reason: &str) {
-        metrics::notified(self.name.as_str(), "failed");
-        let endpoint = &self.live.current().subscription.endpoint;
-        tracing::error!(topic = %self.topic, endpoint, position = %record.position, reason, "a notification was given up");
+        gave_up(self.topic(), &self.live, record, reason);
+    }
+
+    async fn give_up(&self, record: &Record, end: &End) -> Result<(), String> {
+        self.gave_up(record, &end.reason);
+        put_away(&self.letters, &self.live, record).await
     }
 }
 
-impl Topics {
-    /// Sends the confirmation message until the endpoint takes it or the default policy gives up. A restart begins
-    /// again, as the document says whether it was taken.
-    pub(super) fn ask(&self, scope: &Scope, topic: &TopicName, subscription: Subscription) {
-        let name = format!("confirm:{}", subscription.id);
-        let (this, scope, topic, stopping) = (self.clone(), scope.clone(), topic.clone(), self.inner.group.stopping());
-        self.inner.group.spawn_infallible(name, async move {
-            tokio::select! {
-                () = this.ask_until_taken(&scope, &topic, &subscription) => {}
-                () = stopping.cancelled() => {}
-            }
-        });
-    }
+/// A little more, so that messages that failed together do not return together.
+pub(super) fn jittered(delay: Duration, rng: &dyn Rng) -> Duration {
+    let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    delay + Duration::from_millis(rng.below(ms / 10 + 1))
+}
 
-    async fn ask_until_taken(&self, scope: &Scope, topic: &TopicName, subscription: &Subscription) {
-        let (ports, arn) = (&self.inner.ports, topic_arn(scope, topic));
-        let clock = &ports.consumers.env.clock;
-        let mut attempts = 0;
-        loop {
-            let envelope = Envelope { topic: &arn, base_url: &ports.base_url, time: clock.now() };
-            let body: Value = envelope.confirmation(subscription);
-            let outcome =
-                match request("SubscriptionConfirmation", &subscription.id, &arn, subscription, body.to_string()) {
-                    Err(reason) => Attempted::Refused(reason),
-                    Ok(request) => match ports.http.send(request, TIMEOUT).await {
-                        Ok(answer) => judge(answer.status()),
-                        Err(error) => Attempted::Failed(error.to_string()),
-                    },
-                };
-            attempts += 1;
-            let endpoint = &subscription.endpoint;
-            match outcome {
-                Attempted::Done => {
-                    if let Err(error) = self.note_asked(scope, topic, &subscription.id).await {
-                        tracing::warn!(topic = %arn, endpoint, %error, "that a confirmation was sent cannot be noted");
-                    }
-                    return;
-                }
-                Attempted::Refused(reason) => {
-                    return tracing::error!(topic = %arn, endpoint, reason, "the confirmation was refused");
-                }
-                Attempted::Failed(reason) | Attempted::FailedFor(reason, _) | Attempted::Later(reason) => {
-                    tracing::warn!(topic = %arn, endpoint, reason, "the confirmation could not be sent");
-                    let policy = super::HealthyRetry::default();
-                    let Some(delay) = policy.delay(attempts) else { return };
-                    clock.sleep(delay).await;
-                }
-            }
-        }
+/// The host of an endpoint, as its path and query may hold secrets; a mail address as it is.
+fn shown(subscription: &Subscription) -> String {
+    match parse_url(&subscription.endpoint) {
+        Ok(uri) => uri.authority().map(ToString::to_string).unwrap_or_default(),
+        Err(_) => subscription.endpoint.clone(),
     }
+}
+
+pub(super) fn retried(topic: &Arn, live: &Live, record: &Record, reason: &str) {
+    metrics::notified(topic.resource(), "retried");
+    let endpoint = shown(&live.current().subscription);
+    tracing::warn!(%topic, endpoint, position = %record.position, reason, "a notification is sent again later");
+}
+
+pub(super) fn gave_up(topic: &Arn, live: &Live, record: &Record, reason: &str) {
+    let endpoint = shown(&live.current().subscription);
+    tracing::error!(%topic, endpoint, position = %record.position, reason, "a notification was given up");
+}
+
+/// Writes a message that is given up to the subscription's dead-letter queue, if it has one.
+pub(super) async fn put_away(letters: &Letters, live: &Live, record: &Record) -> Result<(), String> {
+    let current = live.current();
+    // Nobody can read it, and that was said when it was to be sent.
+    let Ok(message) = Message::decode(&record.data) else { return Ok(()) };
+    let published = Published { message: &message, at: record.arrival, position: record.position };
+    letters.bury(&published, &current.subscription, current.version).await.map_err(|e| e.to_string())
 }

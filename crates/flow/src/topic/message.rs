@@ -1,24 +1,26 @@
-//! Messages: as published, as they lie in a topic's log, and as a subscriber receives them.
+//! Messages: as published, and as they lie in a topic's log.
 //!
-//! Owns their forms. The notification is that of "Amazon SNS message and JSON formats" (SNS Developer Guide) without
-//! the members `SignatureVersion`, `Signature` and `SigningCertURL`: a signature is only worth something with a
-//! certificate that the receiver can fetch over TLS from whom it trusts, and there is none yet.
-//! Must not know how it is sent.
+//! Owns their form and what makes them valid ("Publish", SNS API Reference; "Amazon SNS message attributes", SNS
+//! Developer Guide). Must not know how they look to subscribers.
+//!
+//! A record's data is JSON: `{"v":1,"id":…,"subject":…,"text":…,"texts":{PROTOCOL:…},"attributes":{NAME:{"data_type":…,
+//! "value":…}},"group":…,"dedup":…}`. Older records have one more text, `https_text`, in place of `texts`.
 
 use std::collections::BTreeMap;
 
-use base::{Arn, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::subscription::Subscription;
+use super::endpoint::Protocol;
 use crate::FlowError;
 
-/// Bytes of a message with its attributes, at most.
-const MAX_BYTES: usize = 262_144;
+/// Bytes of a message with its attributes, unless its topic has another `MaximumMessageSize`.
+pub const MAX_MESSAGE_BYTES: u32 = 262_144;
+/// Characters of a group's name and of a deduplication id.
+const MAX_ID: usize = 128;
 
 /// A typed attribute beside the message's text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +32,7 @@ pub struct Attribute {
 }
 
 /// A message as published.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Its id, a UUID.
     pub id: String,
@@ -39,70 +41,78 @@ pub struct Message {
     pub subject: Option<String>,
     /// The text.
     pub text: String,
-    /// The text for `https` subscribers, when it is another.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub https_text: Option<String>,
+    /// The texts for subscribers of some protocols, by name, where they are others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub texts: BTreeMap<String, String>,
     /// What filter policies and receivers look at.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Attribute>,
+    /// Those of one group keep their order (FIFO), or share fairly with other groups in a standard queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// One of those that have the same within five minutes is taken (FIFO).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Document {
     v: u32,
+    #[serde(default, skip_serializing)]
+    https_text: Option<String>,
     #[serde(flatten)]
     message: Message,
 }
 
+fn invalid<T>(what: impl Into<String>) -> Result<T, FlowError> {
+    Err(FlowError::Invalid(format!("Invalid parameter: {}", what.into())))
+}
+
 impl Message {
-    /// Whether it can be published.
-    pub(super) fn validate(&self) -> Result<(), FlowError> {
-        let invalid = |what: &str| Err(FlowError::Invalid(format!("Invalid parameter: {what}")));
-        let attributes: usize =
-            self.attributes.iter().map(|(name, a)| name.len() + a.data_type.len() + a.value.len()).sum();
-        let https_text = self.https_text.as_ref();
-        if self.text.is_empty() || https_text.is_some_and(String::is_empty) {
+    /// Whether it can be published to a topic that takes so many bytes.
+    pub(super) fn validate(&self, max_bytes: u32) -> Result<(), FlowError> {
+        if self.text.is_empty() || self.texts.values().any(String::is_empty) {
             return invalid("Empty message");
         }
-        if self.text.len() + https_text.map_or(0, String::len) + attributes > MAX_BYTES {
+        let attributes: usize =
+            self.attributes.iter().map(|(name, a)| name.len() + a.data_type.len() + a.value.len()).sum();
+        let texts: usize = self.texts.values().map(String::len).sum();
+        if self.text.len() + texts + attributes > max_bytes as usize {
             return invalid("Message too long");
         }
         let subject_ok = |s: &String| (1..=100).contains(&s.chars().count()) && !s.chars().any(char::is_control);
         if self.subject.as_ref().is_some_and(|s| !subject_ok(s)) {
             return invalid("Subject");
         }
-        for (name, attribute) in &self.attributes {
-            let name_ok = (1..=256).contains(&name.len())
-                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-            let kind = attribute.data_type.split('.').next().unwrap_or_default();
-            if !name_ok || attribute.value.is_empty() || !matches!(kind, "String" | "Number" | "Binary") {
-                return invalid(&format!("the message attribute '{}'", name.chars().take(256).collect::<String>()));
-            }
-            if kind == "Number" && attribute.value.parse::<f64>().is_err() {
-                return invalid(&format!("the message attribute '{name}' is not a number"));
-            }
+        let id_ok = |id: &String| (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+        if self.group.as_ref().is_some_and(|group| !id_ok(group)) {
+            return invalid("MessageGroupId Reason: it has 1 to 128 letters, digits and punctuation marks");
         }
-        Ok(())
+        if self.dedup.as_ref().is_some_and(|dedup| !id_ok(dedup)) {
+            return invalid("MessageDeduplicationId Reason: it has 1 to 128 letters, digits and punctuation marks");
+        }
+        self.attributes.iter().try_for_each(|(name, attribute)| attribute.validate(name))
     }
 
     /// As it lies in the log.
     pub(super) fn encode(&self) -> Result<Bytes, FlowError> {
-        let document = Document { v: 1, message: self.clone() };
+        let document = Document { v: 1, https_text: None, message: self.clone() };
         let bytes = serde_json::to_vec(&document).map_err(|source| FlowError::Encode { what: "message", source })?;
         Ok(bytes.into())
     }
 
     pub(super) fn decode(data: &[u8]) -> Result<Self, String> {
-        let document: Document = serde_json::from_slice(data).map_err(|e| e.to_string())?;
-        if document.v != 1 { Err(format!("format version {} is not 1", document.v)) } else { Ok(document.message) }
+        let Document { v, https_text, mut message } = serde_json::from_slice(data).map_err(|e| e.to_string())?;
+        if v != 1 {
+            return Err(format!("format version {v} is not 1"));
+        }
+        message.texts.extend(https_text.map(|text| ("https".to_owned(), text)));
+        Ok(message)
     }
 
-    /// As a subscriber of one protocol gets it.
-    pub(super) fn over(mut self, https: bool) -> Self {
-        if let Some(text) = self.https_text.take().filter(|_| https) {
-            self.text = text;
-        }
-        self
+    /// The text for subscribers of a protocol.
+    pub(super) fn text_for(&self, protocol: Protocol) -> &str {
+        self.texts.get(protocol.name()).unwrap_or(&self.text)
     }
 
     /// The attributes as a filter policy sees them: strings as texts, numbers as numbers, arrays as arrays.
@@ -117,66 +127,32 @@ impl Message {
     }
 }
 
-/// What surrounds a message on its way to a subscriber.
-pub(super) struct Envelope<'a> {
-    pub topic: &'a Arn,
-    /// The server's own address.
-    pub base_url: &'a str,
-    pub time: Timestamp,
-}
-
-/// A query string's value.
-fn escape(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
-}
-
-impl Envelope<'_> {
-    /// The body of a notification.
-    pub fn notification(&self, message: &Message, subscription: &Subscription) -> Value {
-        let mut body = json!({
-            "Type": "Notification",
-            "MessageId": message.id,
-            "TopicArn": self.topic,
-            "Message": message.text,
-            "Timestamp": self.time.to_iso_millis(),
-            "UnsubscribeURL": format!(
-                "{}/?Action=Unsubscribe&SubscriptionArn={}",
-                self.base_url,
-                escape(&subscription.arn(self.topic).to_string())
-            ),
-        });
-        if let Some(subject) = &message.subject {
-            body["Subject"] = subject.clone().into();
+impl Attribute {
+    fn validate(&self, name: &str) -> Result<(), FlowError> {
+        let name_ok = (1..=256).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+            && !name.starts_with('.')
+            && !name.ends_with('.')
+            && !name.contains("..");
+        let kind = self.data_type.split('.').next().unwrap_or_default();
+        let kind_ok = self.data_type.len() <= 256 && matches!(kind, "String" | "Number" | "Binary");
+        let shown: String = name.chars().take(256).collect();
+        if !name_ok || !kind_ok || self.value.is_empty() {
+            return invalid(format!("the message attribute '{shown}'"));
         }
-        if !message.attributes.is_empty() {
-            let attributes = message.attributes.iter();
-            body["MessageAttributes"] =
-                attributes.map(|(name, a)| (name.clone(), json!({"Type": a.data_type, "Value": a.value}))).collect();
+        if kind == "Number" && !self.value.parse::<f64>().is_ok_and(f64::is_finite) {
+            return invalid(format!("the message attribute '{shown}' is not a number"));
         }
-        body
-    }
-
-    /// The body that asks an endpoint to confirm.
-    pub fn confirmation(&self, subscription: &Subscription) -> Value {
-        let topic = self.topic;
-        json!({
-            "Type": "SubscriptionConfirmation",
-            "MessageId": subscription.id,
-            "Token": subscription.token,
-            "TopicArn": topic,
-            "Message": format!(
-                "You have chosen to subscribe to the topic {topic}.\n\
-                 To confirm the subscription, visit the SubscribeURL included in this message."
-            ),
-            "SubscribeURL": format!(
-                "{}/?Action=ConfirmSubscription&TopicArn={}&Token={}",
-                self.base_url,
-                escape(&topic.to_string()),
-                subscription.token
-            ),
-            "Timestamp": self.time.to_iso_millis(),
-        })
+        let is_array = || {
+            let items: Vec<Value> = serde_json::from_str(&self.value).ok()?;
+            items.iter().all(|item| !item.is_array() && !item.is_object()).then_some(())
+        };
+        if self.data_type == "String.Array" && is_array().is_none() {
+            return invalid(format!(
+                "the message attribute '{shown}' is not a JSON array of strings, numbers, true, false and null"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -187,22 +163,32 @@ pub fn binary_value(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn message(attributes: &[(&str, &str, &str)]) -> Message {
         let attributes = attributes.iter().map(|(name, kind, value)| {
             ((*name).to_owned(), Attribute { data_type: (*kind).to_owned(), value: (*value).to_owned() })
         });
-        Message { id: "m".into(), subject: None, text: "t".into(), https_text: None, attributes: attributes.collect() }
+        Message { id: "m".into(), text: "t".into(), attributes: attributes.collect(), ..Message::default() }
     }
 
     #[test]
     fn reads_back_as_written() {
         let mut message = message(&[("a", "String", "x")]);
         message.subject = Some("s".into());
-        message.https_text = Some("h".into());
+        message.texts.insert("sqs".into(), "q".into());
+        (message.group, message.dedup) = (Some("g".into()), Some("d".into()));
         assert_eq!(Message::decode(&message.encode().unwrap()), Ok(message.clone()));
-        assert_eq!((message.clone().over(false).text, message.over(true).text), ("t".to_owned(), "h".to_owned()));
+        assert_eq!((message.text_for(Protocol::Http), message.text_for(Protocol::Sqs)), ("t", "q"));
+    }
+
+    #[test]
+    fn records_of_before_are_read() {
+        let old = Message::decode(br#"{"v":1,"id":"i","text":"t","https_text":"h"}"#).unwrap();
+        assert_eq!((old.text_for(Protocol::Http), old.text_for(Protocol::Https)), ("t", "h"));
+        assert!(Message::decode(br#"{"v":2,"id":"i","text":"t"}"#).is_err());
     }
 
     #[test]
@@ -218,12 +204,28 @@ mod tests {
 
     #[test]
     fn refuses_what_the_service_refuses() {
-        assert!(message(&[("a", "String", "x")]).validate().is_ok());
-        assert!(message(&[("a b", "String", "x")]).validate().is_err());
-        assert!(message(&[("a", "Number", "x")]).validate().is_err());
-        assert!(message(&[("a", "Text", "x")]).validate().is_err());
-        assert!(Message { text: String::new(), ..message(&[]) }.validate().is_err());
-        assert!(Message { text: "x".repeat(MAX_BYTES + 1), ..message(&[]) }.validate().is_err());
-        assert!(Message { subject: Some("a\nb".into()), ..message(&[]) }.validate().is_err());
+        let check = |message: Message| message.validate(MAX_MESSAGE_BYTES);
+        for good in [("a", "String", "x"), ("a.b-c_d", "Number.x", "-1e3"), ("a", "String.Array", "[null,1,\"a\"]")] {
+            assert!(check(message(&[good])).is_ok(), "{good:?}");
+        }
+        for bad in [
+            ("a b", "String", "x"),
+            (".a", "String", "x"),
+            ("a..b", "String", "x"),
+            ("a", "Number", "x"),
+            ("a", "Number", "inf"),
+            ("a", "Text", "x"),
+            ("a", "String", ""),
+            ("a", "String.Array", "[[1]]"),
+            ("a", "String.Array", "x"),
+        ] {
+            assert!(check(message(&[bad])).is_err(), "{bad:?}");
+        }
+        assert!(check(Message { text: String::new(), ..message(&[]) }).is_err());
+        let long = Message { text: "x".repeat(MAX_MESSAGE_BYTES as usize + 1), ..message(&[]) };
+        assert!(check(long.clone()).is_err() && long.validate(1 << 20).is_ok());
+        assert!(check(Message { subject: Some("a\nb".into()), ..message(&[]) }).is_err());
+        assert!(check(Message { group: Some("a b".into()), ..message(&[]) }).is_err());
+        assert!(check(Message { dedup: Some("x".repeat(129)), ..message(&[]) }).is_err());
     }
 }

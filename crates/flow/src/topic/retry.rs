@@ -1,14 +1,12 @@
-//! When a notification is sent again: the four phases of an SNS HTTP delivery policy.
+//! When a notification is sent again: the four phases of a delivery policy.
 //!
-//! Owns the policy's form, limits and arithmetic ("Amazon SNS message delivery retries", SNS Developer Guide). Pure.
+//! Owns the phases, their limits and arithmetic ("Amazon SNS message delivery retries", SNS Developer Guide). Pure.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::FlowError;
-
-/// The service's hard limit for all waits together.
+/// The service's hard limit for all waits of a policy that somebody sets.
 const MAX_TOTAL: Duration = Duration::from_secs(3_600);
 
 /// How waits grow between the pre- and post-backoff phases.
@@ -61,15 +59,6 @@ fn twenty() -> u32 {
     20
 }
 
-/// The `DeliveryPolicy` attribute of a subscription.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct DeliveryPolicy {
-    /// When to send again.
-    #[serde(default)]
-    pub healthy_retry_policy: HealthyRetry,
-}
-
 impl Default for HealthyRetry {
     /// The service's default for HTTP: three retries, twenty seconds apart.
     fn default() -> Self {
@@ -85,31 +74,34 @@ impl Default for HealthyRetry {
     }
 }
 
-impl DeliveryPolicy {
-    /// Reads the attribute's text.
-    pub fn parse(text: &str) -> Result<Self, FlowError> {
-        let invalid = |why: String| FlowError::Invalid(format!("Invalid parameter: DeliveryPolicy: {why}"));
-        // By way of an object, as a list would be read member by member.
-        let object: serde_json::Map<_, _> = serde_json::from_str(text).map_err(|e| invalid(e.to_string()))?;
-        let policy: Self = serde_json::from_value(object.into()).map_err(|e| invalid(e.to_string()))?;
-        let retry = policy.healthy_retry_policy;
-        let phases = [retry.num_no_delay_retries, retry.num_min_delay_retries, retry.num_max_delay_retries];
-        if retry.num_retries > 100 || phases.iter().any(|n| *n > 100) || phases.iter().sum::<u32>() > retry.num_retries
-        {
-            return Err(invalid("numRetries is 0 to 100 and not less than its phases together".to_owned()));
-        }
-        if retry.min_delay_target > retry.max_delay_target || retry.max_delay_target > 3_600 {
-            return Err(invalid("the delay targets are 0 to 3600 seconds, the least first".to_owned()));
-        }
-        let total: Duration = (1..=retry.num_retries).filter_map(|n| retry.delay(n)).sum();
-        if total > MAX_TOTAL {
-            return Err(invalid("all retries together must not take more than 3600 seconds".to_owned()));
-        }
-        Ok(policy)
-    }
-}
-
 impl HealthyRetry {
+    /// The policy for mail, which nobody can change: 50 attempts over six hours.
+    pub const MAIL: Self = Self {
+        num_retries: 50,
+        min_delay_target: 10,
+        max_delay_target: 600,
+        num_no_delay_retries: 0,
+        num_min_delay_retries: 2,
+        num_max_delay_retries: 38,
+        backoff_function: Backoff::Exponential,
+    };
+
+    /// Says what is wrong with it.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let phases = [self.num_no_delay_retries, self.num_min_delay_retries, self.num_max_delay_retries];
+        if self.num_retries > 100 || phases.iter().any(|n| *n > 100) || phases.iter().sum::<u32>() > self.num_retries {
+            return Err("numRetries is 0 to 100 and not less than its phases together");
+        }
+        if self.min_delay_target > self.max_delay_target || self.max_delay_target > 3_600 {
+            return Err("the delay targets are 0 to 3600 seconds, the least first");
+        }
+        let total: Duration = (1..=self.num_retries).filter_map(|n| self.delay(n)).sum();
+        if total > MAX_TOTAL {
+            return Err("all retries together must not take more than 3600 seconds");
+        }
+        Ok(())
+    }
+
     /// The wait before the `n`-th retry, from 1; `None` when there is no such retry.
     pub fn delay(&self, n: u32) -> Option<Duration> {
         if n > self.num_retries {
@@ -146,37 +138,43 @@ impl HealthyRetry {
 mod tests {
     use super::*;
 
-    fn waits(policy: &str) -> Vec<u64> {
-        let retry = DeliveryPolicy::parse(policy).unwrap().healthy_retry_policy;
+    fn waits(retry: &str) -> Vec<u64> {
+        let retry: HealthyRetry = serde_json::from_str(retry).unwrap();
+        retry.check().unwrap();
         (1..).map_while(|n| retry.delay(n)).map(|d| d.as_secs()).collect()
     }
 
     #[test]
     fn phases_follow_each_other() {
         assert_eq!(waits("{}"), [20, 20, 20]);
-        let all = r#"{"healthyRetryPolicy":{"numRetries":8,"minDelayTarget":2,"maxDelayTarget":10,"numNoDelayRetries":1,
-            "numMinDelayRetries":2,"numMaxDelayRetries":2,"backoffFunction":"linear"}}"#;
+        let all = r#"{"numRetries":8,"minDelayTarget":2,"maxDelayTarget":10,"numNoDelayRetries":1,
+            "numMinDelayRetries":2,"numMaxDelayRetries":2,"backoffFunction":"linear"}"#;
         assert_eq!(waits(all), [0, 2, 2, 2, 6, 10, 10, 10]);
         for function in ["arithmetic", "geometric", "exponential"] {
-            let policy = format!(
-                r#"{{"healthyRetryPolicy":{{"numRetries":5,"minDelayTarget":1,"maxDelayTarget":20,"backoffFunction":"{function}"}}}}"#
-            );
+            let policy =
+                format!(r#"{{"numRetries":5,"minDelayTarget":1,"maxDelayTarget":20,"backoffFunction":"{function}"}}"#);
             let waits = waits(&policy);
             assert!(waits.is_sorted() && waits[0] == 1 && waits[4] == 20, "{function}: {waits:?}");
         }
     }
 
     #[test]
+    fn mail_is_tried_for_six_hours() {
+        let waits: Vec<_> = (1..).map_while(|n| HealthyRetry::MAIL.delay(n)).collect();
+        assert_eq!((waits.len(), waits[0].as_secs(), waits[49].as_secs()), (50, 10, 600));
+        let hours = waits.iter().sum::<Duration>().as_secs_f64() / 3_600.0;
+        assert!((6.0..7.5).contains(&hours), "{hours}");
+    }
+
+    #[test]
     fn refuses_what_it_cannot_keep() {
-        for policy in [
-            "[]",
-            r#"{"throttlePolicy":{"maxReceivesPerSecond":1}}"#,
-            r#"{"healthyRetryPolicy":{"numRetries":101}}"#,
-            r#"{"healthyRetryPolicy":{"numRetries":1,"numNoDelayRetries":2}}"#,
-            r#"{"healthyRetryPolicy":{"minDelayTarget":30}}"#,
-            r#"{"healthyRetryPolicy":{"numRetries":100,"minDelayTarget":60,"maxDelayTarget":60}}"#,
+        for retry in [
+            r#"{"numRetries":101}"#,
+            r#"{"numRetries":1,"numNoDelayRetries":2}"#,
+            r#"{"minDelayTarget":30}"#,
+            r#"{"numRetries":100,"minDelayTarget":60,"maxDelayTarget":60}"#,
         ] {
-            assert!(DeliveryPolicy::parse(policy).is_err(), "{policy}");
+            assert!(serde_json::from_str::<HealthyRetry>(retry).unwrap().check().is_err(), "{retry}");
         }
     }
 }

@@ -3,12 +3,11 @@
 //! Owns their document and what makes it valid. Must not know how messages are sent.
 
 use base::{Arn, Timestamp};
-use http::Uri;
-use rules::{Engine, Event, Pattern, Scratch};
 use serde::{Deserialize, Serialize};
 
-use super::message::Message;
-use super::retry::DeliveryPolicy;
+use super::endpoint::Protocol;
+use super::filter::Filter;
+use super::policy::DeliveryPolicy;
 use crate::FlowError;
 
 /// What a filter policy looks at.
@@ -26,7 +25,10 @@ pub enum FilterScope {
 pub struct Subscription {
     /// A UUID: the last part of its ARN.
     pub id: String,
-    /// Where notifications go: an `http://` or `https://` URL.
+    /// How it is told; absent where it was stored when there was only HTTP.
+    #[serde(default)]
+    pub protocol: Option<Protocol>,
+    /// Where notifications go: a URL, an ARN or a mail address.
     pub endpoint: String,
     /// When it was asked for.
     pub created: Timestamp,
@@ -36,6 +38,15 @@ pub struct Subscription {
     pub asked: bool,
     /// Whether it was confirmed; only then is anything sent.
     pub confirmed: bool,
+    /// Whether who confirmed it had proven who they are.
+    #[serde(default)]
+    pub authenticated: bool,
+    /// Whether only callers who prove who they are can end it.
+    #[serde(default)]
+    pub authenticate_on_unsubscribe: bool,
+    /// Whether it was ended by a link in a message, which its holder may take back for as long as the token holds.
+    #[serde(default)]
+    pub left: bool,
     /// Whether the message is sent as it was published, without envelope.
     pub raw: bool,
     /// Only matching messages are sent.
@@ -46,6 +57,9 @@ pub struct Subscription {
     /// As set, when it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_policy: Option<DeliveryPolicy>,
+    /// The queue that gets what cannot be delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<Arn>,
 }
 
 /// Attributes that can be set on a subscription, `None` for what stays.
@@ -59,6 +73,14 @@ pub struct SubscriptionChange {
     pub filter_scope: Option<FilterScope>,
     /// `DeliveryPolicy`; an empty text removes it.
     pub delivery_policy: Option<String>,
+    /// `RedrivePolicy`; an empty text removes it.
+    pub redrive_policy: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RedrivePolicy {
+    dead_letter_target_arn: Option<String>,
 }
 
 impl Subscription {
@@ -71,14 +93,26 @@ impl Subscription {
         }
     }
 
-    /// Whether it is told over TLS.
-    pub fn is_https(&self) -> bool {
-        self.endpoint.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+    /// How it is told.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol.unwrap_or_else(|| Protocol::of_url(&self.endpoint))
     }
 
-    /// Applies a change, refusing values that are not valid.
-    pub(super) fn change(&mut self, change: &SubscriptionChange) -> Result<(), FlowError> {
+    /// Whether two say the same in what a caller can set.
+    pub(super) fn is_set_as(&self, other: &Self) -> bool {
+        let set = |s: &Self| {
+            (s.raw, s.filter_policy.clone(), s.filter_scope, s.delivery_policy.clone(), s.dead_letters.clone())
+        };
+        set(self) == set(other)
+    }
+
+    /// Applies a change to a subscription of `topic`, refusing values that are not valid.
+    pub(super) fn change(&mut self, topic: &Arn, change: &SubscriptionChange) -> Result<(), FlowError> {
         if let Some(raw) = change.raw {
+            if raw && !matches!(self.protocol(), Protocol::Http | Protocol::Https | Protocol::Sqs) {
+                let text = format!("RawMessageDelivery: not supported by the protocol {}", self.protocol().name());
+                return Err(FlowError::Invalid(format!("Invalid parameter: {text}")));
+            }
             self.raw = raw;
         }
         if let Some(scope) = change.filter_scope {
@@ -86,60 +120,38 @@ impl Subscription {
         }
         if let Some(policy) = &change.filter_policy {
             self.filter_policy = Some(policy.clone()).filter(|p| !matches!(p.trim(), "" | "{}"));
+        }
+        if change.filter_policy.is_some() || change.filter_scope.is_some() {
             Filter::new(self)?;
         }
         if let Some(policy) = &change.delivery_policy {
             let text = Some(policy).filter(|p| !p.trim().is_empty());
+            if text.is_some() && !self.protocol().is_web() {
+                let text = "DeliveryPolicy: only subscriptions of the protocols http and https have one";
+                return Err(FlowError::Invalid(format!("Invalid parameter: {text}")));
+            }
             self.delivery_policy = text.map(|p| DeliveryPolicy::parse(p)).transpose()?;
+        }
+        if let Some(policy) = &change.redrive_policy {
+            let text = Some(policy).filter(|p| !p.trim().is_empty());
+            self.dead_letters = text.map(|p| dead_letters(topic, p)).transpose()?.flatten();
         }
         Ok(())
     }
 }
 
-/// Reads an endpoint, refusing what cannot be called. Whether the host may be called is for the HTTP client to decide:
-/// only it sees the address that the name stands for.
-pub(super) fn parse_endpoint(endpoint: &str) -> Result<Uri, FlowError> {
-    let invalid = |why: &str| FlowError::Invalid(format!("Invalid parameter: Endpoint: {why}"));
-    let uri: Uri = endpoint.parse().map_err(|_| invalid("it is not a URL"))?;
-    match uri.scheme_str() {
-        Some("http" | "https") => {}
-        _ => return Err(invalid("it must start with http:// or https://")),
+/// The queue that a redrive policy names: of the topic's account and region, and FIFO where the topic is.
+fn dead_letters(topic: &Arn, text: &str) -> Result<Option<Arn>, FlowError> {
+    let invalid = |why: &str| FlowError::Invalid(format!("Invalid parameter: RedrivePolicy: {why}"));
+    let policy: RedrivePolicy = serde_json::from_str(text).map_err(|_| invalid("failed to parse JSON."))?;
+    let Some(target) = policy.dead_letter_target_arn else { return Ok(None) };
+    let arn: Arn = target.parse().map_err(|_| invalid("deadLetterTargetArn is an invalid arn"))?;
+    if arn.service() != "sqs" || arn.scope() != topic.scope() {
+        return Err(invalid("deadLetterTargetArn must be a queue of the topic's account and region"));
     }
-    let authority = uri.authority().ok_or_else(|| invalid("it names no host"))?;
-    if authority.as_str().contains('@') {
-        return Err(invalid("user and password in the URL are not supported"));
-    }
-    Ok(uri)
-}
-
-/// A filter policy ready to use.
-pub(super) struct Filter {
-    policy: Option<Engine<()>>,
-    scope: FilterScope,
-}
-
-impl Filter {
-    pub fn new(subscription: &Subscription) -> Result<Self, FlowError> {
-        let invalid = |e: rules::RulesError| FlowError::Invalid(format!("Invalid parameter: FilterPolicy: {e}"));
-        let pattern = subscription.filter_policy.as_deref().map(Pattern::parse).transpose().map_err(invalid)?;
-        let policy = pattern.map(|pattern| {
-            let mut engine = Engine::default();
-            engine.insert((), &pattern);
-            engine
-        });
-        Ok(Self { policy, scope: subscription.filter_scope })
-    }
-
-    /// Whether the subscriber wants this message. A body that is no JSON object is not wanted by any policy.
-    pub fn wants(&self, message: &Message) -> bool {
-        let Some(policy) = &self.policy else { return true };
-        let matches = |json: &str| {
-            Event::check(json.as_bytes())
-                .is_ok_and(|event| policy.matches(event, &mut Scratch::default()).next().is_some())
-        };
-        match self.scope {
-            FilterScope::MessageAttributes => matches(&message.attributes_for_filter().to_string()),
-            FilterScope::MessageBody => matches(&message.text),
-        }
+    match (topic.resource().ends_with(".fifo"), arn.resource().ends_with(".fifo")) {
+        (true, false) => Err(invalid("must use a FIFO queue as DLQ for a FIFO topic")),
+        (false, true) => Err(invalid("must use a standard queue as DLQ for a standard topic")),
+        _ => Ok(Some(arn)),
     }
 }

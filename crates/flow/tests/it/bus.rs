@@ -112,7 +112,8 @@ async fn a_function_and_a_topic_can_be_targets() {
     let world = World::new(6);
     let house = world.open().await;
     let topic = "alerts".parse().unwrap();
-    let topic_arn: Arn = house.flow.topics.create_topic(&scope(), &topic, None).await.unwrap();
+    crate::topic::create(&house, &topic).await;
+    let topic_arn: Arn = flow::topic::topic_arn(&scope(), &topic);
     house.rule("f", ALL, RuleState::Enabled, target(function_arn("alert"))).await;
     house.rule("t", ALL, RuleState::Enabled, target(topic_arn)).await;
     house.put_events(&[event("1", "my.app", r#"{"a":1}"#)]).await;

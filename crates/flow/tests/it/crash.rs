@@ -136,11 +136,11 @@ async fn prepare(world: &World) {
     };
     house.flow.mappings.create(&scope(), mapping).await.unwrap();
     let (topics, topic) = (&house.flow.topics, "t".parse().unwrap());
-    topics.create_topic(&scope(), &topic, None).await.unwrap();
+    crate::topic::create(&house, &topic).await;
     let policy = r#"{"healthyRetryPolicy":{"numRetries":50,"minDelayTarget":1,"maxDelayTarget":1}}"#;
     let change = SubscriptionChange { delivery_policy: Some(policy.into()), ..Default::default() };
-    let pending = topics.subscribe(&scope(), &topic, "http://hook.example/", &change).await.unwrap();
-    topics.confirm(&scope(), &topic, &pending.token).await.unwrap();
+    let pending = topics.subscribe(&scope(), &topic, crate::topic::to("http://hook.example/", &change)).await.unwrap();
+    topics.confirm(&scope(), &topic, &pending.token, flow::topic::By::Link, false).await.unwrap();
     house.stop().await;
 }
 
@@ -161,8 +161,8 @@ async fn send_until_the_end(world: &World, life: u32, acknowledged: &mut BTreeSe
             acknowledged.insert(text("record"));
         }
         let (id, body) = (text("id"), text("message"));
-        let message = Message { id, subject: None, text: body, https_text: None, attributes: Default::default() };
-        if house.flow.topics.publish(&scope(), &"t".parse().unwrap(), &[message]).await.is_ok() {
+        let message = Message { id, text: body, ..Message::default() };
+        if house.flow.topics.publish(&scope(), &"t".parse().unwrap(), vec![message]).await.is_ok() {
             acknowledged.insert(text("message"));
         }
         if house.flow.invocations.submit(&function_arn("g"), text("event").into(), None).await.is_ok() {

@@ -17,4 +17,5 @@ mod reshard;
 mod scheduler;
 mod timed;
 mod topic;
+mod topic_local;
 mod world;

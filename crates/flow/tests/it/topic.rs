@@ -4,43 +4,50 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base::TopicName;
-use flow::topic::{Attribute, FilterScope, Message, Subscription, SubscriptionChange, topic_arn};
+use flow::topic::{
+    Attribute, By, FilterScope, Message, Protocol, Subscribing, Subscription, SubscriptionChange, TopicChange,
+    topic_arn,
+};
 
 use crate::world::{House, Outside, Reply, World, scope, until};
 
-fn topic() -> TopicName {
+pub fn topic() -> TopicName {
     "alerts".parse().unwrap()
 }
 
-fn message(text: &str) -> Message {
-    Message {
-        id: format!("id-{text}"),
-        subject: None,
-        text: text.into(),
-        https_text: None,
-        attributes: BTreeMap::new(),
-    }
+pub fn message(text: &str) -> Message {
+    Message { id: format!("id-{text}"), text: text.into(), ..Message::default() }
 }
 
-async fn publish(house: &House, texts: &[&str]) {
+pub async fn create(house: &House, topic: &TopicName) {
+    let (change, tags) = (TopicChange::default(), BTreeMap::new());
+    house.flow.topics.create_topic(&scope(), topic, &change, &tags).await.unwrap();
+}
+
+pub fn to<'a>(url: &'a str, change: &'a SubscriptionChange) -> Subscribing<'a> {
+    let protocol = if url.starts_with("https") { Protocol::Https } else { Protocol::Http };
+    Subscribing { protocol, endpoint: url, change }
+}
+
+pub async fn publish(house: &House, texts: &[&str]) {
     let messages: Vec<Message> = texts.iter().map(|text| message(text)).collect();
-    house.flow.topics.publish(&scope(), &topic(), &messages).await.unwrap();
+    house.flow.topics.publish(&scope(), &topic(), messages).await.unwrap();
 }
 
 /// A topic with one confirmed subscription.
 async fn subscribed(world: &World, house: &House, change: SubscriptionChange) -> Subscription {
-    house.flow.topics.create_topic(&scope(), &topic(), None).await.unwrap();
+    create(house, &topic()).await;
     subscribe(world, house, "http://hook.example/a?x=1", change).await
 }
 
-async fn subscribe(world: &World, house: &House, url: &str, change: SubscriptionChange) -> Subscription {
+pub async fn subscribe(world: &World, house: &House, url: &str, change: SubscriptionChange) -> Subscription {
     let before = world.web.posts().len();
     let topics = &house.flow.topics;
-    let pending = topics.subscribe(&scope(), &topic(), url, &change).await.unwrap();
+    let pending = topics.subscribe(&scope(), &topic(), to(url, &change)).await.unwrap();
     assert!(!pending.confirmed);
     until("the confirmation message", || world.web.posts().len() > before).await;
     let token = world.web.posts().last().unwrap().json()["Token"].as_str().unwrap().to_owned();
-    topics.confirm(&scope(), &topic(), &token).await.unwrap()
+    topics.confirm(&scope(), &topic(), &token, By::Link, false).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,9 +55,9 @@ async fn an_endpoint_is_asked_and_hears_only_what_comes_after_its_answer() {
     let world = World::new(1);
     let house = world.open().await;
     let (topics, scope) = (&house.flow.topics, scope());
-    topics.create_topic(&scope, &topic(), None).await.unwrap();
+    create(&house, &topic()).await;
     let change = SubscriptionChange::default();
-    topics.subscribe(&scope, &topic(), "http://hook.example/", &change).await.unwrap();
+    topics.subscribe(&scope, &topic(), to("http://hook.example/", &change)).await.unwrap();
     publish(&house, &["before"]).await;
     until("the confirmation message", || !world.web.posts().is_empty()).await;
     let post = &world.web.posts()[0];
@@ -69,8 +76,8 @@ async fn an_endpoint_is_asked_and_hears_only_what_comes_after_its_answer() {
             "http://127.0.0.1:4566/?Action=ConfirmSubscription&TopicArn=arn%3Aaws%3Asns%3Aus-east-1%3A000000000000%3Aalerts&Token={token}"
         )
     );
-    assert!(topics.confirm(&scope, &topic(), "guess").await.is_err());
-    let confirmed = topics.confirm(&scope, &topic(), token).await.unwrap();
+    assert!(topics.confirm(&scope, &topic(), "guess", By::Link, false).await.is_err());
+    let confirmed = topics.confirm(&scope, &topic(), token, By::Link, false).await.unwrap();
     publish(&house, &["after"]).await;
     until("the notification", || world.web.posts().len() == 2).await;
     let post = &world.web.posts()[1];
@@ -81,7 +88,13 @@ async fn an_endpoint_is_asked_and_hears_only_what_comes_after_its_answer() {
     let body = post.json();
     assert_eq!((&body["Message"], &body["Type"]), (&"after".into(), &"Notification".into()));
     assert!(body["UnsubscribeURL"].as_str().unwrap().starts_with("http://127.0.0.1:4566/?Action=Unsubscribe&"));
-    assert!(body.get("Signature").is_none());
+    let signed = format!(
+        "1:Message\nafter\nMessageId\nid-after\nTimestamp\n{}\nTopicArn\n{}\nType\nNotification\n",
+        body["Timestamp"].as_str().unwrap(),
+        topic_arn(&scope, &topic()),
+    );
+    assert_eq!((&body["Signature"], &body["SignatureVersion"]), (&signed.into(), &"1".into()));
+    assert!(body["SigningCertURL"].as_str().unwrap().ends_with(".pem"));
     house.stop().await;
 }
 
@@ -176,7 +189,7 @@ async fn filters_and_raw_delivery_are_honoured_and_can_be_changed() {
         Message { attributes: [("level".to_owned(), attribute)].into(), ..message(text) }
     };
     let (topics, scope) = (&house.flow.topics, scope());
-    topics.publish(&scope, &topic(), &[level("a", "low"), level("b", "high"), message("c")]).await.unwrap();
+    topics.publish(&scope, &topic(), vec![level("a", "low"), level("b", "high"), message("c")]).await.unwrap();
     until("the wanted one", || world.web.messages() == ["b"]).await;
     assert_eq!(world.web.posts().last().unwrap().json()["MessageAttributes"]["level"]["Value"], "high");
     let arn = subscription.arn(&topic_arn(&scope, &topic()));
@@ -204,13 +217,13 @@ async fn what_is_removed_is_silent() {
     world.web.answer(|_| Reply::Status(500));
     publish(&house, &["x"]).await;
     until("an attempt", || world.web.messages().len() == 1).await;
-    topics.unsubscribe(&subscription.arn(&topic_arn(&scope, &topic()))).await.unwrap();
+    topics.unsubscribe(&subscription.arn(&topic_arn(&scope, &topic())), By::Owner).await.unwrap();
     publish(&house, &["y"]).await;
     world.pass(Duration::from_secs(600)).await;
     assert_eq!(world.web.messages().len(), 1);
     assert!(topics.subscriptions(&scope, &topic()).unwrap().is_empty());
     topics.delete_topic(&scope, &topic()).await.unwrap();
-    assert!(topics.publish(&scope, &topic(), &[message("z")]).await.is_err());
+    assert!(topics.publish(&scope, &topic(), vec![message("z")]).await.is_err());
     topics.delete_topic(&scope, &topic()).await.unwrap();
     house.stop().await;
 }
@@ -220,16 +233,16 @@ async fn asking_is_repeated_and_ends() {
     let world = World::new(8);
     let house = world.open().await;
     let (topics, scope) = (&house.flow.topics, scope());
-    topics.create_topic(&scope, &topic(), None).await.unwrap();
+    create(&house, &topic()).await;
     for endpoint in ["ftp://hook.example/", "hook.example", "https://user:secret@hook.example/"] {
         assert!(
-            topics.subscribe(&scope, &topic(), endpoint, &SubscriptionChange::default()).await.is_err(),
+            topics.subscribe(&scope, &topic(), to(endpoint, &SubscriptionChange::default())).await.is_err(),
             "{endpoint}"
         );
     }
     world.web.answer(|_| Reply::Busy);
     let url = "http://hook.example/";
-    let pending = topics.subscribe(&scope, &topic(), url, &SubscriptionChange::default()).await.unwrap();
+    let pending = topics.subscribe(&scope, &topic(), to(url, &SubscriptionChange::default())).await.unwrap();
     world.pass(Duration::from_secs(600)).await;
     assert_eq!(world.web.posts().len(), 4);
     house.stop().await;
@@ -242,7 +255,7 @@ async fn asking_is_repeated_and_ends() {
     world.pass(Duration::from_secs(3 * 86_400)).await;
     assert_eq!(world.web.posts().len(), 5, "asked once");
     let topics = &house.flow.topics;
-    assert!(topics.confirm(&scope, &topic(), &pending.token).await.is_err(), "the token is too old");
+    assert!(topics.confirm(&scope, &topic(), &pending.token, By::Link, false).await.is_err(), "the token is too old");
     assert!(topics.subscriptions(&scope, &topic()).unwrap().is_empty());
     house.stop().await;
 }

@@ -13,6 +13,7 @@ use base::{
 };
 use bytes::Bytes;
 use flow::bus::{InputSpec, RuleSpec, RuleState, RuleTarget, TargetRetry};
+use flow::topic::{SignatureVersion, Signed, Signer};
 use flow::{Flow, FlowConfig, FlowPorts, SearchDomains};
 use http::{Request, Response, StatusCode};
 use log::{Append, Log, LogConfig, NewRecord, ReadLimit, Record, ShardRef, Stream, StreamKey, StreamKind, StreamSpec};
@@ -142,6 +143,7 @@ impl World {
             invoke: self.functions.clone(),
             http: self.web.clone(),
             master_key: base::MasterKey::new([7; 32]),
+            signer: Arc::new(Quill),
             search: self.search.clone(),
         };
         let config = FlowConfig {
@@ -324,6 +326,8 @@ pub enum Reply {
     Ok(String),
     /// The function raised, or the endpoint answered this status.
     Status(u16),
+    /// The endpoint asks for a pause of so many seconds.
+    Pause(u32),
     /// It cannot be called now.
     Busy,
     /// It never answers.
@@ -424,6 +428,17 @@ impl Invoke for Functions {
     }
 }
 
+/// Signs with what it signs.
+struct Quill;
+
+#[async_trait]
+impl Signer for Quill {
+    async fn sign(&self, version: SignatureVersion, text: String) -> Result<Signed, String> {
+        let certificate_url = "https://127.0.0.1:4566/SimpleNotificationService-0.pem".into();
+        Ok(Signed { signature: format!("{}:{text}", version.name()), certificate_url })
+    }
+}
+
 /// Webhooks.
 #[derive(Default)]
 pub struct Web(Fake<Post>);
@@ -477,6 +492,10 @@ impl HttpClient for Web {
         let reply = tokio::time::timeout(timeout, self.0.call(post)).await.unwrap_or(Reply::Busy);
         let status = match reply {
             Reply::Status(status) => StatusCode::from_u16(status).unwrap(),
+            Reply::Pause(secs) => {
+                let busy = Response::builder().status(429).header("retry-after", secs);
+                return Ok(busy.body(Bytes::new()).unwrap());
+            }
             Reply::Busy => return Err(HttpError { url, message: "no answer".into() }),
             _ => StatusCode::OK,
         };

@@ -7,12 +7,13 @@ mod publish;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base::{Arn, Env, Scope, TopicName};
+use base::{Arn, Env, Principal, Scope, TopicName};
 use flow::FlowError;
-use flow::topic::{TopicInfo, Topics, topic_arn};
+use flow::topic::{By, Protocol, Subscribing, TopicInfo, Topics, topic_arn};
 use wire::sns::*;
 use wire::{Call, ServiceError, ServiceId, only};
 
@@ -45,6 +46,11 @@ fn invalid(parameter: &str, reason: &str) -> ServiceError {
 fn failed(error: FlowError) -> ServiceError {
     match error {
         FlowError::LimitExceeded(message) => ServiceError::new("LimitExceeded", message).with_status(400),
+        // TagLimitExceeded is the only one of these whose status is another.
+        FlowError::Limit { of, message } => {
+            let status = if of == "Tag" { 400 } else { 403 };
+            ServiceError::new(format!("{of}LimitExceeded"), message).with_status(status)
+        }
         error => ServiceError::from_kinded(SERVICE, &error),
     }
 }
@@ -54,7 +60,7 @@ fn bad_token(_: BadToken) -> ServiceError {
 }
 
 fn topic_name(text: &str) -> Result<TopicName, ServiceError> {
-    text.parse().map_err(|_| invalid("Topic Name", "1 to 256 letters, digits, '_' or '-' are allowed"))
+    text.parse().map_err(|_| ServiceError::new("InvalidParameter", "Invalid parameter: Topic Name"))
 }
 
 /// The name in a topic's ARN, which must be of the call's account and region.
@@ -77,12 +83,61 @@ fn subscription_arn(scope: &Scope, text: &str) -> Result<Arn, ServiceError> {
     Ok(arn)
 }
 
+/// Who calls: a link's holder has proven nothing.
+fn by(call: &Call) -> By {
+    if call.principal == Principal::Anonymous { By::Link } else { By::Owner }
+}
+
+fn protocol(name: &str) -> Result<Protocol, ServiceError> {
+    let invalid = |text: String| ServiceError::new("InvalidParameter", format!("Invalid parameter: {text}"));
+    Protocol::of_name(name).ok_or_else(|| match name {
+        "application" | "sms" | "firehose" => invalid(format!(
+            "Protocol Reason: the protocol {name} is not available in this version of Tidegate; {} are",
+            Protocol::ALL.map(Protocol::name).join(", ")
+        )),
+        other => invalid(format!("Amazon SNS does not support this protocol string: {other}")),
+    })
+}
+
+fn tags_of(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, ServiceError> {
+    let count = tags.len();
+    let tags: BTreeMap<String, String> = tags.into_iter().map(|tag| (tag.key, tag.value)).collect();
+    if tags.len() < count {
+        return Err(ServiceError::new("InvalidParameter", "Invalid parameter: Duplicated keys are not allowed."));
+    }
+    Ok(tags)
+}
+
+/// The topic of a tagging call.
+fn tagged(scope: &Scope, text: &str) -> Result<TopicName, ServiceError> {
+    topic_of(scope, text).map_err(|error| match &*error.code {
+        "NotFound" => no_resource(),
+        _ => error,
+    })
+}
+
+fn no_resource() -> ServiceError {
+    ServiceError::new("ResourceNotFound", "Resource does not exist").with_status(404)
+}
+
+fn tagging(error: FlowError) -> ServiceError {
+    match error {
+        FlowError::NotFound(_) => no_resource(),
+        error => failed(error),
+    }
+}
+
+/// What comes with identity.
+fn no_policies(what: &str) -> ServiceError {
+    invalid(what, "policies of topics come with identity, which is not available in this version of Tidegate")
+}
+
 fn shown(scope: &Scope, topic: &TopicName, subscription: flow::topic::Subscription) -> Subscription {
     let topic = topic_arn(scope, topic);
     let arn = subscription.arn(&topic).to_string();
     Subscription {
         subscription_arn: Some(if subscription.confirmed { arn } else { PENDING_LISTED.to_owned() }),
-        protocol: Some(attributes::protocol(&subscription).to_owned()),
+        protocol: Some(subscription.protocol().name().to_owned()),
         endpoint: Some(subscription.endpoint),
         owner: Some(scope.account.to_string()),
         topic_arn: Some(topic.to_string()),
@@ -92,10 +147,12 @@ fn shown(scope: &Scope, topic: &TopicName, subscription: flow::topic::Subscripti
 #[async_trait]
 impl Sns for Notifications {
     async fn create_topic(&self, call: &Call, input: CreateTopicInput) -> Result<CreateTopicOutput, ServiceError> {
-        only(SERVICE, &input, &["Name", "Attributes"])?;
+        // A data protection policy is refused by name.
+        only(SERVICE, &input, &["Name", "Attributes", "Tags"])?;
         let topic = topic_name(&input.name)?;
-        let display_name = attributes::of_new_topic(input.attributes.unwrap_or_default())?;
-        let arn = self.topics.create_topic(&call.scope, &topic, display_name.as_deref()).await.map_err(failed)?;
+        let change = attributes::of_new_topic(&topic, input.attributes.unwrap_or_default())?;
+        let tags = tags_of(input.tags.unwrap_or_default())?;
+        let arn = self.topics.create_topic(&call.scope, &topic, &change, &tags).await.map_err(failed)?;
         Ok(CreateTopicOutput { topic_arn: Some(arn.to_string()) })
     }
 
@@ -131,26 +188,21 @@ impl Sns for Notifications {
         input: SetTopicAttributesInput,
     ) -> Result<SetTopicAttributesOutput, ServiceError> {
         let topic = topic_of(&call.scope, &input.topic_arn)?;
-        let name = attributes::display_name(&input.attribute_name, input.attribute_value)?;
-        self.topics.set_display_name(&call.scope, &topic, &name).await.map_err(failed)?;
+        if input.attribute_name == "FifoTopic" {
+            return Err(ServiceError::new("InvalidParameter", "Invalid parameter: AttributeName"));
+        }
+        let change = attributes::of_topic_change(&input.attribute_name, input.attribute_value)?;
+        self.topics.change_topic(&call.scope, &topic, &change).await.map_err(failed)?;
         Ok(SetTopicAttributesOutput::default())
     }
 
     async fn subscribe(&self, call: &Call, input: SubscribeInput) -> Result<SubscribeOutput, ServiceError> {
         let topic = topic_of(&call.scope, &input.topic_arn)?;
-        let protocol = input.protocol.as_str();
-        if !matches!(protocol, "http" | "https") {
-            let reason =
-                format!("the protocol {protocol} is not available in this version of Tidegate; http and https are");
-            return Err(invalid("Protocol", &reason));
-        }
+        let protocol = protocol(&input.protocol)?;
         let endpoint = input.endpoint.ok_or_else(|| invalid("Endpoint", "an endpoint is needed for this protocol"))?;
-        let scheme = endpoint.split(':').next().unwrap_or_default();
-        if !scheme.eq_ignore_ascii_case(protocol) {
-            return Err(invalid("Endpoint", "must match the specified protocol"));
-        }
-        let change = attributes::of_new_subscription(input.attributes.unwrap_or_default())?;
-        let subscription = self.topics.subscribe(&call.scope, &topic, &endpoint, &change).await.map_err(failed)?;
+        let change = attributes::of_subscription_change(input.attributes.unwrap_or_default())?;
+        let asked = Subscribing { protocol, endpoint: &endpoint, change: &change };
+        let subscription = self.topics.subscribe(&call.scope, &topic, asked).await.map_err(failed)?;
         let arn = subscription.arn(&topic_arn(&call.scope, &topic)).to_string();
         let is_shown = subscription.confirmed || input.return_subscription_arn == Some(true);
         Ok(SubscribeOutput { subscription_arn: Some(if is_shown { arn } else { PENDING.to_owned() }) })
@@ -161,22 +213,22 @@ impl Sns for Notifications {
         call: &Call,
         input: ConfirmSubscriptionInput,
     ) -> Result<ConfirmSubscriptionOutput, ServiceError> {
-        if input.authenticate_on_unsubscribe.as_deref().is_some_and(|value| value != "true") {
-            // Unsubscribing without a signature does not exist here, so the only possible value is the strict one.
-            return Err(invalid(
-                "AuthenticateOnUnsubscribe",
-                "unsubscribing always needs a signature; only true is possible",
-            ));
+        let strict = input.authenticate_on_unsubscribe.is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let by = by(call);
+        if strict && by == By::Link {
+            let message = "AuthenticateOnUnsubscribe needs a signed call";
+            return Err(ServiceError::new("AuthorizationError", message));
         }
         let topic = topic_of(&call.scope, &input.topic_arn)?;
-        let subscription = self.topics.confirm(&call.scope, &topic, &input.token).await.map_err(failed)?;
+        let confirmed = self.topics.confirm(&call.scope, &topic, &input.token, by, strict).await;
+        let subscription = confirmed.map_err(failed)?;
         let arn = subscription.arn(&topic_arn(&call.scope, &topic));
         Ok(ConfirmSubscriptionOutput { subscription_arn: Some(arn.to_string()) })
     }
 
     async fn unsubscribe(&self, call: &Call, input: UnsubscribeInput) -> Result<UnsubscribeOutput, ServiceError> {
         let arn = subscription_arn(&call.scope, &input.subscription_arn)?;
-        self.topics.unsubscribe(&arn).await.map_err(failed)?;
+        self.topics.unsubscribe(&arn, by(call)).await.map_err(failed)?;
         Ok(UnsubscribeOutput::default())
     }
 
@@ -220,7 +272,8 @@ impl Sns for Notifications {
     ) -> Result<GetSubscriptionAttributesOutput, ServiceError> {
         let arn = subscription_arn(&call.scope, &input.subscription_arn)?;
         let (scope, topic, subscription) = self.topics.subscription(&arn).map_err(failed)?;
-        let attributes = attributes::of_subscription(&scope, &topic, &subscription);
+        let info = self.topics.topic(&scope, &topic).map_err(failed)?;
+        let attributes = attributes::of_subscription(&scope, &info, &subscription);
         Ok(GetSubscriptionAttributesOutput { attributes: Some(attributes) })
     }
 
@@ -231,7 +284,7 @@ impl Sns for Notifications {
     ) -> Result<SetSubscriptionAttributesOutput, ServiceError> {
         let arn = subscription_arn(&call.scope, &input.subscription_arn)?;
         let value = input.attribute_value.unwrap_or_default();
-        let change = attributes::of_new_subscription([(input.attribute_name, value)])?;
+        let change = attributes::of_subscription_change([(input.attribute_name, value)])?;
         self.topics.change_subscription(&arn, &change).await.map_err(failed)?;
         Ok(SetSubscriptionAttributesOutput::default())
     }
@@ -242,5 +295,60 @@ impl Sns for Notifications {
 
     async fn publish_batch(&self, call: &Call, input: PublishBatchInput) -> Result<PublishBatchOutput, ServiceError> {
         publish::batch(self, call, input).await
+    }
+
+    async fn tag_resource(&self, call: &Call, input: TagResourceInput) -> Result<TagResourceOutput, ServiceError> {
+        let (topic, tags) = (tagged(&call.scope, &input.resource_arn)?, tags_of(input.tags)?);
+        self.topics.tag_topic(&call.scope, &topic, &tags, &[]).await.map_err(tagging)?;
+        Ok(TagResourceOutput::default())
+    }
+
+    async fn untag_resource(
+        &self,
+        call: &Call,
+        input: UntagResourceInput,
+    ) -> Result<UntagResourceOutput, ServiceError> {
+        let topic = tagged(&call.scope, &input.resource_arn)?;
+        self.topics.tag_topic(&call.scope, &topic, &BTreeMap::new(), &input.tag_keys).await.map_err(tagging)?;
+        Ok(UntagResourceOutput::default())
+    }
+
+    async fn list_tags_for_resource(
+        &self,
+        call: &Call,
+        input: ListTagsForResourceInput,
+    ) -> Result<ListTagsForResourceOutput, ServiceError> {
+        let topic = tagged(&call.scope, &input.resource_arn)?;
+        let info = self.topics.topic(&call.scope, &topic).map_err(tagging)?;
+        let tags = info.tags.into_iter().map(|(key, value)| Tag { key, value, ..Default::default() }).collect();
+        Ok(ListTagsForResourceOutput { tags: Some(tags) })
+    }
+
+    async fn add_permission(&self, _: &Call, _: AddPermissionInput) -> Result<AddPermissionOutput, ServiceError> {
+        Err(no_policies("Policy"))
+    }
+
+    async fn remove_permission(
+        &self,
+        _: &Call,
+        _: RemovePermissionInput,
+    ) -> Result<RemovePermissionOutput, ServiceError> {
+        Err(no_policies("Policy"))
+    }
+
+    async fn put_data_protection_policy(
+        &self,
+        _: &Call,
+        _: PutDataProtectionPolicyInput,
+    ) -> Result<PutDataProtectionPolicyOutput, ServiceError> {
+        Err(invalid("DataProtectionPolicy", "data protection policies are not available in this version of Tidegate"))
+    }
+
+    async fn get_data_protection_policy(
+        &self,
+        _: &Call,
+        _: GetDataProtectionPolicyInput,
+    ) -> Result<GetDataProtectionPolicyOutput, ServiceError> {
+        Err(invalid("DataProtectionPolicy", "data protection policies are not available in this version of Tidegate"))
     }
 }

@@ -10,6 +10,7 @@ use base::{
     Scope, SeededRng, TestClock, Timestamp,
 };
 use bytes::Bytes;
+use flow::topic::{SignatureVersion, Signed, Signer};
 use flow::{Flow, FlowConfig, FlowPorts, SearchDomains};
 use log::{Log, LogConfig, ReadLimit, StreamKey, StreamKind, StreamSpec};
 use wire::Call;
@@ -42,6 +43,7 @@ impl House {
             invoke: nobody.clone(),
             http: nobody.clone(),
             master_key: base::MasterKey::new([7; 32]),
+            signer: nobody.clone(),
             search: nobody,
         };
         let config = FlowConfig {
@@ -96,6 +98,13 @@ impl Invoke for Nobody {
 impl HttpClient for Nobody {
     async fn send(&self, request: http::Request<Bytes>, _: Duration) -> Result<http::Response<Bytes>, HttpError> {
         Err(HttpError { url: request.uri().to_string(), message: "nobody is there".into() })
+    }
+}
+
+#[async_trait]
+impl Signer for Nobody {
+    async fn sign(&self, _: SignatureVersion, _: String) -> Result<Signed, String> {
+        Ok(Signed { signature: "signed".into(), certificate_url: "https://nobody/c.pem".into() })
     }
 }
 

@@ -3,93 +3,200 @@
 use std::collections::BTreeMap;
 
 use base::{Scope, TopicName};
-use flow::topic::{FilterScope, Subscription, SubscriptionChange, TopicInfo, topic_arn};
+use flow::topic::{
+    Effective, FilterScope, SignatureVersion, Subscription, SubscriptionChange, TopicChange, TopicInfo, TopicPolicy,
+    is_fifo, topic_arn,
+};
+use serde::Serialize;
 use wire::ServiceError;
 
 use super::invalid;
 
-fn not_available(name: &str) -> ServiceError {
-    invalid("AttributeName", &format!("the attribute {name} is not available in this version of Tidegate"))
+/// Attributes of the service that Tidegate does not execute, and why.
+const REFUSED: [(&str, &str); 6] = [
+    ("KmsMasterKeyId", "there is no KMS; a stream's records can be sealed under the server's master key"),
+    ("Policy", "policies of topics come with identity"),
+    ("ArchivePolicy", "archives of FIFO topics are not available in this version of Tidegate"),
+    ("ReplayPolicy", "archives of FIFO topics are not available in this version of Tidegate"),
+    ("DataProtectionPolicy", "data protection policies are not available in this version of Tidegate"),
+    ("SubscriptionRoleArn", "it is for the protocol firehose, which is not available in this version of Tidegate"),
+];
+
+fn refused(name: &str) -> ServiceError {
+    let why = REFUSED.iter().find(|(refused, _)| *refused == name).map(|(_, why)| *why);
+    let feedback = ["FeedbackRoleArn", "FeedbackSampleRate"].iter().any(|end| name.ends_with(end));
+    match why {
+        Some(why) => invalid("AttributeName", &format!("{name}: {why}")),
+        None if feedback => {
+            invalid("AttributeName", &format!("{name}: the outcomes of deliveries are metrics here, not logs"))
+        }
+        None => ServiceError::new("InvalidParameter", "Invalid parameter: AttributeName"),
+    }
 }
 
-/// The display name among a new topic's attributes.
-pub(super) fn of_new_topic(attributes: BTreeMap<String, String>) -> Result<Option<String>, ServiceError> {
-    let mut name = None;
-    for (attribute, value) in attributes {
-        match attribute.as_str() {
-            // A standard topic is what a topic is when nobody asks for another.
-            "FifoTopic" if value == "false" => {}
-            _ => name = Some(display_name(&attribute, Some(value))?),
+fn is_true(name: &str, value: &str) -> Result<bool, ServiceError> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => {
+            let text = format!("Invalid parameter: {name}: Invalid value [{value}]. Must be true or false.");
+            Err(ServiceError::new("InvalidParameter", text))
         }
     }
-    Ok(name)
 }
 
-/// The value of the one attribute of a topic that can be set.
-pub(super) fn display_name(attribute: &str, value: Option<String>) -> Result<String, ServiceError> {
-    if attribute == "DisplayName" { Ok(value.unwrap_or_default()) } else { Err(not_available(attribute)) }
+/// The attributes of a new topic, whose name says whether it is FIFO.
+pub(super) fn of_new_topic(
+    topic: &TopicName,
+    attributes: BTreeMap<String, String>,
+) -> Result<TopicChange, ServiceError> {
+    let mut change = TopicChange::default();
+    let mut fifo = false;
+    for (name, value) in attributes {
+        if name == "FifoTopic" {
+            fifo = is_true("FifoTopic", &value)?;
+        } else {
+            set(&mut change, &name, value)?;
+        }
+    }
+    match (fifo, is_fifo(topic)) {
+        (true, false) => Err(invalid(
+            "Topic Name",
+            "Fifo Topic names must end with .fifo and must be made up of only uppercase and lowercase ASCII letters, numbers, underscores, and hyphens, and must be between 1 and 256 characters long.",
+        )),
+        (false, true) => Err(invalid(
+            "Topic Name",
+            "only a topic whose attribute FifoTopic is true can have a name that ends with .fifo",
+        )),
+        _ => Ok(change),
+    }
+}
+
+/// The change of one attribute of a topic.
+pub(super) fn of_topic_change(name: &str, value: Option<String>) -> Result<TopicChange, ServiceError> {
+    let mut change = TopicChange::default();
+    set(&mut change, name, value.unwrap_or_default())?;
+    Ok(change)
+}
+
+fn set(change: &mut TopicChange, name: &str, value: String) -> Result<(), ServiceError> {
+    match name {
+        "DisplayName" => change.display_name = Some(value),
+        "DeliveryPolicy" => change.delivery_policy = Some(value),
+        "SignatureVersion" => {
+            change.signature_version = Some(match value.as_str() {
+                "1" => SignatureVersion::V1,
+                "2" => SignatureVersion::V2,
+                _ => return Err(invalid("SignatureVersion", "1 or 2 was expected")),
+            });
+        }
+        "MaximumMessageSize" => {
+            let bytes = value.parse().map_err(|_| invalid("MaximumMessageSize", "a number of bytes was expected"))?;
+            change.max_message_bytes = Some(bytes);
+        }
+        // Nothing is traced here; what a publisher sends along is passed on nowhere, as no protocol here has a place.
+        "TracingConfig" if value == "PassThrough" => {}
+        "TracingConfig" => {
+            return Err(invalid("TracingConfig", "only PassThrough is available in this version of Tidegate"));
+        }
+        "ContentBasedDeduplication" => change.content_based_deduplication = Some(is_true(name, &value)?),
+        "FifoThroughputScope" => {
+            change.deduplicate_by_group = Some(match value.as_str() {
+                "Topic" => false,
+                "MessageGroup" => true,
+                _ => return Err(invalid("FifoThroughputScope", "Topic or MessageGroup was expected")),
+            });
+        }
+        // What is empty asks for nothing.
+        _ if value.is_empty() && REFUSED.iter().any(|(refused, _)| *refused == name) => {}
+        _ => return Err(refused(name)),
+    }
+    Ok(())
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// What GetTopicAttributes shows.
 pub(super) fn of_topic(scope: &Scope, topic: &TopicInfo, subscriptions: &[Subscription]) -> BTreeMap<String, String> {
     let confirmed = subscriptions.iter().filter(|subscription| subscription.confirmed).count();
-    let pairs = [
+    let left = subscriptions.iter().filter(|subscription| subscription.left).count();
+    let effective =
+        topic.delivery_policy.as_ref().map_or_else(|| TopicPolicy::default().effective(), TopicPolicy::effective);
+    let mut shown = BTreeMap::from([
         ("TopicArn", topic_arn(scope, &topic.name).to_string()),
         ("Owner", scope.account.to_string()),
         ("DisplayName", topic.display_name.clone()),
         ("SubscriptionsConfirmed", confirmed.to_string()),
-        ("SubscriptionsPending", (subscriptions.len() - confirmed).to_string()),
-        ("SubscriptionsDeleted", "0".to_owned()),
-    ];
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        ("SubscriptionsPending", (subscriptions.len() - confirmed - left).to_string()),
+        ("SubscriptionsDeleted", left.to_string()),
+        ("EffectiveDeliveryPolicy", json(&effective)),
+    ]);
+    if let Some(policy) = &topic.delivery_policy {
+        shown.insert("DeliveryPolicy", json(policy));
+    }
+    if topic.signature_version != SignatureVersion::default() {
+        shown.insert("SignatureVersion", topic.signature_version.name().to_owned());
+    }
+    if let Some(bytes) = topic.max_message_bytes {
+        shown.insert("MaximumMessageSize", bytes.to_string());
+    }
+    if let Some(fifo) = topic.fifo {
+        let scope = if fifo.deduplicate_by_group { "MessageGroup" } else { "Topic" };
+        shown.insert("FifoTopic", "true".to_owned());
+        shown.insert("ContentBasedDeduplication", fifo.content_based_deduplication.to_string());
+        shown.insert("FifoThroughputScope", scope.to_owned());
+    }
+    shown.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// A change of a subscription's attributes.
-pub(super) fn of_new_subscription(
+pub(super) fn of_subscription_change(
     attributes: impl IntoIterator<Item = (String, String)>,
 ) -> Result<SubscriptionChange, ServiceError> {
     let mut change = SubscriptionChange::default();
     for (name, value) in attributes {
         match name.as_str() {
-            "RawMessageDelivery" => {
-                let raw = value.to_ascii_lowercase().parse();
-                change.raw = Some(raw.map_err(|_| invalid("RawMessageDelivery", "true or false was expected"))?);
-            }
+            "RawMessageDelivery" => change.raw = Some(is_true(&name, &value)?),
             "FilterPolicy" => change.filter_policy = Some(value),
             "FilterPolicyScope" => {
                 change.filter_scope = Some(match value.as_str() {
                     "MessageAttributes" => FilterScope::MessageAttributes,
                     "MessageBody" => FilterScope::MessageBody,
-                    _ => return Err(invalid("FilterPolicyScope", "MessageAttributes or MessageBody was expected")),
+                    _ => {
+                        let text = format!(
+                            "Invalid parameter: FilterPolicyScope: Invalid value [{value}]. Please use either MessageBody or MessageAttributes"
+                        );
+                        return Err(ServiceError::new("InvalidParameter", text));
+                    }
                 });
             }
             "DeliveryPolicy" => change.delivery_policy = Some(value),
-            _ => return Err(not_available(&name)),
+            "RedrivePolicy" => change.redrive_policy = Some(value),
+            _ => return Err(refused(&name)),
         }
     }
     Ok(change)
 }
 
-/// By which protocol a subscriber is told.
-pub(super) fn protocol(subscription: &Subscription) -> &'static str {
-    if subscription.is_https() { "https" } else { "http" }
-}
-
 /// What GetSubscriptionAttributes shows.
 pub(super) fn of_subscription(
     scope: &Scope,
-    topic: &TopicName,
+    topic: &TopicInfo,
     subscription: &Subscription,
 ) -> BTreeMap<String, String> {
-    let topic = topic_arn(scope, topic);
+    let arn = topic_arn(scope, &topic.name);
     let mut shown = BTreeMap::from([
-        ("SubscriptionArn", subscription.arn(&topic).to_string()),
-        ("TopicArn", topic.to_string()),
+        ("SubscriptionArn", subscription.arn(&arn).to_string()),
+        ("TopicArn", arn.to_string()),
         ("Owner", scope.account.to_string()),
-        ("Protocol", protocol(subscription).to_owned()),
+        ("Protocol", subscription.protocol().name().to_owned()),
         ("Endpoint", subscription.endpoint.clone()),
         ("RawMessageDelivery", subscription.raw.to_string()),
         ("PendingConfirmation", (!subscription.confirmed).to_string()),
+        ("ConfirmationWasAuthenticated", subscription.authenticated.to_string()),
+        ("SubscriptionPrincipal", format!("arn:aws:iam::{}:root", scope.account)),
     ]);
     if let Some(policy) = &subscription.filter_policy {
         shown.insert("FilterPolicy", policy.clone());
@@ -99,8 +206,15 @@ pub(super) fn of_subscription(
         };
         shown.insert("FilterPolicyScope", scope.to_owned());
     }
-    if let Some(policy) = subscription.delivery_policy.as_ref().and_then(|policy| serde_json::to_string(policy).ok()) {
-        shown.insert("DeliveryPolicy", policy);
+    if let Some(policy) = &subscription.delivery_policy {
+        shown.insert("DeliveryPolicy", json(policy));
+    }
+    if subscription.protocol().is_web() {
+        let own = subscription.delivery_policy.as_ref();
+        shown.insert("EffectiveDeliveryPolicy", json(&Effective::of(topic.delivery_policy.as_ref(), own)));
+    }
+    if let Some(queue) = &subscription.dead_letters {
+        shown.insert("RedrivePolicy", serde_json::json!({"deadLetterTargetArn": queue}).to_string());
     }
     shown.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

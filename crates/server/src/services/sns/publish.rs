@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::TopicName;
-use flow::topic::{Attribute, Message, binary_value};
+use flow::topic::{Accepted, Attribute, Message, TopicInfo, binary_value, sequence_number};
 use wire::sns::*;
 use wire::{Call, ServiceError, only};
 
@@ -11,15 +10,33 @@ use super::{Notifications, SERVICE, failed, invalid, topic_of};
 
 /// Entries of a batch, at most ("PublishBatch", SNS API Reference).
 const MAX_ENTRIES: usize = 10;
-/// Bytes of all messages of a batch, at most.
-const MAX_BATCH_BYTES: usize = 262_144;
+
+/// What a publisher says, in one call or in an entry of a batch.
+struct Said {
+    message: String,
+    structure: Option<String>,
+    subject: Option<String>,
+    attributes: Option<BTreeMap<String, MessageAttributeValue>>,
+    group: Option<String>,
+    dedup: Option<String>,
+}
 
 pub(super) async fn one(
     service: &Notifications,
     call: &Call,
     input: PublishInput,
 ) -> Result<PublishOutput, ServiceError> {
-    only(SERVICE, &input, &["TopicArn", "TargetArn", "Message", "Subject", "MessageAttributes", "MessageStructure"])?;
+    let known = [
+        "TopicArn",
+        "TargetArn",
+        "Message",
+        "Subject",
+        "MessageAttributes",
+        "MessageStructure",
+        "MessageGroupId",
+        "MessageDeduplicationId",
+    ];
+    only(SERVICE, &input, &known)?;
     if input.topic_arn.is_some() && input.target_arn.is_some() {
         return Err(invalid("TopicArn or TargetArn", "only one of them can be given"));
     }
@@ -28,11 +45,23 @@ pub(super) async fn one(
         &call.scope,
         &arn.ok_or_else(|| invalid("TopicArn or TargetArn", "no value for required parameter"))?,
     )?;
-    let texts = texts(input.message, input.message_structure.as_deref())?;
-    let message = message(service, texts, input.subject, input.message_attributes)?;
-    let id = message.id.clone();
-    publish(service, call, &topic, vec![message]).await?;
-    Ok(PublishOutput { message_id: Some(id), ..Default::default() })
+    let info = service.topics.topic(&call.scope, &topic).map_err(failed)?;
+    let said = Said {
+        message: input.message,
+        structure: input.message_structure,
+        subject: input.subject,
+        attributes: input.message_attributes,
+        group: input.message_group_id,
+        dedup: input.message_deduplication_id,
+    };
+    let message = message(service, &info, said)?;
+    let accepted = service.topics.publish(&call.scope, &topic, vec![message]).await.map_err(failed)?;
+    let (message_id, sequence_number) = accepted.into_iter().next().map(shown).unwrap_or_default();
+    Ok(PublishOutput { message_id, sequence_number })
+}
+
+fn shown(accepted: Accepted) -> (Option<String>, Option<String>) {
+    (Some(accepted.id), accepted.sequence.map(sequence_number))
 }
 
 pub(super) async fn batch(
@@ -42,6 +71,42 @@ pub(super) async fn batch(
 ) -> Result<PublishBatchOutput, ServiceError> {
     let topic = topic_of(&call.scope, &input.topic_arn)?;
     let entries = input.publish_batch_request_entries;
+    check_batch(&entries)?;
+    let info = service.topics.topic(&call.scope, &topic).map_err(failed)?;
+    if entries.iter().map(size).sum::<usize>() > info.max_message() as usize {
+        let message = "The length of all the batch messages put together is more than the limit.";
+        return Err(ServiceError::new("BatchRequestTooLong", message));
+    }
+    let (mut ids, mut messages, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in entries {
+        let id = entry.id.clone();
+        match of_entry(service, &info, entry) {
+            Ok(message) => {
+                ids.push(id);
+                messages.push(message);
+            }
+            Err(error) => failures.push(failure(id, error)),
+        }
+    }
+    let mut successful = Vec::new();
+    if !messages.is_empty() {
+        match service.topics.publish(&call.scope, &topic, messages).await {
+            Ok(accepted) => {
+                for (id, accepted) in ids.into_iter().zip(accepted) {
+                    let (message_id, sequence_number) = shown(accepted);
+                    successful.push(PublishBatchResultEntry { id: Some(id), message_id, sequence_number });
+                }
+            }
+            Err(error) => {
+                let error = failed(error);
+                failures.extend(ids.into_iter().map(|id| failure(id, error.clone())));
+            }
+        }
+    }
+    Ok(PublishBatchOutput { successful: Some(successful), failed: Some(failures) })
+}
+
+fn check_batch(entries: &[PublishBatchRequestEntry]) -> Result<(), ServiceError> {
     let error = |code: &'static str, message: &str| Err(ServiceError::new(code, message.to_owned()));
     if entries.is_empty() {
         return error("EmptyBatchRequest", "The batch request doesn't contain any entries.");
@@ -62,39 +127,33 @@ pub(super) async fn batch(
     if entries.iter().map(|entry| &entry.id).collect::<BTreeSet<_>>().len() < entries.len() {
         return error("BatchEntryIdsNotDistinct", "Two or more batch entries in the request have the same Id.");
     }
-    if entries.iter().map(size).sum::<usize>() > MAX_BATCH_BYTES {
-        return error(
-            "BatchRequestTooLong",
-            "The length of all the batch messages put together is more than the limit.",
-        );
+    Ok(())
+}
+
+fn of_entry(
+    service: &Notifications,
+    info: &TopicInfo,
+    entry: PublishBatchRequestEntry,
+) -> Result<Message, ServiceError> {
+    let said = Said {
+        message: entry.message,
+        structure: entry.message_structure,
+        subject: entry.subject,
+        attributes: entry.message_attributes,
+        group: entry.message_group_id,
+        dedup: entry.message_deduplication_id,
+    };
+    message(service, info, said)
+}
+
+fn failure(id: String, error: ServiceError) -> BatchResultErrorEntry {
+    BatchResultErrorEntry {
+        id,
+        sender_fault: error.status.is_none_or(|status| status < 500),
+        code: error.code.into_owned(),
+        message: Some(error.message),
+        ..Default::default()
     }
-    let (mut successful, mut failures) = (Vec::new(), Vec::new());
-    for entry in entries {
-        let id = entry.id.clone();
-        let published = async {
-            only(SERVICE, &entry, &["Id", "Message", "Subject", "MessageAttributes", "MessageStructure"])?;
-            let texts = texts(entry.message, entry.message_structure.as_deref())?;
-            let message = message(service, texts, entry.subject, entry.message_attributes)?;
-            let message_id = message.id.clone();
-            publish(service, call, &topic, vec![message]).await?;
-            Ok::<_, ServiceError>(message_id)
-        };
-        match published.await {
-            Ok(message_id) => successful.push(PublishBatchResultEntry {
-                id: Some(id),
-                message_id: Some(message_id),
-                ..Default::default()
-            }),
-            Err(error) => failures.push(BatchResultErrorEntry {
-                id,
-                sender_fault: error.status.is_none_or(|status| status < 500),
-                code: error.code.into_owned(),
-                message: Some(error.message),
-                ..Default::default()
-            }),
-        }
-    }
-    Ok(PublishBatchOutput { successful: Some(successful), failed: Some(failures) })
 }
 
 /// Bytes of an entry that count: its message and its attributes.
@@ -106,65 +165,66 @@ fn size(entry: &PublishBatchRequestEntry) -> usize {
     entry.message.len() + entry.message_attributes.iter().flatten().map(attribute).sum::<usize>()
 }
 
-async fn publish(
-    service: &Notifications,
-    call: &Call,
-    topic: &TopicName,
-    messages: Vec<Message>,
-) -> Result<(), ServiceError> {
-    service.topics.publish(&call.scope, topic, &messages).await.map_err(failed)
-}
-
-/// The text for subscribers, and that for those over https when it is another.
-type Texts = (String, Option<String>);
+/// The text for all, and those of some protocols.
+type Texts = (String, BTreeMap<String, String>);
 
 /// With the structure `json`, each protocol's own text, else that of `default`.
 fn texts(message: String, structure: Option<&str>) -> Result<Texts, ServiceError> {
+    let refused = |text: &str| ServiceError::new("InvalidParameter", format!("Invalid parameter: {text}"));
     match structure {
-        None => Ok((message, None)),
+        None => Ok((message, BTreeMap::new())),
         Some("json") => {
-            let reason = "Message Structure - JSON message body failed to parse";
-            let mut texts: BTreeMap<String, serde_json::Value> =
-                serde_json::from_str(&message).map_err(|_| invalid("Message Structure", reason))?;
+            let texts: BTreeMap<String, serde_json::Value> = serde_json::from_str(&message)
+                .map_err(|_| refused("Message Structure - JSON message body failed to parse"))?;
+            // What is no text is passed over ("Publish", SNS API Reference).
+            let text = |(name, value): (String, serde_json::Value)| Some((name, value.as_str()?.to_owned()));
+            let mut texts: BTreeMap<String, String> = texts.into_iter().filter_map(text).collect();
             let default = texts.remove("default");
-            let no_default = || invalid("Message Structure", "No default entry in JSON message body");
-            let default = default.and_then(|text| text.as_str().map(str::to_owned)).ok_or_else(no_default)?;
-            let mut own = |protocol| texts.remove(protocol).and_then(|text| text.as_str().map(str::to_owned));
-            let (http, https) = (own("http"), own("https"));
-            let http = http.unwrap_or_else(|| default.clone());
-            let https = Some(https.unwrap_or(default)).filter(|https| *https != http);
-            Ok((http, https))
+            let default =
+                default.ok_or_else(|| refused("Message Structure - No default entry in JSON message body"))?;
+            texts.retain(|name, text| flow::topic::Protocol::of_name(name).is_some() && *text != default);
+            Ok((default, texts))
         }
         Some(other) => Err(invalid("MessageStructure", &format!("'{other}' is not valid; json is"))),
     }
 }
 
-fn message(
-    service: &Notifications,
-    (text, https_text): Texts,
-    subject: Option<String>,
-    attributes: Option<BTreeMap<String, MessageAttributeValue>>,
-) -> Result<Message, ServiceError> {
-    let mut read = BTreeMap::new();
-    for (name, value) in attributes.unwrap_or_default() {
-        let kind = value.data_type.split('.').next().unwrap_or_default();
-        if !matches!(kind, "String" | "Number" | "Binary") {
-            let reason = format!(
-                "The message attribute '{name}' has an invalid message attribute type, the set of supported type \
-                 prefixes is Binary, Number, and String."
-            );
-            return Err(ServiceError::new("ParameterValueInvalid", reason));
-        }
-        let text = match (value.string_value, value.binary_value) {
-            (Some(text), None) if kind != "Binary" => text,
-            (None, Some(bytes)) if kind == "Binary" => binary_value(&bytes),
-            _ => {
-                let reason =
-                    format!("the message attribute '{name}' must contain one value of its type {}", value.data_type);
-                return Err(ServiceError::new("ParameterValueInvalid", reason));
-            }
-        };
-        read.insert(name, Attribute { data_type: value.data_type, value: text });
+fn message(service: &Notifications, info: &TopicInfo, said: Said) -> Result<Message, ServiceError> {
+    let mut attributes = BTreeMap::new();
+    for (name, value) in said.attributes.unwrap_or_default() {
+        let read = attribute(&name, value)?;
+        attributes.insert(name, read);
     }
-    Ok(Message { id: service.env.rng.uuid(), subject, text, https_text, attributes: read })
+    let (text, texts) = texts(said.message, said.structure.as_deref())?;
+    let id = service.env.rng.uuid();
+    let mut message =
+        Message { id, subject: said.subject, text, texts, attributes, group: said.group, dedup: said.dedup };
+    service.topics.check_message(info, &mut message).map_err(failed)?;
+    Ok(message)
+}
+
+fn attribute(name: &str, value: MessageAttributeValue) -> Result<Attribute, ServiceError> {
+    let refused = |reason: String| Err(ServiceError::new("ParameterValueInvalid", reason));
+    let kind = value.data_type.split('.').next().unwrap_or_default();
+    if !matches!(kind, "String" | "Number" | "Binary") {
+        return refused(format!(
+            "The message attribute '{name}' has an invalid message attribute type, the set of supported type prefixes \
+             is Binary, Number, and String."
+        ));
+    }
+    let text = match (value.string_value, value.binary_value) {
+        (Some(text), None) if kind != "Binary" && !text.is_empty() => text,
+        (None, Some(bytes)) if kind == "Binary" && !bytes.is_empty() => binary_value(&bytes),
+        _ => {
+            return refused(format!(
+                "The message attribute '{name}' must contain non-empty message attribute value for message attribute \
+                 type '{}'.",
+                value.data_type
+            ));
+        }
+    };
+    if kind == "Number" && !text.parse::<f64>().is_ok_and(f64::is_finite) {
+        return refused(format!("Could not cast message attribute '{name}' value to number."));
+    }
+    Ok(Attribute { data_type: value.data_type, value: text })
 }

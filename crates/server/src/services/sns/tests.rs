@@ -56,7 +56,7 @@ async fn a_topic_is_created_once_and_again_only_as_it_is() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_refused_whole_or_entry_by_entry() {
     let world = World::new().await;
-    assert_eq!(world.batch(vec![entry("a", "x")]).await.unwrap().failed.unwrap()[0].code, "NotFound");
+    assert_eq!(world.batch(vec![entry("a", "x")]).await.unwrap_err().code, "NotFound");
     world.create(&[]).await.unwrap();
     let many = (0..11).map(|n| entry(&n.to_string(), "x")).collect();
     let attribute = MessageAttributeValue {
@@ -77,12 +77,13 @@ async fn a_batch_is_refused_whole_or_entry_by_entry() {
     ] {
         assert_eq!(world.batch(entries).await.unwrap_err().code, code);
     }
-    let fifo = PublishBatchRequestEntry { message_group_id: Some("g".into()), ..entry("fifo", "x") };
-    let output = world.batch(vec![entry("good", "x"), entry("empty", ""), fifo]).await.unwrap();
+    let fifo = PublishBatchRequestEntry { message_deduplication_id: Some("d".into()), ..entry("fifo", "x") };
+    let grouped = PublishBatchRequestEntry { message_group_id: Some("g".into()), ..entry("fair", "x") };
+    let output = world.batch(vec![entry("good", "x"), entry("empty", ""), fifo, grouped]).await.unwrap();
     let (good, bad) = (output.successful.unwrap(), output.failed.unwrap());
-    assert_eq!(good.iter().map(|e| e.id.as_deref().unwrap()).collect::<Vec<_>>(), ["good"]);
+    assert_eq!(good.iter().map(|e| e.id.as_deref().unwrap()).collect::<Vec<_>>(), ["good", "fair"]);
     let bad: Vec<_> = bad.iter().map(|e| (&*e.id, &*e.code)).collect();
-    assert_eq!(bad, [("empty", "InvalidParameter"), ("fifo", "NotImplemented")]);
+    assert_eq!(bad, [("empty", "InvalidParameter"), ("fifo", "InvalidParameter")]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,9 +117,17 @@ async fn a_subscription_is_pending_until_its_own_token_confirms_it() {
         let input = SubscribeInput { topic_arn: topic_arn.clone(), protocol, endpoint, ..Default::default() };
         world.service.subscribe(&world.call(), input).await
     };
-    for (protocol, endpoint) in
-        [("https", "http://h/"), ("http", "https://h/"), ("email", "a@b"), ("http", "ftp://h/"), ("http", "")]
-    {
+    for (protocol, endpoint) in [
+        ("https", "http://h/"),
+        ("http", "https://h/"),
+        ("email", "a b"),
+        ("http", "ftp://h/"),
+        ("http", ""),
+        ("sms", "+1"),
+        ("application", "x"),
+        ("firehose", "x"),
+        ("pigeon", "x"),
+    ] {
         assert_eq!(subscribe(protocol, endpoint).await.unwrap_err().code, "InvalidParameter");
     }
     let made = subscribe("http", "http://h:1/").await.unwrap();
@@ -144,4 +153,138 @@ async fn a_subscription_is_pending_until_its_own_token_confirms_it() {
     let end = UnsubscribeInput { subscription_arn: arn, ..Default::default() };
     world.service.unsubscribe(&world.call(), end).await.unwrap();
     assert!(list().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn attributes_are_executed_and_shown_or_refused_by_name() {
+    let world = World::new().await;
+    let arn = world.create(&[("SignatureVersion", "2"), ("TracingConfig", "PassThrough")]).await.unwrap();
+    let set = async |name: &str, value: &str| {
+        let (attribute_name, attribute_value) = (name.to_owned(), Some(value.to_owned()));
+        let input =
+            SetTopicAttributesInput { topic_arn: arn.clone(), attribute_name, attribute_value, ..Default::default() };
+        world.service.set_topic_attributes(&world.call(), input).await
+    };
+    let policy = r#"{"http":{"defaultHealthyRetryPolicy":{"numRetries":7},"disableSubscriptionOverrides":true}}"#;
+    for (name, value) in
+        [("DisplayName", "d"), ("DeliveryPolicy", policy), ("MaximumMessageSize", "1048576"), ("KmsMasterKeyId", "")]
+    {
+        set(name, value).await.unwrap();
+    }
+    for (name, value) in [
+        ("KmsMasterKeyId", "k"),
+        ("Policy", "{}"),
+        ("TracingConfig", "Active"),
+        ("DataProtectionPolicy", "{}"),
+        ("HTTPSuccessFeedbackRoleArn", "r"),
+        ("SignatureVersion", "3"),
+        ("MaximumMessageSize", "1023"),
+        ("ContentBasedDeduplication", "true"),
+        ("FifoTopic", "true"),
+        ("Nonsense", "x"),
+        ("DeliveryPolicy", "x"),
+    ] {
+        let error = set(name, value).await.unwrap_err();
+        assert_eq!(error.code, "InvalidParameter", "{name}: {}", error.message);
+    }
+    let get = GetTopicAttributesInput { topic_arn: arn.clone(), ..Default::default() };
+    let shown = world.service.get_topic_attributes(&world.call(), get).await.unwrap().attributes.unwrap();
+    assert_eq!((&*shown["SignatureVersion"], &*shown["MaximumMessageSize"]), ("2", "1048576"));
+    assert!(shown["EffectiveDeliveryPolicy"].contains(r#""numRetries":7"#), "{}", shown["EffectiveDeliveryPolicy"]);
+    let http = SubscribeInput {
+        topic_arn: arn.clone(),
+        protocol: "http".into(),
+        endpoint: Some("http://h/".into()),
+        ..Default::default()
+    };
+    let error = world.service.subscribe(&world.call(), http).await.unwrap_err();
+    assert!(error.message.contains("MaximumMessageSize"), "only sqs and lambda take so much: {}", error.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fifo_topic_s_name_says_so_and_topics_are_tagged() {
+    let world = World::new().await;
+    let create = async |name: &str, fifo: &str, tags: &[(&str, &str)]| {
+        let tag =
+            |(key, value): &(&str, &str)| Tag { key: (*key).into(), value: (*value).into(), ..Default::default() };
+        let input = CreateTopicInput {
+            name: name.into(),
+            attributes: Some([("FifoTopic".to_owned(), fifo.to_owned())].into()),
+            tags: Some(tags.iter().map(tag).collect()),
+            ..Default::default()
+        };
+        Ok::<_, ServiceError>(world.service.create_topic(&world.call(), input).await?.topic_arn.unwrap())
+    };
+    assert!(create("a", "true", &[]).await.is_err() && create("a.fifo", "false", &[]).await.is_err());
+    let arn = create("a.fifo", "true", &[("k", "v")]).await.unwrap();
+    assert!(create("a.fifo", "true", &[("k", "w")]).await.unwrap_err().message.contains("different tags"));
+    let untag = UntagResourceInput { resource_arn: arn.clone(), tag_keys: vec!["k".into()], ..Default::default() };
+    world.service.untag_resource(&world.call(), untag).await.unwrap();
+    let tag = Tag { key: "l".into(), value: "w".into(), ..Default::default() };
+    let input = TagResourceInput { resource_arn: arn.clone(), tags: vec![tag], ..Default::default() };
+    world.service.tag_resource(&world.call(), input).await.unwrap();
+    let list = async |arn: &str| {
+        let input = ListTagsForResourceInput { resource_arn: arn.into(), ..Default::default() };
+        world.service.list_tags_for_resource(&world.call(), input).await
+    };
+    let tags = list(&arn).await.unwrap().tags.unwrap();
+    assert_eq!(tags.iter().map(|t| (&*t.key, &*t.value)).collect::<Vec<_>>(), [("l", "w")]);
+    assert_eq!(list(&arn.replace("a.fifo", "b")).await.unwrap_err().code, "ResourceNotFound");
+    let publish = async |dedup: Option<&str>| {
+        let input = PublishInput {
+            topic_arn: Some(arn.clone()),
+            message: "m".into(),
+            message_group_id: Some("g".into()),
+            message_deduplication_id: dedup.map(Into::into),
+            ..Default::default()
+        };
+        world.service.publish(&world.call(), input).await
+    };
+    assert_eq!(publish(None).await.unwrap_err().code, "InvalidParameter");
+    let first = publish(Some("d")).await.unwrap();
+    assert_eq!(first.sequence_number.as_ref().map(String::len), Some(20));
+    assert_eq!(publish(Some("d")).await.unwrap().message_id, first.message_id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_ends_a_subscription_unless_its_owner_forbade_it_and_can_take_it_back() {
+    let world = World::new().await;
+    let topic_arn = world.create(&[]).await.unwrap();
+    let (owner, link) = (world.call(), Call { principal: Principal::Anonymous, ..world.call() });
+    let topic = "t".parse().unwrap();
+    let token = || world.house.flow.topics.subscriptions(&owner.scope, &topic).unwrap()[0].token.clone();
+    let confirm = async |call: &Call, strict: bool| {
+        let input = ConfirmSubscriptionInput {
+            topic_arn: topic_arn.clone(),
+            token: token(),
+            authenticate_on_unsubscribe: strict.then(|| "true".to_owned()),
+            ..Default::default()
+        };
+        Ok::<_, ServiceError>(world.service.confirm_subscription(call, input).await?.subscription_arn.unwrap())
+    };
+    let end = async |call: &Call, arn: &str| {
+        let input = UnsubscribeInput { subscription_arn: arn.into(), ..Default::default() };
+        world.service.unsubscribe(call, input).await.map(drop)
+    };
+    let subscribe = SubscribeInput {
+        topic_arn: topic_arn.clone(),
+        protocol: "http".into(),
+        endpoint: Some("http://h/".into()),
+        return_subscription_arn: Some(true),
+        ..Default::default()
+    };
+    let made = world.service.subscribe(&owner, subscribe.clone()).await.unwrap().subscription_arn.unwrap();
+    assert_eq!(confirm(&link, true).await.unwrap_err().code, "AuthorizationError");
+    let arn = confirm(&link, false).await.unwrap();
+    assert_eq!(arn, made, "as ReturnSubscriptionArn said");
+    let before = token();
+    end(&link, &arn).await.unwrap();
+    assert_ne!(token(), before, "what confirmed it once does not do so again");
+    assert_eq!(confirm(&link, false).await.unwrap(), arn);
+    end(&owner, &arn).await.unwrap();
+    assert!(world.house.flow.topics.subscriptions(&owner.scope, &topic).unwrap().is_empty());
+    world.service.subscribe(&owner, subscribe).await.unwrap();
+    let strict = confirm(&owner, true).await.unwrap();
+    assert_eq!(end(&link, &strict).await.unwrap_err().code, "AuthorizationError");
+    end(&owner, &strict).await.unwrap();
 }

@@ -1,0 +1,139 @@
+//! Messages to subscribers of this server: queues and functions.
+//!
+//! Owns the handler that hands a batch of messages on, in their order. Promises that a subscriber gets each exactly
+//! once: what it gets is an append to a log of the same journal, which knows the position of the message. So an attempt
+//! fails only where the journal fails, and is repeated for as long as the topic's log keeps the message, with waits of
+//! up to twenty seconds as the service makes them ("Amazon SNS message delivery retries", SNS Developer Guide: endpoints
+//! managed by AWS). A subscriber that is not there, or does not take a message, is no reason to try again.
+//! Must not know how queues and functions work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::{Arn, Delivery, Kinded, Position, ProducerId, RetryPolicy, TargetError};
+use log::Record;
+
+use super::deliver::{Current, Live};
+use super::endpoint::Protocol;
+use super::envelope::Published;
+use super::letter::Letters;
+use super::message::Message;
+use crate::consumer::{Batch, Handler, Outcome, Policy};
+use crate::invocations::Invocations;
+use crate::producer::from_shard;
+use crate::{metrics, queue};
+
+/// How the consumer of such a subscription reads.
+pub(super) fn policy() -> Policy {
+    Policy {
+        records: 100,
+        bytes: 4 << 20,
+        weigh: |record| record.data.len(),
+        window: Duration::ZERO,
+        in_flight: 1,
+        retry: RetryPolicy {
+            first_delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(20),
+            max_attempts: None,
+            max_age: None,
+        },
+        max_age: None,
+        bisect: false,
+    }
+}
+
+/// Hands messages on to one subscriber of this server.
+pub(super) struct Local {
+    pub live: Arc<Live>,
+    pub letters: Letters,
+    pub invocations: Invocations,
+}
+
+/// Messages on their way, by their positions.
+enum Ready {
+    Queue(Vec<(Position, queue::Message)>),
+    Function(Vec<Delivery>),
+}
+
+impl Local {
+    async fn hand_on(&self, batch: &Batch) -> Result<(), TargetError> {
+        let current = self.live.current();
+        let subscription = &current.subscription;
+        let topic = self.letters.envelope.topic.resource();
+        let Ok(to) = subscription.endpoint.parse::<Arn>() else { return Ok(()) };
+        let producer = from_shard(batch.stream, batch.shard, &["subscription", &subscription.id]);
+        let mut ready = match subscription.protocol() {
+            Protocol::Lambda => Ready::Function(Vec::new()),
+            _ => Ready::Queue(Vec::new()),
+        };
+        let (mut on_the_way, mut refused) = (Vec::new(), Vec::new());
+        for record in batch.records.iter() {
+            let Some(message) = current.wanted(topic, record) else { continue };
+            match self.write(&mut ready, &to, &current, record, &message).await {
+                Ok(()) => on_the_way.push((record, message)),
+                Err(error) if error.kind().is_transient() => return Err(error),
+                Err(error) => refused.push((record, message, error.to_string())),
+            }
+        }
+        match self.send(&to, producer, ready).await {
+            Ok(()) => on_the_way.iter().for_each(|_| metrics::notified(topic, "delivered")),
+            Err(error) if error.kind().is_transient() => return Err(error),
+            Err(error) => {
+                let why = error.to_string();
+                refused.extend(on_the_way.into_iter().map(|(record, message)| (record, message, why.clone())));
+            }
+        }
+        for (record, message, reason) in &refused {
+            let published = Published { message, at: record.arrival, position: record.position };
+            tracing::error!(topic, %to, position = %record.position, reason, "a notification was given up");
+            self.letters.bury(&published, subscription, current.version).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        ready: &mut Ready,
+        to: &Arn,
+        current: &Current,
+        record: &Record,
+        message: &Message,
+    ) -> Result<(), TargetError> {
+        let published = Published { message, at: record.arrival, position: record.position };
+        match ready {
+            Ready::Queue(messages) => {
+                let letter = self.letters.write(&published, &current.subscription, current.version).await?;
+                self.letters.queues.fits(to, &letter)?;
+                messages.push((record.position, letter));
+            }
+            Ready::Function(deliveries) => {
+                let (envelope, version) = (&self.letters.envelope, current.version);
+                let event = envelope.function_event(&published, &current.subscription, version).await;
+                let event = event.map_err(|message| TargetError { kind: base::ErrorKind::Unavailable, message })?;
+                let (position, payload) = (record.position, event.to_string().into());
+                deliveries.push(Delivery { position, payload, partition_key: None });
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&self, to: &Arn, producer: ProducerId, ready: Ready) -> Result<(), TargetError> {
+        match ready {
+            Ready::Queue(messages) if messages.is_empty() => Ok(()),
+            Ready::Function(deliveries) if deliveries.is_empty() => Ok(()),
+            Ready::Queue(messages) => self.letters.queues.take(to, producer, messages).await,
+            Ready::Function(deliveries) => self.invocations.enqueue(to, producer, &deliveries).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Handler for Local {
+    async fn handle(&self, batch: &Batch) -> Outcome {
+        match self.hand_on(batch).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::Later(error.to_string()),
+        }
+    }
+}
