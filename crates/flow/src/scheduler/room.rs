@@ -153,7 +153,7 @@ impl Schedules {
         Ok(next)
     }
 
-    async fn check(&self, scope: &Scope, spec: &ScheduleSpec) -> Result<(), FlowError> {
+    async fn check(&self, scope: &Scope, spec: &ScheduleSpec, old: Option<&ScheduleSpec>) -> Result<(), FlowError> {
         let table = spec.timetable(self.now())?;
         let recurring = !matches!(table.expression, Expression::At(_));
         if let (Some(start), Some(end)) = (spec.start, spec.end)
@@ -161,7 +161,9 @@ impl Schedules {
         {
             return Err(FlowError::Invalid("The EndDate must come after the StartDate.".to_owned()));
         }
-        if recurring && spec.start.is_some_and(|start| start < self.now() - LATE_START) {
+        // A start that stays what it was may have passed since.
+        let begun = old.is_some_and(|old| old.start == spec.start);
+        if recurring && !begun && spec.start.is_some_and(|start| start < self.now() - LATE_START) {
             let message = "The StartDate you specify cannot be earlier than 5 minutes ago.";
             return Err(FlowError::Invalid(message.to_owned()));
         }
@@ -202,7 +204,7 @@ impl Schedules {
             let same = token.is_some() && old.token == token && old.spec == spec;
             return if same { Ok(()) } else { Err(FlowError::Conflict(format!("Schedule {name} already exists."))) };
         }
-        self.check(scope, &spec).await?;
+        self.check(scope, &spec, None).await?;
         let now = self.now();
         let schedule =
             Schedule { name: name.clone(), group: group.clone(), spec, created: now, modified: now, since: now, token };
@@ -243,7 +245,7 @@ impl Schedules {
             let (Some(before), Some(old)) = (before, config::find(self.state(), &key)?) else {
                 return Err(no_schedule(name));
             };
-            self.check(scope, &spec).await?;
+            self.check(scope, &spec, Some(&old.spec)).await?;
             let (now, same) = (self.now(), same_times(&old.spec, &spec));
             let since = if same { old.since } else { now };
             let schedule = Schedule { spec: spec.clone(), modified: now, since, ..old };

@@ -225,7 +225,7 @@ pub(super) fn jittered(delay: Duration, rng: &dyn Rng) -> Duration {
     delay + Duration::from_millis(rng.below(ms / 10 + 1))
 }
 
-/// The host of an endpoint, as its path and query may hold secrets; a mail address as it is.
+/// The host of an endpoint, as its path and query may hold secrets; an ARN as it is.
 fn shown(subscription: &Subscription) -> String {
     match parse_url(&subscription.endpoint) {
         Ok(uri) => uri.authority().map(ToString::to_string).unwrap_or_default(),

@@ -9,9 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::FlowError;
 
-/// Characters of an address, at most (RFC 5321, 4.5.3.1: 64 before the @ and 255 behind it).
-const MAX_ADDRESS: usize = 320;
-
 /// How a subscriber is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -24,15 +21,11 @@ pub enum Protocol {
     Sqs,
     /// An asynchronous invocation of a function of the account.
     Lambda,
-    /// A mail to be read.
-    Email,
-    /// A mail with the notification as JSON.
-    EmailJson,
 }
 
 impl Protocol {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Http, Self::Https, Self::Sqs, Self::Lambda, Self::Email, Self::EmailJson];
+    pub const ALL: [Self; 4] = [Self::Http, Self::Https, Self::Sqs, Self::Lambda];
 
     /// As the service names it.
     pub fn name(self) -> &'static str {
@@ -41,8 +34,6 @@ impl Protocol {
             Self::Https => "https",
             Self::Sqs => "sqs",
             Self::Lambda => "lambda",
-            Self::Email => "email",
-            Self::EmailJson => "email-json",
         }
     }
 
@@ -100,7 +91,6 @@ pub(super) fn check(protocol: Protocol, endpoint: &str, topic: (&Scope, bool)) -
             let function = local_arn(endpoint, scope, "lambda").filter(|arn| arn.resource_of("function").is_some());
             function.map(drop).ok_or_else(|| invalid("Lambda endpoint ARN"))
         }
-        Protocol::Email | Protocol::EmailJson => check_address(endpoint),
     }
 }
 
@@ -108,17 +98,6 @@ pub(super) fn check(protocol: Protocol, endpoint: &str, topic: (&Scope, bool)) -
 fn local_arn(endpoint: &str, scope: &Scope, service: &str) -> Option<Arn> {
     let arn: Arn = endpoint.parse().ok()?;
     (arn.service() == service && arn.scope().as_ref() == Some(scope)).then_some(arn)
-}
-
-/// A mail address that cannot be taken for several, or for a header.
-fn check_address(address: &str) -> Result<(), FlowError> {
-    let odd = |c: char| c.is_control() || c.is_whitespace() || "<>,;:\"()[]\\".contains(c);
-    let parts =
-        address.split_once('@').filter(|(user, host)| !user.is_empty() && host.contains('.') | (*host == "localhost"));
-    if address.len() > MAX_ADDRESS || address.contains(odd) || parts.is_none_or(|(_, host)| host.contains('@')) {
-        return Err(invalid("Email address"));
-    }
-    Ok(())
 }
 
 /// Reads a web endpoint, refusing what cannot be called.
@@ -152,8 +131,6 @@ mod tests {
             ("https", "HTTPS://h/"),
             ("sqs", queue),
             ("lambda", "arn:aws:lambda:us-east-1:000000000000:function:f:live"),
-            ("email", "ops+a@example.com"),
-            ("email-json", "ops@localhost"),
         ] {
             assert!(ok(name, endpoint, false), "{name} {endpoint}");
             assert_eq!(ok(name, endpoint, true), name == "sqs", "{name}");
@@ -167,10 +144,6 @@ mod tests {
             ("sqs", "arn:aws:sqs:eu-west-1:000000000000:q"),
             ("sqs", "arn:aws:sqs:us-east-1:111111111111:q"),
             ("lambda", queue),
-            ("email", "ops"),
-            ("email", "a@b.c\r\nBcc: x@y.z"),
-            ("email", "a@b.c,x@y.z"),
-            ("email", "A <a@b.c>"),
         ] {
             assert!(!ok(name, endpoint, false), "{name} {endpoint}");
         }

@@ -75,17 +75,6 @@ impl Default for HealthyRetry {
 }
 
 impl HealthyRetry {
-    /// The policy for mail, which nobody can change: 50 attempts over six hours.
-    pub const MAIL: Self = Self {
-        num_retries: 50,
-        min_delay_target: 10,
-        max_delay_target: 600,
-        num_no_delay_retries: 0,
-        num_min_delay_retries: 2,
-        num_max_delay_retries: 38,
-        backoff_function: Backoff::Exponential,
-    };
-
     /// Says what is wrong with it.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let phases = [self.num_no_delay_retries, self.num_min_delay_retries, self.num_max_delay_retries];
@@ -156,14 +145,6 @@ mod tests {
             let waits = waits(&policy);
             assert!(waits.is_sorted() && waits[0] == 1 && waits[4] == 20, "{function}: {waits:?}");
         }
-    }
-
-    #[test]
-    fn mail_is_tried_for_six_hours() {
-        let waits: Vec<_> = (1..).map_while(|n| HealthyRetry::MAIL.delay(n)).collect();
-        assert_eq!((waits.len(), waits[0].as_secs(), waits[49].as_secs()), (50, 10, 600));
-        let hours = waits.iter().sum::<Duration>().as_secs_f64() / 3_600.0;
-        assert!((6.0..7.5).contains(&hours), "{hours}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct Subscription {
     /// How it is told; absent where it was stored when there was only HTTP.
     #[serde(default)]
     pub protocol: Option<Protocol>,
-    /// Where notifications go: a URL, an ARN or a mail address.
+    /// Where notifications go: a URL or an ARN.
     pub endpoint: String,
     /// When it was asked for.
     pub created: Timestamp,

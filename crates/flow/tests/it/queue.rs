@@ -610,7 +610,7 @@ async fn sends_are_throttled_while_all_queues_together_take_too_much_memory() {
     let house = world.open().await;
     house.queue("q", QueueAttributes::default()).await;
     house.queue("other", QueueAttributes::default()).await;
-    // The world allows a mebibyte.
+    // The world allows two mebibytes.
     let mut sent = 0;
     let refused = loop {
         let messages = (0..500).map(|n| message(&n.to_string(), "x")).collect();

@@ -149,7 +149,7 @@ impl World {
         let config = FlowConfig {
             bus_retention: DAY,
             objects: Self::objects(),
-            queue_memory: 1 << 20,
+            queue_memory: 2 << 20,
             base_url: "http://127.0.0.1:4566".into(),
         };
         let flow = Flow::start(ports, config).await?;

@@ -120,7 +120,7 @@ async fn a_subscription_is_pending_until_its_own_token_confirms_it() {
     for (protocol, endpoint) in [
         ("https", "http://h/"),
         ("http", "https://h/"),
-        ("email", "a b"),
+        ("email", "ops@example.com"),
         ("http", "ftp://h/"),
         ("http", ""),
         ("sms", "+1"),
