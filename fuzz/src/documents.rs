@@ -106,5 +106,6 @@ fn call() -> Call {
         request_id: "r".into(),
         now: Timestamp::from_millis(0),
         endpoint: "http://localhost:4566".into(),
+        left: Default::default(),
     }
 }
