@@ -86,12 +86,12 @@ fn on_threads(seed: u64, bug: Option<Bug>) -> Result<History, String> {
 
 /// What befalls a life.
 fn plan(fs: &SimFs, rng: &SeededRng) -> Option<u64> {
-    let nth = 1 + rng.below(250);
+    let nth = 1 + rng.below(500);
     match rng.below(4) {
         0 | 1 => fs.fail(Call::CHANGES, nth, Fault::Crash),
         2 => {
             for fault in [Fault::Eio, Fault::Enospc, Fault::Short, Fault::Torn] {
-                fs.fail(Call::CHANGES, 1 + rng.below(250), fault);
+                fs.fail(Call::CHANGES, 1 + rng.below(500), fault);
             }
         }
         _ => return Some(fs.calls(Call::CHANGES) + nth),
