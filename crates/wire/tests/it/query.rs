@@ -118,9 +118,9 @@ async fn errors_are_sender_or_receiver() {
     assert!(body(&response).contains(
         "<Code>ValidationError</Code><Message>1 validation error detected: Value null at 'topicArn' failed to satisfy constraint: Member must not be null</Message>"
     ));
-    let response = send("Action=TagResource&ResourceArn=a").await;
+    let response = send("Action=CreatePlatformApplication&Name=a").await;
     assert_eq!(response.status(), 501);
-    assert!(body(&response).contains("<Type>Receiver</Type><Code>NotImplemented</Code><Message>TagResource of sns"));
+    assert!(body(&response).contains("<Type>Receiver</Type><Code>NotImplemented</Code><Message>CreatePlatformApplication of sns"));
 }
 
 #[tokio::test]
