@@ -120,7 +120,10 @@ async fn errors_are_sender_or_receiver() {
     ));
     let response = send("Action=CreatePlatformApplication&Name=a").await;
     assert_eq!(response.status(), 501);
-    assert!(body(&response).contains("<Type>Receiver</Type><Code>NotImplemented</Code><Message>CreatePlatformApplication of sns"));
+    assert!(
+        body(&response)
+            .contains("<Type>Receiver</Type><Code>NotImplemented</Code><Message>CreatePlatformApplication of sns")
+    );
 }
 
 #[tokio::test]
