@@ -7,16 +7,16 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use base::{Clock, SystemClock};
 use base64::Engine;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::CALLS;
+use super::latency::{ACCOUNT, json_call};
 use crate::contenders::{Contender, Server};
 use crate::load::{Connection, REGION, Request, render};
 use crate::options::Options;
 use crate::quantiles::Quantiles;
 use crate::report::{Better, Row};
 
-const ACCOUNT: &str = "000000000000";
 const RULES: usize = 100;
 /// Enough calls under way that a group's sync is shared by many.
 const CONNECTIONS: usize = 64;
@@ -83,26 +83,18 @@ pub async fn measure(contender: &'static Contender, options: &Options) -> anyhow
 }
 
 async fn prepare(server: &Server) -> anyhow::Result<()> {
-    let json_call = async |service: &str, target: &str, body: Value| {
-        let text = body.to_string();
-        let bytes = render(&Request::json(service, target, text.as_bytes()), &server.address(), server.keys())?;
-        let mut connection = Connection::open(&server.address()).await?;
-        let (status, body) = connection.call(&bytes).await?;
-        ensure!(status == 200, "{target} answered {status}: {}", String::from_utf8_lossy(body));
-        anyhow::Ok(())
-    };
     for stream in ["bus-a", "bus-b"] {
         let made = json!({"StreamName": stream, "ShardCount": 4});
-        json_call("kinesis", "Kinesis_20131202.CreateStream", made).await?;
+        json_call(server, "kinesis", "Kinesis_20131202.CreateStream", made).await?;
     }
     for rule in 0..RULES {
         let name = format!("rule-{rule}");
         let pattern = json!({"source": ["bench"], "detail": {"kind": [name], "level": [{"numeric": [">", 3]}]}});
         let rule = json!({"Name": name, "EventPattern": pattern.to_string()});
-        json_call("events", "AWSEvents.PutRule", rule).await?;
+        json_call(server, "events", "AWSEvents.PutRule", rule).await?;
         let arn = |stream: &str| format!("arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{stream}");
         let targets = json!([{"Id": "a", "Arn": arn("bus-a")}, {"Id": "b", "Arn": arn("bus-b")}]);
-        json_call("events", "AWSEvents.PutTargets", json!({"Rule": name, "Targets": targets})).await?;
+        json_call(server, "events", "AWSEvents.PutTargets", json!({"Rule": name, "Targets": targets})).await?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod bus;
 mod cold;
 mod compare;
 mod entered;
+mod latency;
 mod overload;
 mod part;
 mod put;
