@@ -22,9 +22,8 @@ use base::{Env, MasterKey, Rng};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use flow::topic::{SignatureVersion, Signed, Signer};
-use rcgen::{CertificateParams, DistinguishedName, DnType, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SigningKey as _};
 use rsa::PrivateKey;
-use rsa::pkcs1::EncodeRsaPublicKey;
 use rsa::pkcs1v15::SigningKey;
 use rsa::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use rsa::rand_core::{TryCryptoRng, TryRng};
@@ -60,7 +59,10 @@ struct Inner {
 }
 
 struct Made {
+    /// For signatures over SHA-1, which the library of the other refuses to make.
     key: PrivateKey,
+    /// The same key for everything over SHA-256: several times as quick, and it knows how to be certified.
+    pair: KeyPair,
     pem: String,
     path: String,
 }
@@ -89,35 +91,9 @@ impl TryRng for Drawn {
 
 impl TryCryptoRng for Drawn {}
 
-/// The key as the certificate's writer wants it.
-struct Issuer<'a> {
-    key: &'a PrivateKey,
-    public: Vec<u8>,
-    rng: Arc<dyn Rng>,
-}
-
-impl PublicKeyData for Issuer<'_> {
-    fn der_bytes(&self) -> &[u8] {
-        &self.public
-    }
-
-    fn algorithm(&self) -> &'static SignatureAlgorithm {
-        &PKCS_RSA_SHA256
-    }
-}
-
-impl rcgen::SigningKey for Issuer<'_> {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        sign::<Sha256>(self.key, &self.rng, message).map_err(|_| rcgen::Error::RemoteKeyError)
-    }
-}
-
-fn sign<D: Digest + rsa::pkcs8::AssociatedOid>(
-    key: &PrivateKey,
-    rng: &Arc<dyn Rng>,
-    text: &[u8],
-) -> Result<Vec<u8>, String> {
-    let key = SigningKey::<D>::new(key.clone());
+/// As receivers of version 1 check it.
+fn sign_sha1(key: &PrivateKey, rng: &Arc<dyn Rng>, text: &[u8]) -> Result<Vec<u8>, String> {
+    let key = SigningKey::<Sha1>::new(key.clone());
     let signature = key.try_sign_with_rng(&mut Drawn(Arc::clone(rng)), text);
     signature.map(|signature| signature.to_vec()).map_err(|e| e.to_string())
 }
@@ -166,17 +142,19 @@ impl Inner {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.make(&key_path)?,
             Err(error) => return Err(failed(&key_path)(error)),
         };
+        let document = key.to_pkcs8_der().map_err(|e| e.to_string())?;
+        let pair = KeyPair::try_from(document.as_bytes()).map_err(|e| e.to_string())?;
         let pem = match self.env.fs.read(&pem_path) {
             Ok(bytes) => String::from_utf8(bytes).map_err(|e| format!("{}: {e}", pem_path.display()))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let pem = self.certify(&key)?;
+                let pem = certify(&pair)?;
                 self.env.fs.write_atomic(&pem_path, pem.as_bytes(), 0o600).map_err(failed(&pem_path))?;
                 pem
             }
             Err(error) => return Err(failed(&pem_path)(error)),
         };
         let id: String = Sha256::digest(pem.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Ok(Made { key, pem, path: format!("{}{id}{}", PATH.0, PATH.1) })
+        Ok(Made { key, pair, pem, path: format!("{}{id}{}", PATH.0, PATH.1) })
     }
 
     fn cipher(&self) -> Aes256Gcm {
@@ -209,15 +187,13 @@ impl Inner {
         opened.map_err(|_| "it was sealed under another master key")?;
         PrivateKey::from_pkcs8_der(&document).map_err(|e| e.to_string())
     }
+}
 
-    fn certify(&self, key: &PrivateKey) -> Result<String, String> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "Tidegate notifications");
-        let public = key.to_public_key().to_pkcs1_der().map_err(|e| e.to_string())?.into_vec();
-        let issuer = Issuer { key, public, rng: Arc::clone(&self.env.rng) };
-        params.self_signed(&issuer).map(|certificate| certificate.pem()).map_err(|e| e.to_string())
-    }
+fn certify(pair: &KeyPair) -> Result<String, String> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "Tidegate notifications");
+    params.self_signed(pair).map(|certificate| certificate.pem()).map_err(|e| e.to_string())
 }
 
 #[async_trait]
@@ -227,8 +203,8 @@ impl Signer for Signing {
         let certificate_url = format!("{}{}", self.inner.base_url, made.path);
         let rng = Arc::clone(&self.inner.env.rng);
         let work = move || match version {
-            SignatureVersion::V1 => sign::<Sha1>(&made.key, &rng, text.as_bytes()),
-            SignatureVersion::V2 => sign::<Sha256>(&made.key, &rng, text.as_bytes()),
+            SignatureVersion::V1 => sign_sha1(&made.key, &rng, text.as_bytes()),
+            SignatureVersion::V2 => made.pair.sign(text.as_bytes()).map_err(|e| e.to_string()),
         };
         let signature = tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())??;
         Ok(Signed { signature: BASE64.encode(signature), certificate_url })
