@@ -76,7 +76,7 @@ pub(crate) fn next(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// What a block of 64 bytes holds, one bit a byte.
+/// What a block of bytes holds, one bit a byte.
 struct Masks {
     quotes: u64,
     escapes: u64,
@@ -99,15 +99,22 @@ fn masks<const WIDTH: usize>(text: &[u8], at: usize) -> Masks {
 #[inline]
 fn masks_of<const WIDTH: usize>(block: &[u8; WIDTH]) -> Masks {
     let mut out = Masks { quotes: 0, escapes: 0, opens: 0, closes: 0 };
-    for (part, bytes) in block.as_chunks::<LANES>().0.iter().enumerate() {
+    let parts = block.as_chunks::<LANES>().0;
+    let mut any_escape = u8x16::splat(0);
+    for (part, bytes) in parts.iter().enumerate() {
         let block = u8x16::new(*bytes);
         // Brackets and braces differ in this bit only.
         let folded = block | u8x16::splat(0x20);
         let shift = part * LANES;
         out.quotes |= u64::from(equal(block, b'"')) << shift;
-        out.escapes |= u64::from(equal(block, b'\\')) << shift;
         out.opens |= u64::from(equal(folded, b'{')) << shift;
         out.closes |= u64::from(equal(folded, b'}')) << shift;
+        any_escape |= block.simd_eq(u8x16::splat(b'\\'));
+    }
+    if any_escape.to_bitmask() != 0 {
+        for (part, bytes) in parts.iter().enumerate() {
+            out.escapes |= u64::from(equal(u8x16::new(*bytes), b'\\')) << (part * LANES);
+        }
     }
     out
 }
@@ -142,7 +149,7 @@ fn running_parity(mut bits: u64) -> u64 {
 
 /// The place after the object or array whose content begins at `at`.
 pub(crate) fn container_end(text: &[u8], mut at: usize) -> usize {
-    let mut depth: u32 = 1;
+    let mut depth: usize = 1;
     let (mut carried, mut inside) = (false, 0_u64);
     // What is left is often short: the first look is a short one.
     let mut width = LANES;
@@ -156,30 +163,53 @@ pub(crate) fn container_end(text: &[u8], mut at: usize) -> usize {
         let strings = running_parity(quotes) ^ inside;
         // All ones when the block ends inside a string.
         inside = 0_u64.wrapping_sub(strings >> 63);
-        let opens = found.opens & !strings;
-        let mut closes = found.closes & !strings;
-        if closes.count_ones() < depth {
-            depth = depth + opens.count_ones() - closes.count_ones();
-            at += width;
-            width = BLOCK;
-            continue;
+        match brackets(found.opens & !strings, found.closes & !strings, depth) {
+            Ok(after) => depth = after,
+            Err(place) => return (at + place + 1).min(text.len()),
         }
-        // The end may be here: it is the close before which as many were closed as opened.
-        let mut closed = 0;
-        while closes != 0 {
-            let place = closes.trailing_zeros();
-            closed += 1;
-            let opened = (opens & ((1 << place) - 1)).count_ones();
-            if depth + opened == closed {
-                return (at + place as usize + 1).min(text.len());
-            }
-            closes &= closes - 1;
-        }
-        depth = depth + opens.count_ones() - closed;
         at += width;
         width = BLOCK;
     }
     text.len()
+}
+
+/// The depth after a block with these brackets, or the place of the one that brings it to zero.
+#[inline]
+fn brackets(opens: u64, closes: u64, mut depth: usize) -> Result<usize, usize> {
+    let mut all = opens | closes;
+    if all == 0 {
+        return Ok(depth);
+    }
+    // Objects of plain members, one after the other: brackets open and close in turn. Their order decides without
+    // looking at each: counting bits is slow on the oldest processors that this is compiled for.
+    let turns = running_parity(all);
+    let opens_first = opens & all.wrapping_neg() & all != 0;
+    let first_kind = if opens_first { opens } else { closes };
+    if all & turns == first_kind {
+        let lowest = if opens_first { depth } else { depth - 1 };
+        if lowest > 0 {
+            // As many of the one as of the other, or one more of the first.
+            return Ok(if turns >> 63 == 0 {
+                depth
+            } else if opens_first {
+                depth + 1
+            } else {
+                depth - 1
+            });
+        }
+    }
+    while all != 0 {
+        let place = all.trailing_zeros();
+        if opens >> place & 1 == 1 {
+            depth += 1;
+        } else if depth == 1 {
+            return Err(place as usize);
+        } else {
+            depth -= 1;
+        }
+        all &= all - 1;
+    }
+    Ok(depth)
 }
 
 /// The place after the value that begins at `at`.
