@@ -42,8 +42,8 @@ pub struct Delivery {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct TargetError {
-    /// Transient kinds are tried again; the others are final. `Throttled` says that nothing of the batch was taken,
-    /// other transient kinds leave that open until the same producer tries again.
+    /// Transient kinds are tried again; the others are final. After `Throttled` nothing of the batch is under way any
+    /// more, other transient kinds leave that open until the same producer tries again.
     pub kind: ErrorKind,
     /// What happened, naming the target.
     pub message: String,
@@ -59,11 +59,16 @@ impl Kinded for TargetError {
 #[async_trait]
 pub trait Target: Send + Sync {
     /// Takes a batch for `to`, in order. `Ok` means durably taken: a replay of the same positions by the same
-    /// `producer` adds nothing twice. An error means that the batch may have been taken in part and can be sent again.
+    /// `producer` adds nothing twice. An error means that the batch may have been taken in part and can be sent again;
+    /// how much of it was, [`Target::taken`] tells when nothing is under way any more.
     async fn deliver(&self, to: &Arn, producer: ProducerId, batch: &[Delivery]) -> Result<(), TargetError>;
 
     /// Whether `to` exists and can receive, for checks at configuration time.
     async fn check(&self, to: &Arn) -> Result<(), TargetError>;
+
+    /// Up to which position `to` has durably taken what `producer` delivered; none when it took nothing, or does not
+    /// know.
+    fn taken(&self, to: &Arn, producer: ProducerId) -> Option<Position>;
 }
 
 // ---- Functions ----

@@ -21,6 +21,7 @@ mod sender;
 mod target;
 mod timed;
 mod trace;
+mod waiting;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -182,8 +183,10 @@ impl Buses {
         let rules: Vec<Rule> = config::rules_of(self.state(), scope, bus)?;
         let first = rules.iter().map(|rule| rule.since).min();
         let enabled: Result<Vec<_>, _> = rules.iter().filter_map(|rule| rule.activate(scope).transpose()).collect();
-        active.rules.replace(enabled?);
+        let enabled = enabled?;
+        // First, so that no event is dispatched to a target that the outboxes do not know.
         self.inner.outboxes.configure(scope, bus, &rules)?;
+        active.rules.replace(enabled);
         match (first, consumer.is_some()) {
             (Some(since), false) => *consumer = Some(self.start(scope, bus, &active, since)),
             (None, true) => {

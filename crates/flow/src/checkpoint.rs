@@ -109,7 +109,15 @@ impl Checkpoints {
 
     /// The writes that forget a consumer, for the batch that deletes it. The consumer must have stopped.
     pub async fn forget(&self, consumer: &str) -> Result<Vec<Write>, StateError> {
-        let prefix = prefix(consumer);
+        self.forget_all(prefix(consumer)).await
+    }
+
+    /// The same for its places on one stream.
+    pub async fn forget_on(&self, consumer: &str, stream: StreamId) -> Result<Vec<Write>, StateError> {
+        self.forget_all(on_stream(consumer, stream)).await
+    }
+
+    async fn forget_all(&self, prefix: Vec<u8>) -> Result<Vec<Write>, StateError> {
         self.pending().dirty.retain(|key, _| !key.starts_with(&prefix));
         // A commit under way may bring a row, or fail and put its positions back.
         let _turn = self.inner.turn.acquire().await;
@@ -221,8 +229,14 @@ fn prefix(consumer: &str) -> Vec<u8> {
     [consumer.as_bytes(), b"\0"].concat()
 }
 
+fn on_stream(consumer: &str, stream: StreamId) -> Vec<u8> {
+    let mut prefix = prefix(consumer);
+    prefix.extend_from_slice(format!("{:010}/", stream.number()).as_bytes());
+    prefix
+}
+
 fn key(consumer: &str, stream: StreamId, shard: ShardId) -> Vec<u8> {
-    let mut key = prefix(consumer);
-    key.extend_from_slice(format!("{:010}/{shard}", stream.number()).as_bytes());
+    let mut key = on_stream(consumer, stream);
+    key.extend_from_slice(shard.to_string().as_bytes());
     key
 }

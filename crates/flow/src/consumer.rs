@@ -110,6 +110,11 @@ impl Loop {
 }
 
 impl Running {
+    /// Asks it to stop, and does not wait for it: it begins nothing more.
+    pub fn cancel(&self) {
+        self.group.stopping().cancel();
+    }
+
     /// Stops it; its handler is given a few seconds to finish what it holds.
     pub async fn stop(self) {
         // Past the loop's own drain time only the scheduling of the task is left.

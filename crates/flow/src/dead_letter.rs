@@ -1,7 +1,9 @@
 //! What could not be delivered is put where somebody looks for it: into a dead-letter queue.
 //!
 //! Owns what may be a dead-letter queue, and the message that a dead letter becomes. Promises that a letter is durable
-//! when it is answered. A letter that is written again after a crash is there twice, with the same message id.
+//! when it is answered, and that none is lost for its length: what a queue takes of senders at most
+//! (`MaximumMessageSize`) is no bound for what is put away in it. A letter that is written again after a crash is there
+//! twice, with the same message id.
 //! Must not know who gave up, nor why.
 
 use std::collections::BTreeMap;
@@ -53,17 +55,20 @@ impl DeadLetters {
         }
     }
 
+    /// Bytes that a letter's body may have beside its attributes so that the queue would take the letter of a sender;
+    /// none when there is no such queue.
+    pub fn room(&self, queue: &Arn, attributes: &BTreeMap<String, Attribute>) -> Option<usize> {
+        let (scope, name) = queue_of(queue)?;
+        let most = self.queues.get(&scope, &name).ok()?.attributes.max_message_bytes as usize;
+        let taken: usize = attributes.iter().map(|(n, a)| n.len() + a.data_type.len() + a.value.len()).sum();
+        Some(most.saturating_sub(taken))
+    }
+
     /// Writes a letter durably. An error whose kind is not transient stays the same however often it is tried.
     pub async fn send(&self, queue: &Arn, letter: Letter) -> Result<(), FlowError> {
         let missing = || FlowError::NotFound(format!("the dead-letter queue {queue} does not exist"));
         let (scope, name) = queue_of(queue).ok_or_else(missing)?;
         let info = self.queues.get(&scope, &name).map_err(|_| missing())?;
-        let size = letter.body.len()
-            + letter.attributes.iter().map(|(n, a)| n.len() + a.data_type.len() + a.value.len()).sum::<usize>();
-        if size > info.attributes.max_message_bytes as usize {
-            let limit = info.attributes.max_message_bytes;
-            return Err(FlowError::Invalid(format!("the dead letter has {size} bytes, but {queue} takes {limit}")));
-        }
         let (group, dedup) = letter.order.map_or((None, None), |(group, dedup)| (Some(group), Some(dedup)));
         let head = Head {
             id: letter.id,

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base::{
-    Arn, Batch, Delivery, ErrorKind, FunctionName, Invocation, Invoke, Kinded, PartitionKey, ProducerId, Rng, Scope,
-    StateStore, Table, TargetError, TaskGroup,
+    Arn, Batch, Delivery, ErrorKind, FunctionName, Invocation, Invoke, Kinded, PartitionKey, Position, ProducerId, Rng,
+    Scope, StateStore, Table, TargetError, TaskGroup,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use log::{Append, LogError, NewRecord, Record, Stream, StreamKey, StreamKind, StreamSpec};
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
 use crate::producer::stable_uuid;
-use crate::router::{append_once, target_error};
+use crate::router::{append_once, before_append, taken_by, target_error};
 use crate::spool::{self, Attempt, Attempted, Settings, Spool};
 use crate::{FlowError, metrics, stored};
 
@@ -106,7 +106,11 @@ impl Invocations {
         let (key, partition_key) = address(to)?;
         self.check(to).await?;
         let failed = |error: FlowError| TargetError { kind: error.kind(), message: format!("{to}: {error}") };
-        let stream = self.stream(&key).await.map_err(failed)?;
+        let stream = self
+            .stream(&key)
+            .await
+            .map_err(failed)
+            .map_err(|error| TargetError { kind: before_append(error.kind), ..error })?;
         let mut records = HashMap::new();
         for delivery in batch {
             let id = stable_uuid(producer, delivery.position);
@@ -121,9 +125,12 @@ impl Invocations {
     /// Whether the function exists.
     pub(crate) async fn check(&self, function: &Arn) -> Result<(), TargetError> {
         let checked = self.inner.invoke.check(function).await;
-        // Asked before anything is appended.
-        let kind = |kind: ErrorKind| if kind.is_transient() { ErrorKind::Throttled } else { kind };
-        checked.map_err(|e| TargetError { kind: kind(e.kind), message: e.message })
+        checked.map_err(|e| TargetError { kind: before_append(e.kind), message: e.message })
+    }
+
+    /// Up to which position a function's queue has what `producer` appended.
+    pub(crate) fn taken(&self, to: &Arn, producer: ProducerId) -> Option<Position> {
+        taken_by(&self.inner.consumers.log, &address(to).ok()?.0, producer)
     }
 
     /// Forgets a deleted function's events. Calls under way end as they will.

@@ -11,9 +11,9 @@ mod targets;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base::{Arn, Delivery, ErrorKind, ProducerId, Target, TargetError};
+use base::{Arn, Delivery, ErrorKind, Position, ProducerId, Target, TargetError};
 
-pub(crate) use append::{append_once, target_error};
+pub(crate) use append::{append_once, before_append, taken_by, target_error};
 pub use targets::{FunctionTarget, StreamTarget, TopicTarget};
 
 #[derive(Clone)]
@@ -63,5 +63,9 @@ impl Target for Router {
 
     async fn check(&self, to: &Arn) -> Result<(), TargetError> {
         self.route(to)?.check(to).await
+    }
+
+    fn taken(&self, to: &Arn, producer: ProducerId) -> Option<Position> {
+        self.route(to).ok()?.taken(to, producer)
     }
 }

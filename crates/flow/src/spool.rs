@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consumer::{Batch, Handler, Loop, Outcome};
 use queue::{Entry, Queue, Row};
-pub(crate) use queue::{due, forget};
+pub(crate) use queue::{due, forget, forget_on, sweep, waiting};
 
 /// Records of one consumer that wait for another attempt, at most.
 pub(crate) const MAX_PARKED: usize = 10_000;

@@ -53,7 +53,7 @@ use crate::dead_letter::DeadLetters;
 use crate::invocations::Invocations;
 use crate::producer::stable_uuid;
 use crate::queue::Queues;
-use crate::router::{append_once, target_error};
+use crate::router::{append_once, before_append, taken_by, target_error};
 use crate::spool::{Settings, Spool};
 use crate::{FlowError, metrics};
 use deliver::{Live, Webhook};
@@ -175,7 +175,8 @@ impl Topics {
     /// Publishes a batch from an internal producer; a replay adds nothing twice and keeps the message ids.
     pub(crate) async fn forward(&self, to: &Arn, producer: ProducerId, batch: &[Delivery]) -> Result<(), TargetError> {
         let (scope, topic) = config::parse_topic_arn(to)?;
-        let stream = self.stream(&scope, &topic).map_err(|e| TargetError { kind: e.kind(), message: e.to_string() })?;
+        let stream = self.stream(&scope, &topic);
+        let stream = stream.map_err(|e| TargetError { kind: before_append(e.kind()), message: e.to_string() })?;
         let internal = |e: FlowError| TargetError { kind: ErrorKind::Invalid, message: format!("{to}: {e}") };
         let mut encoded = HashMap::new();
         for delivery in batch {
@@ -192,6 +193,12 @@ impl Topics {
         appended.await.map_err(|e| target_error(to, &e))?;
         metrics::published(topic.as_str(), batch.len());
         Ok(())
+    }
+
+    /// Up to which position a topic has what `producer` published.
+    pub(crate) fn forwarded(&self, to: &Arn, producer: ProducerId) -> Option<Position> {
+        let (scope, topic) = config::parse_topic_arn(to).ok()?;
+        taken_by(self.log(), &stream_key(&scope, &topic), producer)
     }
 
     /// Whether the topic exists and takes events. A FIFO topic takes no message without a group, which no event has.

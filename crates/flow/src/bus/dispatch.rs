@@ -4,15 +4,19 @@
 //! read into a tree only when a rule matches it; all targets of a batch receive at the same time, each in the bus's
 //! order but for what it did not take at once. A target that cannot receive now, or that receives by HTTP, gets its
 //! events through its [outbox](super::outbox), so that it holds up neither the bus nor the others; what it refuses for
-//! good becomes a dead letter. Both are written before the batch is done. The batch is put off only when the log cannot
-//! write: no target could receive then, and what an append came to is known only when it is repeated.
+//! good becomes a dead letter, through the outbox as well when the dead-letter queue cannot take it now. Both are
+//! written before the batch is done. The batch is put off only when the log cannot write: no target could receive then,
+//! and what an append came to is known only when it is repeated. What was on one of its ways when a batch is repeated
+//! goes on there and takes no other.
 //! Must not know what a target does.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use base::{BusName, Delivery, ErrorKind, Kinded, PartitionKey, Position, ProducerId, RuleName, Scope, Target};
+use base::{
+    BusName, Delivery, ErrorKind, Kinded, PartitionKey, Position, ProducerId, RuleName, Scope, Target, TargetError,
+};
 use bytes::Bytes;
 use futures::future::join_all;
 use log::Record;
@@ -21,15 +25,16 @@ use serde_json::Value;
 
 use super::input::Surroundings;
 use super::letter;
-use super::outbox::{Outboxes, Waiting};
+use super::outbox::Outboxes;
 use super::rule::{ActiveRule, ActiveTarget};
 use super::target::{self, MAX_HOPS};
 use super::trace::{Fate, Given, Matched, Noted, Trace};
+use super::waiting::Waiting;
 use crate::archive::ReplayFilters;
 use crate::consumer::{Batch, Handler, Outcome};
 use crate::dead_letter::DeadLetters;
 use crate::metrics;
-use crate::producer::{from_shard, stable_uuid};
+use crate::producer::{from_shard, producer_id, stable_uuid};
 use crate::spool::{End, Why};
 
 /// The enabled rules of a bus, replaced whole when one changes.
@@ -144,8 +149,7 @@ impl Handler for Dispatcher {
         let mut postponed: Vec<String> = delivered.into_iter().filter_map(Result::err).collect();
         postponed.extend(traced.err());
         for (target, position, reason) in &routed.kept_back {
-            let end = End { why: Why::Refused, attempts: 1, reason: letter::coded("INVALID_PARAMETER", reason) };
-            postponed.extend(self.put_away(batch, target, &[*position], Lane::KeptBack, end).await.err());
+            postponed.extend(self.keep_back(batch, target, *position, reason).await.err());
         }
         if postponed.is_empty() { Outcome::Done } else { Outcome::Later(postponed.join("; ")) }
     }
@@ -197,13 +201,16 @@ impl Dispatcher {
     /// Gives a target its events, or sees to them otherwise; an error says why nothing could be done yet.
     async fn deliver(&self, batch: &Batch, target: &ActiveTarget, deliveries: &[Delivery]) -> Result<(), String> {
         let producer = self.producer(batch, target);
+        let deliveries = behind(deliveries, self.outboxes.passed((&self.scope, &self.bus), target, producer));
+        if deliveries.is_empty() {
+            return Ok(());
+        }
         if target.is_slow() {
-            return self.wait(batch, target, deliveries).await;
+            return self.wait(batch, target, producer, deliveries, None).await.map(drop);
         }
         let error = match self.router.deliver(&target.arn, producer, deliveries).await {
             Ok(()) => {
-                let events = self.count(target, Lane::Given, deliveries.iter().map(|d| d.position));
-                metrics::target_delivered(self.bus.as_str(), target.rule.as_str(), events);
+                self.delivered(target, deliveries);
                 return Ok(());
             }
             Err(error) => error,
@@ -212,25 +219,49 @@ impl Dispatcher {
             // It may have been taken all the same, which only the same producer can find out.
             return Err(format!("rule {} target {}: {error}", target.rule, target.id));
         }
-        if error.kind() == ErrorKind::Invalid && deliveries.len() > 1 {
+        let rest = behind(deliveries, self.router.taken(&target.arn, producer));
+        self.delivered(target, &deliveries[..deliveries.len() - rest.len()]);
+        if error.kind() == ErrorKind::Invalid && rest.len() > 1 {
             // One event that does not fit must not take the others with it.
-            for delivery in deliveries {
+            for delivery in rest {
                 Box::pin(self.deliver(batch, target, std::slice::from_ref(delivery))).await?;
             }
             return Ok(());
         }
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.not_taken(batch, target, producer, rest, &error).await
+    }
+
+    fn delivered(&self, target: &ActiveTarget, deliveries: &[Delivery]) {
+        let events = self.count(target, Lane::Given, deliveries.iter().map(|d| d.position));
+        if events > 0 {
+            metrics::target_delivered(self.bus.as_str(), target.rule.as_str(), events);
+        }
+    }
+
+    /// Sees to events that a target did not take: they wait for another attempt, or are put away.
+    async fn not_taken(
+        &self,
+        batch: &Batch,
+        target: &ActiveTarget,
+        producer: ProducerId,
+        deliveries: &[Delivery],
+        error: &TargetError,
+    ) -> Result<(), String> {
         let positions: Vec<Position> = deliveries.iter().map(|d| d.position).collect();
         let reason = letter::coded(letter::error_code(error.kind), &error.message);
         let why = if error.kind().is_transient() { Why::Attempts } else { Why::Refused };
         let is_over = why == Why::Refused || target.max_attempts == 0;
-        if is_over {
-            let end = End { why, attempts: 1, reason: reason.clone() };
-            if self.put_away(batch, target, &positions, Lane::Given, end).await.is_ok() {
-                return Ok(());
-            }
+        let end = is_over.then(|| End { why, attempts: 1, reason: reason.clone() });
+        if let Some(end) = end.clone()
+            && self.put_away(batch, target, &positions, Lane::Given, end).await.is_ok()
+        {
+            return Ok(());
         }
-        self.wait(batch, target, deliveries).await?;
-        if self.count(target, Lane::Given, positions.iter().copied()) > 0 {
+        let waits = self.wait(batch, target, producer, deliveries, end).await?;
+        if self.count(target, Lane::Given, positions.iter().copied()) > 0 && waits {
             metrics::target_retried(self.bus.as_str(), target.rule.as_str());
             let (bus, rule, id) = (&self.bus, &target.rule, &target.id);
             tracing::warn!(%bus, %rule, target = id, events = positions.len(), reason, "a target gets its events later");
@@ -239,20 +270,58 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// Puts away an event that a target is not to be given; through the outbox when that cannot be done now.
+    async fn keep_back(
+        &self,
+        batch: &Batch,
+        target: &ActiveTarget,
+        position: Position,
+        reason: &str,
+    ) -> Result<(), String> {
+        // Its place in the outbox says nothing of what lies before it, so these have a producer of their own.
+        let producer = producer_id(&[b"kept back", &self.producer(batch, target).0.to_be_bytes()]);
+        if self.outboxes.passed((&self.scope, &self.bus), target, producer).is_some_and(|passed| passed >= position) {
+            return Ok(());
+        }
+        let end = End { why: Why::Refused, attempts: 1, reason: letter::coded("INVALID_PARAMETER", reason) };
+        let Err(error) = self.put_away(batch, target, &[position], Lane::KeptBack, end.clone()).await else {
+            return Ok(());
+        };
+        let Some(record) = record_at(batch, position) else { return Ok(()) };
+        let delivery = Delivery { position, payload: record.data.clone(), partition_key: None };
+        if self.wait(batch, target, producer, &[delivery], Some(end)).await?
+            && self.count(target, Lane::KeptBack, [position]) > 0
+        {
+            let (bus, rule, id) = (&self.bus, &target.rule, &target.id);
+            tracing::warn!(%bus, %rule, target = id, %position, error, "a dead letter is written later");
+            self.note(target, vec![position], Fate::Failed, error).await;
+        }
+        Ok(())
+    }
+
     fn producer(&self, batch: &Batch, target: &ActiveTarget) -> ProducerId {
         from_shard(batch.stream, batch.shard, &["rule", self.bus.as_str(), target.rule.as_str(), &target.id])
     }
 
-    /// Puts a target's events into its outbox.
-    async fn wait(&self, batch: &Batch, target: &ActiveTarget, deliveries: &[Delivery]) -> Result<(), String> {
+    /// Puts a target's events into its outbox, with their end when nothing is to be attempted any more. `false` when
+    /// the target is gone and they with it.
+    async fn wait(
+        &self,
+        batch: &Batch,
+        target: &ActiveTarget,
+        producer: ProducerId,
+        deliveries: &[Delivery],
+        end: Option<End>,
+    ) -> Result<bool, String> {
         let waiting = |delivery: &Delivery| {
             let record = record_at(batch, delivery.position)?;
             let (position, payload, key) =
                 (delivery.position, delivery.payload.clone(), delivery.partition_key.clone());
-            Some(Waiting { position, born: record.arrival, payload, event: record.data.clone(), key })
+            let (born, event, end) = (record.arrival, record.data.clone(), end.clone());
+            Some(Waiting { position, born, payload, event, key, end })
         };
         let waiting: Vec<Waiting> = deliveries.iter().filter_map(waiting).collect();
-        let put = self.outboxes.put((&self.scope, &self.bus), target, self.producer(batch, target), &waiting).await;
+        let put = self.outboxes.put((&self.scope, &self.bus), target, producer, &waiting).await;
         put.map_err(|error| format!("rule {} target {}: {error}", target.rule, target.id))
     }
 
@@ -298,6 +367,12 @@ impl Dispatcher {
         let new = events.into_iter().filter(|position| *position > before);
         new.inspect(|position| *last = *position).count()
     }
+}
+
+/// What lies behind a position of the bus.
+fn behind(deliveries: &[Delivery], passed: Option<Position>) -> &[Delivery] {
+    let Some(passed) = passed else { return deliveries };
+    &deliveries[deliveries.partition_point(|delivery| delivery.position <= passed)..]
 }
 
 fn record_at(batch: &Batch, position: Position) -> Option<&Record> {

@@ -1,110 +1,46 @@
 //! What a target of a rule does not take at once waits in a log of its own, so that it holds up nobody else.
 //!
-//! Owns one log for each target that ever needed one, its *outbox*, the consumer that empties it, and the form of what
-//! lies there. Promises: an event in an outbox leaves it only when the target took it, when its retry policy gave it up
-//! or when the target is removed from its rule; retries are rows of the state store, so a restart forgets none, and at
-//! most some ten thousand events of a target wait as rows, the others in the log. An event is put into an outbox once,
-//! however often its batch is handled.
+//! Owns one log for each target that ever needed one, its *outbox*, and the consumer that empties it. Promises: an event
+//! in an outbox leaves it only when the target took it, when its retry policy gave it up or when the target is removed
+//! from its rule, which is counted, logged and told in the trace; retries are rows of the state store, so a restart
+//! forgets none, and at most some ten thousand events of a target wait as rows, the others in the log. An event is put
+//! into an outbox once, however often its batch is handled. An outbox works for the target as its rule has it now.
 //! Must not know how an attempt is made.
 //!
 //! A target keeps its outbox for as long as it is its rule's. What waits is sent to the address that the target has
-//! when the attempt is made, as it was made for the address that it had.
-//!
-//! ```text
-//! data = {"v":1,"position":…,"born":…,"key":…,"payload":bytes of the payload, when the event follows} LF payload event
-//! ```
+//! when the attempt is made, as it was made for the address that it had. A target that is removed and put again has
+//! another outbox: the log of the first is deleted before anything else of it, so that nothing of it comes back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use base::{
-    Batch, BusName, Delivery, ErrorKind, Kinded, PartitionKey, Position, ProducerId, RuleName, Scope, TaskGroup,
-    Timestamp,
+    Batch, BusName, Delivery, ErrorKind, Kinded, PartitionKey, Position, ProducerId, RuleName, Scope, ShardId,
+    TaskGroup,
 };
-use bytes::{BufMut, Bytes, BytesMut};
-use log::{LogError, Stream, StreamKey, StreamKind, StreamSpec};
-use serde::{Deserialize, Serialize};
+use log::{LogError, ReadLimit, Record, ShardRef, Stream, StreamId, StreamKey, StreamKind, StreamSpec};
 use tokio::sync::Semaphore;
 
 use super::BusPorts;
 use super::rule::{ActiveTarget, Rule};
 use super::sender::Sender;
-use super::trace::Trace;
-use crate::FlowError;
+use super::trace::{Fate, Noted, Trace};
+use super::waiting::Waiting;
 use crate::consumer::{Consumer, Policy, Running, Start};
-use crate::producer::producer_id;
+use crate::producer::{into_stream, producer_id};
 use crate::router::append_once;
 use crate::spool::{self, Settings, Spool};
+use crate::{FlowError, metrics};
 
-const VERSION: u32 = 1;
 /// The longest age of an event is a day; what became too old while the server was down is read and put away, too.
 const RETENTION: Duration = Duration::from_secs(26 * 3_600);
 /// A removal that failed is tried again after this.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Bytes of a removed outbox that are read to tell what was in it.
+const MOST_TOLD: usize = 64 << 20;
 /// Attempts of one target at once.
 const CONCURRENCY: usize = 32;
-
-/// An event that waits for its target.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    /// Where the event lies on its bus.
-    pub position: Position,
-    /// When it was put there.
-    pub born: Timestamp,
-    /// What the target gets.
-    pub payload: Bytes,
-    /// The event as it was put on the bus.
-    pub event: Bytes,
-    /// Places the record, where the target is sharded.
-    pub key: Option<PartitionKey>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Header {
-    v: u32,
-    position: Position,
-    born: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    key: Option<PartitionKey>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    payload: Option<usize>,
-}
-
-impl Waiting {
-    fn encode(&self) -> Result<Bytes, FlowError> {
-        let (position, born, key) = (self.position, self.born, self.key.clone());
-        let payload = (self.payload != self.event).then_some(self.payload.len());
-        let header = Header { v: VERSION, position, born, key, payload };
-        let header =
-            serde_json::to_vec(&header).map_err(|source| FlowError::Encode { what: "waiting event", source })?;
-        let mut data = BytesMut::with_capacity(header.len() + 1 + self.payload.len() + self.event.len());
-        data.put_slice(&header);
-        data.put_u8(b'\n');
-        data.put_slice(&self.payload);
-        if payload.is_some() {
-            data.put_slice(&self.event);
-        }
-        Ok(data.freeze())
-    }
-
-    /// Says what is wrong with data that is no waiting event's.
-    pub fn decode(data: &Bytes) -> Result<Self, String> {
-        let end = data.iter().position(|b| *b == b'\n').ok_or("it has no header line")?;
-        let header: Header = serde_json::from_slice(&data[..end]).map_err(|e| e.to_string())?;
-        if header.v != VERSION {
-            return Err(format!("format version {} is not {VERSION}", header.v));
-        }
-        let rest = data.slice(end + 1..);
-        let cut = header.payload.unwrap_or(rest.len());
-        if cut > rest.len() {
-            return Err("its payload is cut off".to_owned());
-        }
-        let payload = rest.slice(..cut);
-        let event = if header.payload.is_some() { rest.slice(cut..) } else { payload.clone() };
-        Ok(Self { position: header.position, born: header.born, payload, event, key: header.key })
-    }
-}
 
 /// A target as its rule has it now.
 pub(super) struct Live(RwLock<Arc<ActiveTarget>>);
@@ -129,37 +65,64 @@ struct Inner {
     ports: BusPorts,
     trace: Trace,
     group: TaskGroup,
-    open: Mutex<HashMap<StreamKey, Open>>,
-    /// Held while one is opened.
+    known: Mutex<Known>,
+    /// Held while one is opened or removed.
     turn: Semaphore,
 }
 
+#[derive(Default)]
+struct Known {
+    /// The targets of each bus as their rules have them now.
+    targets: HashMap<(Scope, BusName), HashMap<StreamKey, Arc<ActiveTarget>>>,
+    open: HashMap<StreamKey, Open>,
+}
+
 struct Open {
+    bus: BusName,
+    log: OutboxLog,
     live: Arc<Live>,
-    /// None while it is being removed.
+    /// None once its target is gone.
     running: Option<Running>,
+    /// What was in it when its target went was told.
+    told: bool,
+}
+
+/// Where an outbox lies.
+#[derive(Debug, Clone, Copy)]
+struct OutboxLog {
+    stream: StreamId,
+    shard: ShardId,
+    slot: ShardRef,
 }
 
 impl Outboxes {
     pub fn new(ports: BusPorts, trace: Trace, group: &TaskGroup) -> Self {
-        let (open, turn) = (Mutex::default(), Semaphore::new(1));
-        Self { inner: Arc::new(Inner { ports, trace, group: group.child(), open, turn }) }
+        let (known, turn) = (Mutex::default(), Semaphore::new(1));
+        Self { inner: Arc::new(Inner { ports, trace, group: group.child(), known, turn }) }
     }
 
     /// Opens those that were there before, and removes those whose target is gone.
     pub async fn restore(&self, rules: &[(Scope, Rule)]) -> Result<(), FlowError> {
-        let log = &self.inner.ports.consumers.log;
+        let (ports, log) = (&self.inner.ports, &self.inner.ports.consumers.log);
         let mut strays: HashMap<StreamKey, Arc<Stream>> =
             log.all_streams(StreamKind::Outbox).into_iter().map(|stream| (stream.key.clone(), stream)).collect();
         for (scope, rule) in rules {
             for target in rule.targets(scope)? {
-                if let Some(stream) = strays.remove(&stream_key(scope, &rule.bus, &target.rule, &target.id)) {
+                let (key, target) = (stream_key(scope, &rule.bus, &target.rule, &target.id), Arc::new(target));
+                let of_bus = (scope.clone(), rule.bus.clone());
+                self.known().targets.entry(of_bus).or_default().insert(key.clone(), Arc::clone(&target));
+                if let Some(stream) = strays.remove(&key) {
                     self.start(&stream, &rule.bus, &target)?;
                 }
             }
         }
         for key in strays.into_keys() {
-            self.remove(&key).await?;
+            log.delete_stream(&key).await?;
+        }
+        let there: HashSet<u32> = log.all_streams(StreamKind::Outbox).iter().map(|stream| stream.id.number()).collect();
+        let writes = spool::sweep(&*ports.state, CONSUMERS, |log| there.contains(&log))?;
+        if !writes.is_empty() {
+            ports.state.commit(Batch { preconditions: Vec::new(), writes }).await?;
         }
         Ok(())
     }
@@ -169,60 +132,90 @@ impl Outboxes {
         let mut targets = HashMap::new();
         for rule in rules {
             for target in rule.targets(scope)? {
-                targets.insert(stream_key(scope, bus, &target.rule, &target.id), target);
+                targets.insert(stream_key(scope, bus, &target.rule, &target.id), Arc::new(target));
             }
         }
-        let of_bus = format!("{bus}/");
         let mut gone = Vec::new();
-        for (key, open) in self.open().iter_mut() {
-            // Names of buses have slashes, names of rules and targets have none.
-            let is_of_bus = key.name.strip_prefix(&of_bus).is_some_and(|rest| rest.matches('/').count() == 1);
-            if key.scope == *scope && is_of_bus {
-                match targets.remove(key) {
-                    Some(target) => open.live.replace(Arc::new(target)),
-                    None => gone.extend(open.running.take().map(|running| (key.clone(), running))),
-                }
+        let mut known = self.known();
+        for (key, open) in known.open.iter_mut().filter(|(key, open)| key.scope == *scope && open.bus == *bus) {
+            match targets.get(key) {
+                Some(target) if open.running.is_some() => open.live.replace(Arc::clone(target)),
+                // Put again before its old outbox is removed.
+                Some(_) => {}
+                None => gone.extend(open.running.take().map(|running| (key.clone(), open.log, running))),
             }
         }
-        for (key, running) in gone {
-            self.inner.group.spawn_infallible(format!("remove-outbox:{key}"), self.clone().close(key, running));
+        if targets.is_empty() {
+            known.targets.remove(&(scope.clone(), bus.clone()));
+        } else {
+            known.targets.insert((scope.clone(), bus.clone()), targets);
+        }
+        drop(known);
+        for (key, log, running) in gone {
+            running.cancel();
+            self.inner.group.spawn_infallible(format!("remove-outbox:{key}"), self.clone().close(key, log, running));
         }
         Ok(())
     }
 
-    /// Puts events into a target's outbox; what `producer` put there before is not put again.
+    /// Up to which position of the bus a producer's events are in a target's outbox.
+    pub fn passed(
+        &self,
+        (scope, bus): (&Scope, &BusName),
+        target: &ActiveTarget,
+        producer: ProducerId,
+    ) -> Option<Position> {
+        let key = stream_key(scope, bus, &target.rule, &target.id);
+        let stream = self.known().open.get(&key).filter(|open| open.running.is_some())?.log.stream;
+        self.inner.ports.consumers.log.producer_position(into_stream(of_outbox(producer), stream))
+    }
+
+    /// Puts events into a target's outbox; what `producer` put there before is not put again. `false` when the target
+    /// is not its rule's any more: they are given up with it.
     pub async fn put(
         &self,
         (scope, bus): (&Scope, &BusName),
         target: &ActiveTarget,
         producer: ProducerId,
         waiting: &[Waiting],
-    ) -> Result<(), FlowError> {
-        let stream = self.stream(scope, bus, target).await?;
+    ) -> Result<bool, FlowError> {
+        let Some(stream) = self.stream(scope, bus, target).await? else {
+            let positions = waiting.iter().map(|event| event.position).collect();
+            self.given_up((scope, bus), target, positions).await;
+            return Ok(false);
+        };
         let delivery = |event: &Waiting| {
             Ok(Delivery { position: event.position, payload: event.encode()?, partition_key: event.key.clone() })
         };
         let deliveries = waiting.iter().map(delivery).collect::<Result<Vec<_>, FlowError>>()?;
         let key: PartitionKey = target.id.parse().map_err(|e: base::InvalidId| FlowError::Invalid(e.to_string()))?;
-        let producer = producer_id(&[b"outbox", &producer.0.to_be_bytes()]);
         let log = &self.inner.ports.consumers.log;
-        Ok(append_once(log, &stream, producer, &deliveries, |d| (key.clone(), d.payload.clone())).await?)
+        let producer = of_outbox(producer);
+        append_once(log, &stream, producer, &deliveries, |d| (key.clone(), d.payload.clone())).await?;
+        Ok(true)
     }
 
-    async fn stream(&self, scope: &Scope, bus: &BusName, target: &ActiveTarget) -> Result<Arc<Stream>, FlowError> {
+    /// The log of a target's outbox, opened when it is first needed; none when the target is gone.
+    async fn stream(
+        &self,
+        scope: &Scope,
+        bus: &BusName,
+        target: &ActiveTarget,
+    ) -> Result<Option<Arc<Stream>>, FlowError> {
         let (key, log) = (stream_key(scope, bus, &target.rule, &target.id), &self.inner.ports.consumers.log);
-        if let Some(open) = self.open().get(&key) {
-            return match open.running {
-                Some(_) => Ok(log.stream(&key)?),
-                None => Err(FlowError::Unavailable(format!("{key} is being removed"))),
-            };
+        if self.known().open.get(&key).is_some_and(|open| open.running.is_some()) {
+            return Ok(Some(log.stream(&key)?));
         }
         let _turn = self.inner.turn.acquire().await.map_err(|_| LogError::Closed)?;
+        self.clear(&key).await?;
+        if self.known().current(scope, bus, &key).is_none() {
+            return Ok(None);
+        }
         let stream = log.ensure_stream(&key, StreamSpec { shards: 1, retention: RETENTION }).await?;
-        if !self.open().contains_key(&key) {
+        if !self.known().open.contains_key(&key) {
             self.start(&stream, bus, target)?;
         }
-        Ok(stream)
+        Ok(Some(stream))
     }
 
     fn start(&self, stream: &Stream, bus: &BusName, target: &ActiveTarget) -> Result<(), FlowError> {
@@ -244,14 +237,30 @@ impl Outboxes {
         let policy = Policy { max_age: None, ..Policy::each_record(CONCURRENCY, RETENTION) };
         let consumer = Consumer { id, source: stream.key.clone(), start: Start::TrimHorizon, policy };
         let running = ports.consumers.start(group, consumer, Arc::new(spool));
-        self.open().insert(stream.key.clone(), Open { live, running: Some(running) });
+        let (key, log) = (&stream.key, OutboxLog { stream: stream.id, shard: shard.id, slot: shard.slot });
+        let mut known = self.known();
+        // Whoever opens it may have looked at the rule before it was changed.
+        let running = match known.current(&key.scope, bus, key) {
+            Some(current) => {
+                live.replace(current);
+                Some(running)
+            }
+            None => {
+                running.cancel();
+                let name = format!("remove-outbox:{key}");
+                self.inner.group.spawn_infallible(name, self.clone().close(key.clone(), log, running));
+                None
+            }
+        };
+        known.open.insert(key.clone(), Open { bus: bus.clone(), log, live, running, told: false });
         Ok(())
     }
 
-    /// Ends what runs for an outbox and removes it. Until that is done its target, put again, gets nothing.
-    async fn close(self, key: StreamKey, running: Running) {
+    /// Removes the outbox of a target that is gone: its log, what runs for it, and what is kept of it, in this order,
+    /// so that nothing of it is read again whatever ends the process.
+    async fn close(self, key: StreamKey, log: OutboxLog, running: Running) {
         running.stop().await;
-        while let Err(error) = self.remove(&key).await {
+        while let Err(error) = self.remove(&key, log).await {
             tracing::warn!(outbox = %key, %error, "the outbox of a removed target cannot be removed yet");
             tokio::select! {
                 () = self.inner.ports.consumers.env.clock.sleep(RETRY_DELAY) => {}
@@ -259,29 +268,106 @@ impl Outboxes {
                 () = self.inner.group.stopping().cancelled_owned() => return,
             }
         }
-        self.open().remove(&key);
     }
 
-    async fn remove(&self, key: &StreamKey) -> Result<(), FlowError> {
+    async fn remove(&self, key: &StreamKey, log: OutboxLog) -> Result<(), FlowError> {
+        {
+            let _turn = self.inner.turn.acquire().await.map_err(|_| LogError::Closed)?;
+            self.clear(key).await?;
+        }
         let (ports, id) = (&self.inner.ports, consumer_id(key));
         let mut batch = Batch::new();
-        batch.writes.extend(ports.consumers.checkpoints.forget(&id).await?);
-        batch.writes.extend(spool::forget(&*ports.state, &id)?);
-        ports.state.commit(batch).await?;
-        match ports.consumers.log.delete_stream(key).await {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
+        batch.writes.extend(ports.consumers.checkpoints.forget_on(&id, log.stream).await?);
+        batch.writes.extend(spool::forget_on(&*ports.state, &id, log.stream)?);
+        if batch.writes.is_empty() {
+            return Ok(());
         }
+        Ok(ports.state.commit(batch).await?)
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<StreamKey, Open>> {
-        self.inner.open.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Deletes the log of an outbox whose target is gone, and tells what was in it. The turn is held.
+    async fn clear(&self, key: &StreamKey) -> Result<(), FlowError> {
+        let gone = |open: &&mut Open| open.running.is_none();
+        let (bus, log, target, told) = match self.known().open.get_mut(key).filter(gone) {
+            Some(open) => (open.bus.clone(), open.log, open.live.current(), std::mem::replace(&mut open.told, true)),
+            None => return Ok(()),
+        };
+        if !told && let Err(error) = self.tell(key, &bus, log, &target).await {
+            tracing::warn!(outbox = %key, %error, "what waited for a removed target cannot be read; it is dropped uncounted");
+        }
+        match self.inner.ports.consumers.log.delete_stream(key).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        self.known().open.remove(key);
+        Ok(())
+    }
+
+    /// Tells what is dropped with an outbox.
+    async fn tell(
+        &self,
+        key: &StreamKey,
+        bus: &BusName,
+        log: OutboxLog,
+        target: &ActiveTarget,
+    ) -> Result<(), FlowError> {
+        let (ports, id) = (&self.inner.ports, consumer_id(key));
+        let parked = spool::waiting(&*ports.state, &id, log.stream)?;
+        let begun = ports.consumers.checkpoints.get(&id, log.stream, log.shard)?.unwrap_or(Position::ZERO);
+        let mut from = parked.first().map_or(begun, |first| begun.min(*first));
+        let mut left = MOST_TOLD;
+        while left > 0 {
+            let limit = ReadLimit { records: 5_000, bytes: 4 << 20 };
+            let slice = ports.consumers.log.read(log.slot, from, limit).await?;
+            if slice.records.is_empty() {
+                return Ok(());
+            }
+            left = left.saturating_sub(slice.records.iter().map(|record| record.data.len() + 64).sum());
+            let waits = |record: &&Record| record.position >= begun || parked.contains(&record.position);
+            let waiting = slice.records.iter().filter(waits).filter_map(|record| Waiting::decode(&record.data).ok());
+            let positions: Vec<Position> = waiting.map(|waiting| waiting.position).collect();
+            if !positions.is_empty() {
+                self.given_up((&key.scope, bus), target, positions).await;
+            }
+            from = slice.next;
+        }
+        tracing::error!(outbox = %key, "more waited for a removed target than is counted");
+        Ok(())
+    }
+
+    /// Counts events that are given up with their target.
+    async fn given_up(&self, (scope, bus): (&Scope, &BusName), target: &ActiveTarget, positions: Vec<Position>) {
+        let (rule, id, events) = (&target.rule, &target.id, positions.len());
+        tracing::error!(%bus, %rule, target = id, events, "events waited for a target that was removed; it does not get them");
+        metrics::target_failed(bus.as_str(), rule.as_str(), events);
+        let error = Some("NO_RESOURCE: the target was removed from its rule".to_owned());
+        let (rule, target, fate) = (rule.clone(), id.clone(), Fate::GivenUp);
+        self.inner.trace.outcome(scope, bus, &Noted { rule, target, positions, fate, error, outbox: None }).await;
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Known {
+    /// A target as its rule has it now.
+    fn current(&self, scope: &Scope, bus: &BusName, key: &StreamKey) -> Option<Arc<ActiveTarget>> {
+        self.targets.get(&(scope.clone(), bus.clone()))?.get(key).cloned()
+    }
+}
+
+/// What all names of consumers that empty outboxes begin with.
+const CONSUMERS: &str = "outbox:";
+
 /// The name of the consumer that empties an outbox.
 pub(super) fn consumer_id(key: &StreamKey) -> String {
-    format!("outbox:{}/{}", key.scope, key.name)
+    format!("{CONSUMERS}{}/{}", key.scope, key.name)
+}
+
+/// A producer on its way to an outbox.
+fn of_outbox(producer: ProducerId) -> ProducerId {
+    producer_id(&[b"outbox", &producer.0.to_be_bytes()])
 }
 
 /// The log of a target's outbox.

@@ -11,9 +11,10 @@ use log::{Record, StreamId};
 
 use super::BusPorts;
 use super::letter;
-use super::outbox::{Live, Waiting};
+use super::outbox::Live;
 use super::rule::ActiveTarget;
 use super::trace::{Fate, Noted, Trace};
+use super::waiting::Waiting;
 use crate::metrics;
 use crate::producer::{from_shard, stable_uuid};
 use crate::spool::{Attempt, Attempted, End};
@@ -78,6 +79,9 @@ impl Attempt for Sender {
             Ok(waiting) => waiting,
             Err(reason) => return Attempted::Refused(format!("the event cannot be read: {reason}")),
         };
+        if let Some(end) = waiting.end {
+            return Attempted::Refused(end.reason);
+        }
         let target = self.live.current();
         let outcome = self.give(&target, &waiting, record).await;
         match &outcome {
@@ -130,10 +134,11 @@ impl Attempt for Sender {
             return Ok(());
         };
         let id = stable_uuid(from_shard(self.from.0, self.from.1, &["dead letter"]), record.position);
-        let counted = End { attempts: end.attempts + u32::from(!target.is_slow()), ..end.clone() };
+        let own = || End { attempts: end.attempts + u32::from(!target.is_slow()), ..end.clone() };
+        let counted = waiting.end.clone().unwrap_or_else(own);
         let fate = letter::put_away(&self.ports.dead_letters, &target, id, waiting.event.clone(), &counted).await?;
-        self.note(&target, &waiting, record.position, fate, Some(&end.reason)).await;
-        self.gave_up(record, &end.reason);
+        self.note(&target, &waiting, record.position, fate, Some(&counted.reason)).await;
+        self.gave_up(record, &counted.reason);
         Ok(())
     }
 }

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base::{
-    Arn, BusName, Delivery, ErrorKind, Kinded, PartitionKey, ProducerId, Scope, StateStore, Target, TargetError,
+    Arn, BusName, Delivery, ErrorKind, Kinded, PartitionKey, Position, ProducerId, Scope, StateStore, Target,
+    TargetError,
 };
 use log::{Log, LogError, StreamSpec};
 
 use super::{config, stream_key};
 use crate::FlowError;
 use crate::metrics;
-use crate::router::{append_once, target_error};
+use crate::router::{append_once, before_append, taken_by, target_error};
 
 /// Buses that an event may be forwarded to, one after the other. The service bounds only how many accounts and regions
 /// an event may pass.
@@ -52,11 +53,15 @@ impl BusTarget {
         Self { log: log.clone(), state: Arc::clone(state), retention }
     }
 
-    fn bus(&self, to: &Arn) -> Result<(Scope, BusName), TargetError> {
+    fn name(to: &Arn) -> Result<(Scope, BusName), TargetError> {
         let invalid = || TargetError { kind: ErrorKind::Invalid, message: format!("{to} is not the ARN of a bus") };
         let name = to.resource_of("event-bus").ok_or_else(invalid)?.parse().map_err(|_| invalid())?;
-        let scope = to.scope().ok_or_else(invalid)?;
-        let failed = |error: FlowError| TargetError { kind: error.kind(), message: error.to_string() };
+        Ok((to.scope().ok_or_else(invalid)?, name))
+    }
+
+    fn bus(&self, to: &Arn) -> Result<(Scope, BusName), TargetError> {
+        let (scope, name) = Self::name(to)?;
+        let failed = |error: FlowError| TargetError { kind: before_append(error.kind()), message: error.to_string() };
         config::bus_of(&*self.state, &scope, &name).map_err(failed)?;
         Ok((scope, name))
     }
@@ -80,6 +85,11 @@ impl Target for BusTarget {
 
     async fn check(&self, to: &Arn) -> Result<(), TargetError> {
         self.bus(to).map(drop)
+    }
+
+    fn taken(&self, to: &Arn, producer: ProducerId) -> Option<Position> {
+        let (scope, bus) = Self::name(to).ok()?;
+        taken_by(&self.log, &stream_key(&scope, &bus), producer)
     }
 }
 

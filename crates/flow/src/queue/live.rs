@@ -275,11 +275,16 @@ impl Live {
 
     /// Waits until the shelf is there, but not for long. While it cannot be read nobody waits.
     pub async fn ready(&self) -> Result<(), FlowError> {
+        self.ready_within(PATIENCE).await
+    }
+
+    /// The same with less or more patience.
+    pub async fn ready_within(&self, patience: Duration) -> Result<(), FlowError> {
         let mut phase = self.phase.subscribe();
         let settled = tokio::select! {
             biased;
             phase = phase.wait_for(|phase| *phase != Phase::Loading) => phase.map_or(Phase::Closed, |phase| *phase),
-            () = self.shared.env.clock.sleep(PATIENCE) => Phase::Loading,
+            () = self.shared.env.clock.sleep(patience) => Phase::Loading,
         };
         let not_now = |what: &str| Err(FlowError::Unavailable(format!("{} {what}; try again", self.arn)));
         match settled {

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Delivery, ErrorKind, Kinded, Position, ProducerId, TargetError};
 use bytes::Bytes;
@@ -16,7 +17,11 @@ use super::dedup::{self, First, Key};
 use super::live::{Draft, Live, Underway};
 use super::message::{Head, Message};
 use crate::producer::{into_stream, stable_uuid};
+use crate::router::before_append;
 use crate::{FlowError, metrics};
+
+/// How long an internal producer, which has others to see to, waits for a queue that is being read from the log.
+const PRODUCERS_PATIENCE: Duration = Duration::from_millis(100);
 
 /// What was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +55,7 @@ enum Fate {
 /// Sends messages, all or none of them.
 pub(super) async fn send(live: &Live, messages: Vec<Message>) -> Result<Vec<Sent>, FlowError> {
     let ready = messages.into_iter().map(|message| prepare(live, message)).collect::<Result<Vec<_>, _>>()?;
-    let (placed, fates) = put(live, &ready, None).await?;
+    let (placed, fates) = put(live, &ready, None).await.map_err(|unsent| unsent.error)?;
     let mut sent: Vec<Sent> = Vec::with_capacity(fates.len());
     for (fate, message) in fates.into_iter().zip(&ready) {
         sent.push(match fate {
@@ -65,10 +70,26 @@ pub(super) async fn send(live: &Live, messages: Vec<Message>) -> Result<Vec<Sent
     Ok(sent)
 }
 
+/// Why messages were not sent.
+struct Unsent {
+    error: FlowError,
+    /// Some may be on their way to the disk all the same.
+    underway: bool,
+}
+
+impl From<FlowError> for Unsent {
+    fn from(error: FlowError) -> Self {
+        Self { error, underway: false }
+    }
+}
+
 /// Puts into the log what was not sent before, and waits until it is durable and applied.
-async fn put(live: &Live, ready: &[Ready], producer: Producer) -> Result<(Vec<Placed>, Vec<Fate>), FlowError> {
+async fn put(live: &Live, ready: &[Ready], producer: Producer) -> Result<(Vec<Placed>, Vec<Fate>), Unsent> {
     loop {
-        live.ready().await?;
+        match producer {
+            Some(_) => live.ready_within(PRODUCERS_PATIENCE).await?,
+            None => live.ready().await?,
+        }
         let mut applied = std::pin::pin!(live.applied.notified());
         applied.as_mut().enable();
         let (underway, fates) = match decide(live, ready, producer)? {
@@ -81,7 +102,7 @@ async fn put(live: &Live, ready: &[Ready], producer: Producer) -> Result<(Vec<Pl
             Decision::Made(underway, fates) => (underway, fates),
         };
         let placed = match underway {
-            Some(underway) => underway.done().await?,
+            Some(underway) => underway.done().await.map_err(|error| Unsent { error, underway: true })?,
             None => Vec::new(),
         };
         metrics::queue_sent(live.arn.resource(), placed.len());
@@ -177,7 +198,6 @@ pub(super) async fn take(
     let failed = |error: FlowError| TargetError { kind: error.kind(), message: format!("{}: {error}", live.arn) };
     let (into, delay_ms) = (into_stream(producer, live.stream), u64::from(live.info().attributes.delay_s) * 1_000);
     let mut rest = messages.into_iter().peekable();
-    let mut taken = false;
     while rest.peek().is_some() {
         let (mut ready, mut bytes, mut last) = (Vec::new(), 0, Position::ZERO);
         let done = live.shared.log.producer_position(into);
@@ -190,18 +210,19 @@ pub(super) async fn take(
             }
         }
         if !ready.is_empty() {
-            let put = put(live, &ready, Some((into, last))).await.map_err(failed);
-            // Throttled means that nothing was taken.
-            put.map_err(|error| if taken { not_now(error) } else { error })?;
+            put(live, &ready, Some((into, last))).await.map_err(|Unsent { error, underway }| {
+                let error = failed(error);
+                let kind = if underway { error.kind } else { before_append(error.kind) };
+                TargetError { kind, ..error }
+            })?;
         }
-        taken = true;
     }
     Ok(())
 }
 
-fn not_now(error: TargetError) -> TargetError {
-    let kind = if error.kind == ErrorKind::Throttled { ErrorKind::Unavailable } else { error.kind };
-    TargetError { kind, ..error }
+/// Up to which position the queue has what an internal producer delivered.
+pub(super) fn taken(live: &Live, producer: ProducerId) -> Option<Position> {
+    live.shared.log.producer_position(into_stream(producer, live.stream))
 }
 
 fn from_delivery(live: &Live, producer: ProducerId, delivery: &Delivery) -> Result<Message, TargetError> {

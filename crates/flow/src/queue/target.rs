@@ -35,6 +35,10 @@ impl Target for QueueTarget {
     async fn check(&self, to: &Arn) -> Result<(), TargetError> {
         self.queues.of_arn(to).map(drop).ok_or_else(|| missing(to))
     }
+
+    fn taken(&self, to: &Arn, producer: ProducerId) -> Option<Position> {
+        send::taken(&*self.queues.of_arn(to)?, producer)
+    }
 }
 
 impl Queues {

@@ -2,7 +2,7 @@
 
 use base::{Arn, Delivery, ErrorKind, Kinded, PartitionKey, Position, ProducerId, TargetError};
 use bytes::Bytes;
-use log::{Append, Log, LogError, MAX_BATCH_RECORDS, NewRecord, Stream};
+use log::{Append, Log, LogError, MAX_BATCH_RECORDS, NewRecord, Stream, StreamKey};
 
 use crate::producer::into_stream;
 
@@ -86,9 +86,23 @@ fn cut(
     appends
 }
 
-/// The error of a target that is a stream of the log. A shard that closed under the append again and again is no final
-/// error: the next attempt finds its children.
+/// Up to which position a stream has what `producer` appended by [`append_once`].
+pub(crate) fn taken_by(log: &Log, stream: &StreamKey, producer: ProducerId) -> Option<Position> {
+    let stream = log.stream(stream).ok()?;
+    log.producer_position(into_stream(producer, stream.id))
+}
+
+/// The error of a target that is a stream of the log. What the log refuses before it takes it, because a shard closed
+/// again and again or for want of the key that seals it, is not on its way to the disk.
 pub(crate) fn target_error(to: &Arn, error: &LogError) -> TargetError {
-    let kind = if matches!(error, LogError::ShardClosed(_)) { ErrorKind::Unavailable } else { error.kind() };
+    let kind = match error {
+        LogError::ShardClosed(_) | LogError::NoMasterKey(_) | LogError::WrongMasterKey(_) => ErrorKind::Throttled,
+        error => error.kind(),
+    };
     TargetError { kind, message: format!("{to}: {error}") }
+}
+
+/// The kind of an error that came before anything was on its way to the disk: what may pass says so.
+pub(crate) fn before_append(kind: ErrorKind) -> ErrorKind {
+    if kind.is_transient() { ErrorKind::Throttled } else { kind }
 }

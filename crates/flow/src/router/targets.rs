@@ -1,10 +1,10 @@
 //! Streams, functions and topics as targets.
 
 use async_trait::async_trait;
-use base::{Arn, Delivery, ErrorKind, PartitionKey, ProducerId, Scope, Target, TargetError};
+use base::{Arn, Delivery, ErrorKind, PartitionKey, Position, ProducerId, Scope, Target, TargetError};
 use log::{Log, StreamKey, StreamKind};
 
-use super::append::{append_once, target_error};
+use super::append::{append_once, taken_by, target_error};
 use crate::invocations::Invocations;
 use crate::producer::stable_uuid;
 use crate::topic::Topics;
@@ -58,6 +58,10 @@ impl Target for StreamTarget {
     async fn check(&self, to: &Arn) -> Result<(), TargetError> {
         self.log.stream(&Self::key(to)?).map(drop).map_err(|e| target_error(to, &e))
     }
+
+    fn taken(&self, to: &Arn, producer: ProducerId) -> Option<Position> {
+        taken_by(&self.log, &Self::key(to).ok()?, producer)
+    }
 }
 
 /// Functions, asynchronously: `arn:aws:lambda:REGION:ACCOUNT:function:NAME`.
@@ -81,6 +85,10 @@ impl Target for FunctionTarget {
     async fn check(&self, to: &Arn) -> Result<(), TargetError> {
         self.invocations.check(to).await
     }
+
+    fn taken(&self, to: &Arn, producer: ProducerId) -> Option<Position> {
+        self.invocations.taken(to, producer)
+    }
 }
 
 /// Topics: `arn:aws:sns:REGION:ACCOUNT:NAME`. The payload becomes the message.
@@ -103,5 +111,9 @@ impl Target for TopicTarget {
 
     async fn check(&self, to: &Arn) -> Result<(), TargetError> {
         self.topics.check(to)
+    }
+
+    fn taken(&self, to: &Arn, producer: ProducerId) -> Option<Position> {
+        self.topics.forwarded(to, producer)
     }
 }

@@ -16,6 +16,11 @@ use crate::spool::{End, Why};
 /// Characters of an error message that a dead letter keeps.
 const MAX_MESSAGE: usize = 1_024;
 
+/// The attribute that says whether a dead letter's payload is cut.
+const TRUNCATED: &str = "IS_PAYLOAD_TRUNCATED";
+/// Bytes of a payload that a dead letter keeps whatever its attributes take.
+const LEAST_PAYLOAD: usize = 64;
+
 /// How an attempt ended.
 pub(super) enum Attempt {
     Done,
@@ -92,13 +97,14 @@ impl Schedules {
         let (name, attempts, reason) = (&run.name, end.attempts, &end.reason);
         tracing::error!(schedule = %name, at = %run.instant, attempts, reason, "a schedule's run is given up");
         let Some(queue) = &target.dead_letter else { return Ok(()) };
-        let id = run.execution_id();
-        let letter = Letter {
-            id: id.clone(),
-            body: payload(schedule, run).into(),
-            attributes: said(run, &target.arn, end, kind, &id),
-            order: None,
-        };
+        let (id, mut body) = (run.execution_id(), payload(schedule, run));
+        let mut attributes = said(run, &target.arn, end, kind, &id);
+        // The service cuts what its queue would not take.
+        if let Some(room) = self.dead_letters().room(queue, &attributes).filter(|room| *room < body.len()) {
+            body.truncate(body.floor_char_boundary(room.max(LEAST_PAYLOAD)));
+            attributes.insert(TRUNCATED.to_owned(), text("true"));
+        }
+        let letter = Letter { id, body: body.into(), attributes, order: None };
         match self.dead_letters().send(queue, letter).await {
             Err(error) if error.kind().is_transient() => Err(error),
             Err(error) => {
@@ -131,7 +137,7 @@ fn said(run: &Run, target: &Arn, end: &End, kind: ErrorKind, id: &str) -> BTreeM
         ("ERROR_MESSAGE", Some(message)),
         ("EXECUTION_ID", Some(id.to_owned())),
         ("EXHAUSTED_RETRY_CONDITION", condition.map(str::to_owned)),
-        ("IS_PAYLOAD_TRUNCATED", Some("false".to_owned())),
+        (TRUNCATED, Some("false".to_owned())),
         ("RETRY_ATTEMPTS", Some(end.attempts.saturating_sub(1).to_string())),
         ("SCHEDULED_TIME", Some(run.instant.to_iso_secs())),
         ("SCHEDULE_ARN", Some(schedule)),

@@ -28,6 +28,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// A recurring schedule may begin so long ago.
 const LATE_START: Duration = Duration::from_secs(300);
 
+/// Bytes of a target's input ("Amazon EventBridge Scheduler quotas": target payload size).
+const MAX_INPUT: usize = 256 << 10;
+
 /// What schedules work with.
 #[derive(Clone)]
 pub(crate) struct SchedulePorts {
@@ -171,6 +174,9 @@ impl Schedules {
             return Err(FlowError::Invalid("The EndDate you specify cannot be earlier than now.".to_owned()));
         }
         let target = &spec.target;
+        if target.input.as_ref().is_some_and(|input| input.len() > MAX_INPUT) {
+            return Err(FlowError::Invalid(format!("The Input of a target has at most {MAX_INPUT} bytes.")));
+        }
         if target.arn.scope().as_ref() != Some(scope) {
             let message =
                 format!("{} is not in this account and region; targets elsewhere cannot be reached", target.arn);

@@ -70,6 +70,38 @@ pub(crate) fn forget(state: &dyn StateStore, consumer: &str) -> Result<Vec<Write
     Ok(keys.into_iter().map(|(key, _)| Write::Delete(TABLE, key)).collect())
 }
 
+/// The writes that remove its rows of one log.
+pub(crate) fn forget_on(state: &dyn StateStore, consumer: &str, stream: StreamId) -> Result<Vec<Write>, StateError> {
+    let keys = keys(state, &stream_prefix(consumer, stream))?;
+    Ok(keys.into_iter().map(|(key, _)| Write::Delete(TABLE, key)).collect())
+}
+
+/// The writes that remove what is left of the consumers whose names begin so, of logs that are not there any more.
+pub(crate) fn sweep(
+    state: &dyn StateStore,
+    consumers: &str,
+    is_there: impl Fn(u32) -> bool,
+) -> Result<Vec<Write>, StateError> {
+    let of_log = |key: &[u8]| -> Option<u32> {
+        let digits = key.splitn(2, |byte| *byte == 0).nth(1)?.split(|byte| *byte == b'/').next()?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    };
+    let rows = keys(state, consumers.as_bytes())?.into_iter();
+    let strays = rows.filter(|(key, _)| of_log(key).is_some_and(|log| !is_there(log)));
+    Ok(strays.map(|(key, _)| Write::Delete(TABLE, key)).collect())
+}
+
+/// The places of the records of a consumer's log that wait.
+pub(crate) fn waiting(
+    state: &dyn StateStore,
+    consumer: &str,
+    stream: StreamId,
+) -> Result<BTreeSet<Position>, StateError> {
+    let prefix = stream_prefix(consumer, stream);
+    let position = |key: &[u8]| std::str::from_utf8(&key[prefix.len()..]).ok()?.parse().ok().map(Position::new);
+    Ok(keys(state, &prefix)?.iter().filter_map(|(key, _)| position(key)).collect())
+}
+
 /// When the record at this position of a consumer's log is attempted next, if it waits.
 pub(crate) fn due(
     state: &dyn StateStore,

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use base::{Arn, StateStore, Table};
-use flow::bus::{RuleState, RuleTarget, TargetRetry};
+use base::fs::sim::{Call, Fault};
+use base::{Arn, ErrorKind, Kinded, StateStore, Table};
+use flow::bus::{InputSpec, RuleState, RuleTarget, TargetRetry};
 use flow::queue::{QueueAttributes, Receive, Received};
+use log::{StreamKey, StreamKind};
 
-use crate::world::{House, Outside, World, default_bus, event, function_arn, scope, stream_arn, target};
+use crate::world::{House, Outside, World, default_bus, event, function_arn, scope, stream_arn, target, until};
 
 const ALL: &str = r#"{"account":["000000000000"]}"#;
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -230,6 +232,8 @@ async fn an_event_that_does_not_fit_takes_no_other_with_it() {
         Ok(())
     };
     house.flow.queues.update(&scope(), &"small".parse().unwrap(), attributes).await.unwrap();
+    // What is put away is kept whole, whatever senders may send there.
+    house.flow.queues.update(&scope(), &"dead".parse().unwrap(), attributes).await.unwrap();
     house.rule("r", ALL, RuleState::Enabled, RuleTarget { dead_letter: Some(dead), ..target(small) }).await;
     let detail = |bytes: usize| format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes));
     let sized = [("a", 10), ("large", 2_000), ("b", 10)];
@@ -239,6 +243,7 @@ async fn an_event_that_does_not_fit_takes_no_other_with_it() {
     assert_eq!(ids(taken.iter().map(|m| &m.message.body[..])), ["a", "b"]);
     let letters = drain(&house, "dead").await;
     assert_eq!(ids(letters.iter().map(|m| &m.message.body[..])), ["large"]);
+    assert!(letters[0].message.body.len() > 2_000);
     house.stop().await;
 }
 
@@ -274,5 +279,193 @@ async fn the_way_of_an_event_is_told() {
     let unmatched = way(&other).await;
     assert_eq!((unmatched.buses[0].state, unmatched.buses[0].rules.len()), ("evaluated", 0));
     assert!(way(&world.env.rng.uuid_at(world.env.clock.now())).await.buses.is_empty());
+    house.stop().await;
+}
+
+/// The outbox of the target `t` of a rule of the default bus.
+fn outbox(rule: &str) -> StreamKey {
+    StreamKey { kind: StreamKind::Outbox, scope: scope(), name: format!("default/{rule}/t") }
+}
+
+impl House {
+    /// Waits until so many events were put into a target's outbox.
+    async fn waits(&self, rule: &str, events: usize) {
+        until("an outbox", || self.log.stream(&outbox(rule)).is_ok()).await;
+        self.wait_for(&outbox(rule), events).await;
+    }
+}
+
+#[test]
+fn a_queue_that_cannot_be_read_now_holds_up_nobody() {
+    let outside = Outside::new(61);
+    outside.life(async |world| {
+        let house = world.open().await;
+        let work = queue(&house, "work").await;
+        house.stream("s", 1).await;
+        house.rule("well", ALL, RuleState::Enabled, target(stream_arn("s"))).await;
+        house.rule("queued", ALL, RuleState::Enabled, target(work)).await;
+        house.put_events(&[event("e0", "my.app", "{}")]).await;
+        house.wait_for(&House::key("s"), 1).await;
+        house.stop().await;
+    });
+    let (mut sent, mut struck) = (1, 0);
+    for nth in 1..80 {
+        outside.life(async |world| {
+            world.fs.fail(&[Call::Read], nth, Fault::Eio);
+            let Ok(house) = world.try_open().await else { return };
+            let unread = house.flow.queues.counts(&scope(), &"work".parse().unwrap()).await;
+            // A read of the state store that fails is the end of everything.
+            let settled = house.flow.buses.rules(&scope(), &default_bus()).is_ok();
+            if settled && unread.is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
+                struck += 1;
+                for _ in 0..3 {
+                    house.put_events(&[event(&format!("e{sent}"), "my.app", "{}")]).await;
+                    sent += 1;
+                    // The queue is read again after a second.
+                    world.pass(Duration::from_millis(250)).await;
+                    house.wait_for(&House::key("s"), sent).await;
+                }
+            }
+            world.pass(HOUR).await;
+            house.stop().await;
+        });
+        outside.fs.kill();
+    }
+    assert!(struck > 0, "no read of the queue failed");
+    outside.life(async |world| {
+        let house = world.open().await;
+        let taken = drain(&house, "work").await;
+        let got: BTreeSet<String> = ids(taken.iter().map(|m| &m.message.body[..])).into_iter().collect();
+        assert_eq!((got.len(), taken.len()), (sent, sent), "each once");
+        house.stop().await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_queue_that_is_full_holds_up_nobody() {
+    let world = World::new(62);
+    let house = world.open().await;
+    let dead = queue(&house, "dead").await;
+    queue(&house, "full").await;
+    house.stream("s", 1).await;
+    house.rule("well", ALL, RuleState::Enabled, target(stream_arn("s"))).await;
+    let input = InputSpec::Transformer {
+        paths: [("x".to_owned(), "$.detail.x".to_owned())].into(),
+        template: format!("\"{}\"", "<x>".repeat(2_000)),
+    };
+    let kept_back = RuleTarget { input, dead_letter: Some(dead), ..target(function_arn("f")) };
+    house.rule("back", ALL, RuleState::Enabled, kept_back).await;
+    loop {
+        // Two mebibytes are allowed for all queues.
+        let some = (0..500).map(|n| crate::queue::message(&n.to_string(), "x")).collect();
+        if house.flow.queues.send(&scope(), &"full".parse().unwrap(), some).await.is_err() {
+            break;
+        }
+    }
+    let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(1_000));
+    for n in 1..=3 {
+        house.put_events(&[event(&format!("e{n}"), "my.app", &large)]).await;
+        house.wait_for(&House::key("s"), n).await;
+    }
+    house.flow.queues.purge(&scope(), &"full".parse().unwrap()).await.unwrap();
+    world.pass(HOUR).await;
+    let letters = drain(&house, "dead").await;
+    assert_eq!(ids(letters.iter().map(|l| &l.message.body[..])).len(), 3);
+    for letter in &letters {
+        let said = |name: &str| letter.message.head.attributes[name].value.as_str();
+        assert_eq!((said("ERROR_CODE"), said("RETRY_ATTEMPTS")), ("INVALID_PARAMETER", "0"));
+        assert!(said("ERROR_MESSAGE").contains("too large"), "{}", said("ERROR_MESSAGE"));
+    }
+    assert!(world.functions.calls().is_empty());
+    house.stop().await;
+}
+
+#[test]
+fn what_an_outbox_has_is_not_given_directly_after_a_crash() {
+    let outside = Outside::new(63);
+    outside.life(async |world| {
+        let house = world.open().await;
+        house.rule("r", ALL, RuleState::Enabled, target(function_arn("f"))).await;
+        world.functions.available(|_| false);
+        for n in 0..5 {
+            house.put_events(&[event(&format!("e{n}"), "my.app", "{}")]).await;
+        }
+        house.waits("r", 5).await;
+    });
+    // The checkpoint is not written yet.
+    outside.fs.power_cut();
+    outside.functions.available(|_| true);
+    outside.life(async |world| {
+        let house = world.open().await;
+        house.put_events(&[event("e5", "my.app", "{}")]).await;
+        world.pass(HOUR).await;
+        let got = ids(world.functions.payloads().iter().map(|p| p.as_bytes()));
+        assert_eq!(got.iter().collect::<BTreeSet<_>>().len(), 6);
+        assert_eq!(got.len(), 6, "{got:?}");
+        house.stop().await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_put_again_begins_anew_at_once() {
+    let world = World::new(64);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let (buses, rule, bus) = (&house.flow.buses, "r".parse().unwrap(), default_bus());
+    house.rule("r", ALL, RuleState::Enabled, target(function_arn("away"))).await;
+    world.functions.available(|_| false);
+    let id = world.env.rng.uuid_at(world.env.clock.now());
+    house.put_events(&[event(&id, "my.app", "{}")]).await;
+    house.waits("r", 1).await;
+    for n in 0..3 {
+        let old = house.log.stream(&outbox("r")).unwrap().id;
+        buses.remove_targets(&scope(), &bus, &rule, &["t".into()]).await.unwrap();
+        world.functions.available(|_| true);
+        house.rule("r", ALL, RuleState::Enabled, target(function_arn("gone"))).await;
+        world.functions.available(|_| false);
+        house.put_events(&[event(&format!("e{n}"), "my.app", "{}")]).await;
+        // Nobody waits for the old one to end.
+        let log = &house.log;
+        until("another outbox", || log.stream(&outbox("r")).is_ok_and(|stream| stream.id != old)).await;
+        house.waits("r", 1).await;
+    }
+    buses.remove_targets(&scope(), &bus, &rule, &["t".into()]).await.unwrap();
+    house.rule("r", ALL, RuleState::Enabled, target(stream_arn("s"))).await;
+    house.put_events(&[event("new", "my.app", "{}")]).await;
+    assert_eq!(house.wait_for(&House::key("s"), 1).await.len(), 1);
+    world.functions.available(|_| true);
+    world.pass(HOUR).await;
+    assert_eq!(ids(world.functions.payloads().iter().map(|p| p.as_bytes())), [""; 0]);
+    assert_eq!((rows(&house), house.records(&House::key("s")).await.len()), (0, 1));
+    assert!(house.log.all_streams(StreamKind::Outbox).is_empty());
+    let told = buses.trace(&scope(), &id).await.unwrap();
+    let way = &told.buses[0].rules[0].targets[0];
+    assert_eq!(way.outcome, "given up");
+    assert!(way.failures.iter().any(|failure| failure.error.contains("was removed")), "{way:?}");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outbox_works_for_the_target_as_it_is_now() {
+    let world = World::new(65);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    house.rule("r", ALL, RuleState::Enabled, target(function_arn("f"))).await;
+    for n in 0..20 {
+        world.functions.available(|function| function.resource() == "function:new");
+        house.put_events(&[event(&format!("e{n}"), "my.app", "{}")]).await;
+        // Changed while an outbox may be about to be opened.
+        for _ in 0..n {
+            tokio::task::yield_now().await;
+        }
+        house.rule("r", ALL, RuleState::Enabled, target(function_arn("new"))).await;
+        world.pass(HOUR).await;
+        assert_eq!((rows(&house), world.functions.calls().len()), (0, n + 1), "after {n}");
+        let buses = &house.flow.buses;
+        buses.remove_targets(&scope(), &default_bus(), &"r".parse().unwrap(), &["t".into()]).await.unwrap();
+        world.functions.available(|_| true);
+        house.rule("r", ALL, RuleState::Enabled, target(function_arn("f"))).await;
+        world.pass(HOUR).await;
+    }
     house.stop().await;
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use base::fs::sim::{Call, Fault};
 use base::{Arn, Clock, StateStore, Table};
 use flow::bus::{RuleState, RuleTarget, TargetRetry};
 use flow::destinations::{
@@ -11,7 +12,7 @@ use flow::destinations::{
     connection_arn,
 };
 
-use crate::world::{House, Reply, World, default_bus, event, scope, target};
+use crate::world::{House, Outside, Reply, World, default_bus, event, scope, target};
 
 const ALL: &str = r#"{"account":["000000000000"]}"#;
 const HOOK: &str = "http://127.0.0.1:9/hook";
@@ -163,4 +164,46 @@ async fn what_is_secret_is_not_on_disk_and_destinations_live_by_their_connection
     let failed = house.flow.buses.put_targets(&scope(), &default_bus(), &"r".parse().unwrap(), vec![target(to)]).await;
     assert!(failed.is_err(), "there is no such rule");
     house.stop().await;
+}
+
+#[test]
+fn an_outbox_that_went_with_its_target_is_never_read_again() {
+    const CHANGES: [Call; 5] = [Call::Write, Call::SyncData, Call::SetLen, Call::Rename, Call::SyncDir];
+    let mut cuts = 0;
+    for nth in 1..30 {
+        let outside = Outside::new(66);
+        let rule = "r".parse().unwrap();
+        let mut to = None;
+        outside.life(async |world| {
+            let house = world.open().await;
+            let arn = destination(&house, &api_key(), 300).await;
+            house.rule("r", ALL, RuleState::Enabled, target(arn.clone())).await;
+            put(&house, 5).await;
+            world.pass(Duration::from_secs(10)).await;
+            assert_eq!(world.web.posts().len(), 5);
+            to = Some(arn.clone());
+            world.fs.fail(&CHANGES, nth, Fault::Crash);
+            let buses = &house.flow.buses;
+            if buses.remove_targets(&scope(), &default_bus(), &rule, &["t".into()]).await.is_ok() {
+                // It may come too late.
+                drop(buses.put_targets(&scope(), &default_bus(), &rule, vec![target(arn)]).await);
+            }
+            world.pass(Duration::from_secs(10)).await;
+        });
+        cuts += u32::from(outside.fs.is_off());
+        outside.fs.power_cut();
+        outside.life(async |world| {
+            let house = world.open().await;
+            world.pass(Duration::from_secs(60)).await;
+            assert_eq!(world.web.posts().len(), 5, "after {nth} changes");
+            let targets = vec![target(to.clone().unwrap())];
+            assert!(house.flow.buses.put_targets(&scope(), &default_bus(), &rule, targets).await.unwrap().is_empty());
+            put(&house, 1).await;
+            world.pass(Duration::from_secs(10)).await;
+            assert_eq!(world.web.posts().len(), 6, "after {nth} changes");
+            assert!(house.state.scan(Table("flow.spool"), b"outbox:", None, 10).unwrap().is_empty());
+            house.stop().await;
+        });
+    }
+    assert!(cuts > 10, "the script does something: {cuts}");
 }

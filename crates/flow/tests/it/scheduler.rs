@@ -179,6 +179,34 @@ async fn a_target_that_fails_is_tried_again_and_then_given_up_to_the_dead_letter
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_its_queue_would_not_take_is_cut_and_says_so() {
+    let world = World::new(33);
+    let house = world.open().await;
+    house.queue("dead", QueueAttributes { max_message_bytes: 2_048, ..QueueAttributes::default() }).await;
+    let dead = Some(queue_arn(&scope(), &queue_name("dead")));
+    for (text, input, cut) in [("short", "ä".repeat(100), "false"), ("long", "ä".repeat(5_000), "true")] {
+        let nowhere =
+            ScheduleTarget { input: Some(input.clone()), dead_letter: dead.clone(), ..to(stream_arn("nowhere")) };
+        house.schedule(text, spec("at(2026-11-23T04:00:00)", nowhere)).await;
+        world.pass(MINUTE).await;
+        let letters = house.dead().await;
+        assert_eq!(letters.len(), 1);
+        let (body, attributes) = (crate::queue::body(&letters[0]), &letters[0].message.head.attributes);
+        assert_eq!(attributes["IS_PAYLOAD_TRUNCATED"].value, cut);
+        assert_eq!(body.len() < input.len(), cut == "true");
+        let size: usize = attributes.iter().map(|(n, a)| n.len() + a.data_type.len() + a.value.len()).sum();
+        assert!(
+            input.starts_with(&body) && body.len() + size <= 2_048 && (cut == "false" || body.len() + size > 2_040)
+        );
+        house.flow.queues.purge(&scope(), &queue_name("dead")).await.unwrap();
+    }
+    let large = ScheduleTarget { input: Some("x".repeat((256 << 10) + 1)), ..to(stream_arn("nowhere")) };
+    let refused = house.flow.schedules.create(&scope(), &group(), &name("x"), spec("rate(1 day)", large), None).await;
+    assert!(refused.unwrap_err().to_string().contains("262144"));
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn tokens_groups_and_refusals() {
     let world = World::new(4);
     let house = world.open().await;

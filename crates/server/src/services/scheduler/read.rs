@@ -46,34 +46,31 @@ struct Asked {
     target: Target,
 }
 
+/// The two inputs are types of their own in the model, with the same members.
+macro_rules! asked {
+    ($input:expr) => {{
+        let input = $input;
+        only(SERVICE, &input, &KNOWN)?;
+        Asked {
+            expression: input.schedule_expression,
+            zone: input.schedule_expression_timezone,
+            start: input.start_date,
+            end: input.end_date,
+            description: input.description,
+            state: input.state,
+            after: input.action_after_completion,
+            window: input.flexible_time_window,
+            target: input.target,
+        }
+    }};
+}
+
 pub(super) fn created(input: CreateScheduleInput) -> Result<ScheduleSpec, ServiceError> {
-    only(SERVICE, &input, &KNOWN)?;
-    spec(Asked {
-        expression: input.schedule_expression,
-        zone: input.schedule_expression_timezone,
-        start: input.start_date,
-        end: input.end_date,
-        description: input.description,
-        state: input.state,
-        after: input.action_after_completion,
-        window: input.flexible_time_window,
-        target: input.target,
-    })
+    spec(asked!(input))
 }
 
 pub(super) fn updated(input: UpdateScheduleInput) -> Result<ScheduleSpec, ServiceError> {
-    only(SERVICE, &input, &KNOWN)?;
-    spec(Asked {
-        expression: input.schedule_expression,
-        zone: input.schedule_expression_timezone,
-        start: input.start_date,
-        end: input.end_date,
-        description: input.description,
-        state: input.state,
-        after: input.action_after_completion,
-        window: input.flexible_time_window,
-        target: input.target,
-    })
+    spec(asked!(input))
 }
 
 fn spec(asked: Asked) -> Result<ScheduleSpec, ServiceError> {
