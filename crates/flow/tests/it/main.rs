@@ -13,6 +13,8 @@ mod invocations;
 mod mapping;
 mod queue;
 mod queue_crash;
+mod queue_moves;
+mod queue_target;
 mod reshard;
 mod scheduler;
 mod timed;
