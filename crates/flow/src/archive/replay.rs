@@ -23,8 +23,8 @@ use crate::producer::producer_id;
 use crate::router::append_once;
 use crate::{FlowError, metrics, stored};
 
-/// How long a replay waits for the archive to have what was on the bus before it.
-const CATCH_UP: Duration = Duration::from_secs(30);
+/// A replay that waits longer for its archive to have what was on the bus before it says so.
+const LONG: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// The pause after a failure.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -71,11 +71,12 @@ impl ReplayState {
 }
 
 /// What a replay is started with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReplaySpec {
-    /// Its name.
+    /// Its name in its account and region.
     pub name: ReplayName,
     /// Free text.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The archive.
     pub archive: ArchiveName,
@@ -92,21 +93,9 @@ pub struct ReplaySpec {
 /// A replay as stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Replay {
-    /// Its name in its account and region.
-    pub name: ReplayName,
-    /// Free text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// The archive.
-    pub archive: ArchiveName,
-    /// The bus.
-    pub bus: BusName,
-    /// The rules that see its events; all when none is named.
-    pub rules: Vec<Arn>,
-    /// Events from this time on.
-    pub from: Timestamp,
-    /// Up to this time.
-    pub to: Timestamp,
+    /// What it was started with.
+    #[serde(flatten)]
+    pub spec: ReplaySpec,
     /// Where it stands.
     pub state: ReplayState,
     /// Why it failed.
@@ -202,7 +191,7 @@ impl Player {
                 Err(Stop::Server) => return,
                 Err(Stop::Cancelled) => (ReplayState::Cancelled, None),
                 Err(Stop::Failed(error)) if error.kind().is_transient() => {
-                    tracing::warn!(replay = %self.replay.name, %error, "a replay is put off");
+                    tracing::warn!(replay = %self.replay.spec.name, %error, "a replay is put off");
                     if self.rest(AGAIN).await.is_err() && self.stopping.is_cancelled() {
                         return;
                     }
@@ -214,7 +203,9 @@ impl Player {
             (self.replay.state, self.replay.reason, self.replay.ended) = (state, reason, Some(now));
             match self.room.put_replay(&self.scope, &self.replay).await {
                 Ok(()) => return,
-                Err(error) => tracing::warn!(replay = %self.replay.name, %error, "a replay's end is not noted yet"),
+                Err(error) => {
+                    tracing::warn!(replay = %self.replay.spec.name, %error, "a replay's end is not noted yet")
+                }
             }
             if self.rest(AGAIN).await.is_err() && self.stopping.is_cancelled() {
                 return;
@@ -242,10 +233,7 @@ impl Player {
 
     async fn play(&mut self) -> Result<(), Stop> {
         self.check()?;
-        let archive = config::find(self.room.state(), &self.scope, &self.replay.archive)?;
-        if archive.stream != self.replay.stream {
-            return Err(Stop::Failed(config::no_archive(&archive.name)));
-        }
+        let archive = self.archive()?;
         let stream = self.room.log().stream(&config::stream_key(&self.scope, &archive.name))?;
         let Some(shard) = stream.shards.first().map(|shard| shard.slot) else { return Ok(()) };
         if self.replay.end.is_none() {
@@ -269,17 +257,27 @@ impl Player {
         Ok(())
     }
 
-    /// What was put on the bus before the replay was started belongs to it.
+    /// What was put on the bus before the replay was started belongs to it, however far behind its archive is.
     async fn wait_for_the_archive(&self, archive: &Archive) -> Result<(), Stop> {
-        let begun = self.room.clock().instant();
+        let (mut begun, replay) = (self.room.clock().instant(), &self.replay.spec.name);
         while !self.room.has_seen(&self.scope, archive, self.replay.bus_end)? {
-            if self.room.clock().instant().saturating_sub(begun) > CATCH_UP {
-                tracing::warn!(replay = %self.replay.name, "a replay begins without what its archive does not have yet");
-                return Ok(());
+            if self.room.clock().instant().saturating_sub(begun) > LONG {
+                tracing::warn!(%replay, archive = %archive.name, "a replay waits for what its archive does not have yet");
+                begun = self.room.clock().instant();
             }
             self.rest(LOOK_AGAIN).await?;
+            self.archive()?;
         }
         Ok(())
+    }
+
+    /// The archive, while it is the one that the replay was started of.
+    fn archive(&self) -> Result<Archive, Stop> {
+        let archive = config::find(self.room.state(), &self.scope, &self.replay.spec.archive)?;
+        if archive.stream != self.replay.stream {
+            return Err(Stop::Failed(config::no_archive(&archive.name)));
+        }
+        Ok(archive)
     }
 
     /// Where the events of the range lie that are not done.
@@ -294,10 +292,10 @@ impl Player {
             for record in slice.records.iter().filter(|record| record.position < end) {
                 let time = time_of(record);
                 let open = self.replay.minute.is_none_or(|minute| minute_of(time) >= minute);
-                if open && time >= self.replay.from && time <= self.replay.to {
+                if open && self.wants(time) {
                     minutes.add(time, record.position);
                 } else {
-                    minutes.interrupt();
+                    minutes.pass();
                 }
             }
             from = slice.next;
@@ -305,37 +303,47 @@ impl Player {
         Ok(minutes)
     }
 
-    /// Puts the events of a run on the bus.
+    fn wants(&self, time: Timestamp) -> bool {
+        time >= self.replay.spec.from && time <= self.replay.spec.to
+    }
+
+    /// Puts the events of a minute on the bus that lie in a run, in which there may be others.
     async fn put(&mut self, shard: ShardRef, minute: i64, (from, to): Run) -> Result<(), Stop> {
-        let (name, started) = (self.replay.name.as_str().as_bytes(), self.replay.started.millis().to_be_bytes());
+        let (name, started) = (self.replay.spec.name.as_str().as_bytes(), self.replay.started.millis().to_be_bytes());
         let scope = self.scope.to_string();
         let parts: [&[u8]; 5] = [b"replay", scope.as_bytes(), name, &started, &minute.to_be_bytes()];
         let producer = producer_id(&parts);
         let mut next = from;
         while next <= to {
             self.check()?;
-            let slice = self.room.log().read(shard, next, ReadLimit { records: AT_ONCE, bytes: 4 << 20 }).await?;
+            // There are no more records than positions.
+            let left = usize::try_from(to.get() - next.get()).unwrap_or(usize::MAX).saturating_add(1);
+            let limit = ReadLimit { records: AT_ONCE.min(left), bytes: 4 << 20 };
+            let slice = self.room.log().read(shard, next, limit).await?;
             if slice.records.is_empty() {
                 break;
             }
             next = slice.next;
-            let records: Vec<&Record> = slice.records.iter().take_while(|record| record.position <= to).collect();
+            let here = slice.records.iter().take_while(|record| record.position <= to);
+            let timed = here.map(|record| (time_of(record), record));
+            let (times, records): (Vec<Timestamp>, Vec<&Record>) =
+                timed.filter(|(time, _)| minute_of(*time) == minute && self.wants(*time)).unzip();
             let deliveries: Vec<Delivery> = records
                 .iter()
                 .map(|record| Delivery {
                     position: record.position,
-                    payload: named(&record.data, &self.replay.name),
+                    payload: named(&record.data, &self.replay.spec.name),
                     partition_key: Some(record.partition_key.clone()),
                 })
                 .collect();
-            let bus = self.room.buses().stream(&self.scope, &self.replay.bus).await?;
+            let bus = self.room.buses().stream(&self.scope, &self.replay.spec.bus).await?;
             append_once(self.room.log(), &bus, producer, &deliveries, |delivery| {
                 let key = delivery.partition_key.clone();
                 (key.unwrap_or_else(|| fallback_key(delivery.position)), delivery.payload.clone())
             })
             .await?;
-            metrics::replayed(self.replay.bus.as_str(), deliveries.len());
-            self.replay.last = records.last().map(|record| time_of(record)).or(self.replay.last);
+            metrics::replayed(self.replay.spec.bus.as_str(), deliveries.len());
+            self.replay.last = times.last().copied().or(self.replay.last);
         }
         Ok(())
     }
@@ -344,13 +352,7 @@ impl Player {
 /// Everything a row says but where it stands is decided at its start.
 pub(super) fn begin(spec: ReplaySpec, archive: &Archive, bus_end: Position, now: Timestamp) -> Replay {
     Replay {
-        name: spec.name,
-        description: spec.description,
-        archive: spec.archive,
-        bus: spec.bus,
-        rules: spec.rules,
-        from: spec.from,
-        to: spec.to,
+        spec,
         state: ReplayState::Starting,
         reason: None,
         started: now,
@@ -366,4 +368,25 @@ pub(super) fn begin(spec: ReplaySpec, archive: &Archive, bus_end: Position, now:
 /// The row of a replay.
 pub(super) fn encode(replay: &Replay) -> Result<Vec<u8>, FlowError> {
     stored::encode("replay", replay)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_as_it_always_was() {
+        let row = r#"{"v":1,"name":"r","archive":"all","bus":"default","rules":[],"from":0,"to":5,"state":"RUNNING","started":7,"stream":3,"bus_end":9,"end":11,"minute":null}"#;
+        let Document { v, value }: Document = serde_json::from_str(row).unwrap();
+        assert_eq!((v, value.spec.name.as_str(), value.end), (1, "r", Some(Position::new(11))));
+        let again: serde_json::Value = serde_json::from_slice(&encode(&value).unwrap()).unwrap();
+        assert_eq!(again, serde_json::from_str::<serde_json::Value>(row).unwrap());
+    }
+
+    #[derive(Deserialize)]
+    struct Document {
+        v: u32,
+        #[serde(flatten)]
+        value: Replay,
+    }
 }

@@ -99,7 +99,7 @@ impl Archives {
         }
         let replays: Vec<(Scope, Replay)> = stored::list_scoped(self.state(), REPLAYS)?;
         for (scope, replay) in replays {
-            self.filters().set(&scope, &replay.name, &replay.rules);
+            self.filters().set(&scope, &replay.spec);
             if !replay.state.is_over() {
                 self.play(&scope, replay);
             }
@@ -226,16 +226,25 @@ impl Archives {
     /// Deletes an archive with all its events.
     pub async fn delete(&self, scope: &Scope, name: &ArchiveName) -> Result<(), FlowError> {
         let _turn = self.inner.turn.acquire().await;
-        config::find(self.state(), scope, name)?;
+        let archive = config::find(self.state(), scope, name)?;
         let filling = self.filling().remove(&(scope.clone(), name.clone()));
         if let Some(filling) = filling {
             filling.running.stop().await;
         }
         let mut batch =
             Batch::new().delete(ARCHIVES, config::key(scope, name)).delete(COUNTS, config::key(scope, name));
-        let forgotten = self.inner.ports.consumers.checkpoints.forget(&consumer_id(scope, name)).await?;
-        batch.writes.extend(forgotten);
-        self.state().commit(batch).await?;
+        let deleted = match self.inner.ports.consumers.checkpoints.forget(&consumer_id(scope, name)).await {
+            Ok(forgotten) => {
+                batch.writes.extend(forgotten);
+                self.state().commit(batch).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = deleted {
+            // It is still there, so it goes on taking events.
+            self.fill(scope, &archive)?;
+            return Err(error.into());
+        }
         match self.log().delete_stream(&config::stream_key(scope, name)).await {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
@@ -297,9 +306,9 @@ impl Archives {
         for old in &replays {
             let forgotten = old.ended.is_some_and(|ended| now.since(ended) > REMEMBERED);
             if forgotten {
-                batch = batch.delete(REPLAYS, replay_key(scope, &old.name));
-                self.filters().remove(scope, &old.name);
-            } else if old.name == spec.name {
+                batch = batch.delete(REPLAYS, replay_key(scope, &old.spec.name));
+                self.filters().remove(scope, &old.spec);
+            } else if old.spec.name == spec.name {
                 return Err(FlowError::Conflict(format!("Replay {} already exists.", spec.name)));
             }
         }
@@ -309,19 +318,19 @@ impl Archives {
         let bus_end = self.buses().tail(scope, &spec.bus).await?;
         let replay = replay::begin(spec, &archive, bus_end, now);
         let row = replay::encode(&replay)?;
-        self.state().commit(batch.put(REPLAYS, replay_key(scope, &replay.name), row)).await?;
-        self.filters().set(scope, &replay.name, &replay.rules);
+        self.state().commit(batch.put(REPLAYS, replay_key(scope, &replay.spec.name), row)).await?;
+        self.filters().set(scope, &replay.spec);
         self.play(scope, replay.clone());
         Ok(replay)
     }
 
     fn play(&self, scope: &Scope, replay: Replay) {
-        let (cancelled, key) = (CancellationToken::new(), (scope.clone(), replay.name.clone()));
+        let (cancelled, key) = (CancellationToken::new(), (scope.clone(), replay.spec.name.clone()));
         if replay.state == ReplayState::Cancelling {
             cancelled.cancel();
         }
         self.playing().insert(key.clone(), cancelled.clone());
-        let name = format!("replay:{scope}/{}", replay.name);
+        let name = format!("replay:{scope}/{}", replay.spec.name);
         let stopping = self.inner.group.stopping();
         let (this, room) = (self.clone(), self.clone());
         let player = Player { room, scope: scope.clone(), replay, cancelled, stopping };
@@ -333,7 +342,7 @@ impl Archives {
 
     /// Writes down where a replay stands; that it was asked to end stays so.
     pub(super) async fn put_replay(&self, scope: &Scope, replay: &Replay) -> Result<(), FlowError> {
-        let key = (REPLAYS, replay_key(scope, &replay.name));
+        let key = (REPLAYS, replay_key(scope, &replay.spec.name));
         stored::update(self.state(), key, "replay", |old: Option<Replay>| {
             let asked = old.is_some_and(|old| old.state == ReplayState::Cancelling);
             let state = match replay.state {
@@ -348,6 +357,8 @@ impl Archives {
 
     /// Asks a replay to end.
     pub async fn cancel_replay(&self, scope: &Scope, name: &ReplayName) -> Result<Replay, FlowError> {
+        // One that is being started is there to be told.
+        let _turn = self.inner.turn.acquire().await;
         let replay =
             stored::update(self.state(), (REPLAYS, replay_key(scope, name)), "replay", |old: Option<Replay>| {
                 let mut replay = old.ok_or_else(|| no_replay(name))?;

@@ -173,7 +173,7 @@ impl Dispatcher {
         let mut read_only = None;
         let matched = matched.filter_map(|place| Some((*place, compiled.rules.get(*place)?)));
         for (place, rule) in matched.filter(|(_, rule)| record.position >= rule.since) {
-            if !self.replays.admit(&self.scope, &event, &rule.arn) {
+            if !self.replays.admit((&self.scope, &self.bus), &event, &rule.arn) {
                 continue;
             }
             if !rule.all_management_events && *read_only.get_or_insert_with(|| rules::is_read_only_management(&event)) {

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::authorization::{Authorization, Credentials, Parameter};
+use super::token::NoToken;
 use super::{ApiDestination, Destinations};
 use crate::bus::path::Path;
 use crate::spool::Attempted;
@@ -78,7 +79,9 @@ impl Destinations {
         let token = match &authorization.credentials {
             credentials @ Credentials::Oauth { .. } => match self.token(&connection, credentials).await {
                 Ok(token) => Some(token),
-                Err(error) => return failed("NO_PERMISSIONS", error),
+                Err(NoToken { reason, wait }) => {
+                    return Attempted::FailedFor(format!("NO_PERMISSIONS: {reason}"), wait);
+                }
             },
             _ => None,
         };
@@ -93,7 +96,8 @@ impl Destinations {
             Err(error) => return failed("CONNECTION_FAILURE", error),
         };
         if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
-            self.inner.tokens.refused(&connection, token.as_ref());
+            let now = self.inner.ports.env.clock.instant();
+            self.inner.tokens.refused(&connection, token.as_ref(), now);
         }
         judge(&answer, self.inner.ports.env.clock.now())
     }

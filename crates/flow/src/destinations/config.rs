@@ -7,8 +7,10 @@ use http::Uri;
 use serde::{Deserialize, Serialize};
 
 use super::authorization::Authorization;
+use super::token::TokenKey;
 use super::{Destinations, api_destination_arn, connection_arn};
 use crate::FlowError;
+use crate::producer::producer_id;
 use crate::stored::{self, Change};
 
 const CONNECTIONS: Table = Table("flow.connections");
@@ -353,15 +355,18 @@ impl Destinations {
         self.connection_of(scope, &destination.connection).is_ok_and(|connection| connection.is_authorized())
     }
 
-    /// The whole authorization of a destination's connection, and that connection's id.
+    /// The whole authorization of a destination's connection, and what its token is known by.
     pub(super) fn authorization(
         &self,
         scope: &Scope,
         destination: &ApiDestination,
-    ) -> Result<(String, Authorization), FlowError> {
+    ) -> Result<(TokenKey, Authorization), FlowError> {
         let connection = self.connection_of(scope, &destination.connection)?;
         let arn = connection_arn(scope, &connection);
         let sealed = connection.sealed.ok_or_else(|| FlowError::Unavailable(format!("{arn} is deauthorized")))?;
-        Ok((connection.id.clone(), self.inner.sealer.open(&connection.id, &sealed)?))
+        let authorization = self.inner.sealer.open(&connection.id, &sealed)?;
+        // Sealed anew, the same authorization is another text.
+        let mark = producer_id(&[b"authorization", sealed.as_bytes()]).0;
+        Ok((TokenKey { connection: connection.id, mark }, authorization))
     }
 }

@@ -1,7 +1,9 @@
 //! Tokens of connections that authorize by OAuth client credentials.
 //!
 //! Owns the tokens that were fetched, in memory only. Promises that a token is used until shortly before it expires or
-//! until it is refused, and that a connection's is fetched once at a time. Must not know what tokens are used for.
+//! until it is refused, and only for the authorization that it was fetched by; that a connection's is fetched once at a
+//! time; and that after failures, as after a token that is refused, the next is not fetched before a wait that grows.
+//! Must not know what tokens are used for.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,10 +26,50 @@ const MOST_LIFE: Duration = Duration::from_secs(86_400);
 /// A token is not used in the last moments of its life.
 const MARGIN: Duration = Duration::from_secs(10);
 
-struct Token {
-    value: Secret,
-    /// The instant from which it is not used.
+/// The wait after the first failure.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What a token is fetched by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct TokenKey {
+    /// The connection's id.
+    pub connection: String,
+    /// Of its authorization as it lies sealed: another one has another token.
+    pub mark: u128,
+}
+
+/// Why there is no token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NoToken {
+    /// Says nothing secret.
+    pub reason: String,
+    /// None is fetched sooner than this.
+    pub wait: Duration,
+}
+
+/// What is known of a connection's token. Instants are of the monotonic clock.
+#[derive(Default)]
+struct Known {
+    token: Option<Secret>,
+    /// From when on it is not used.
     until: Duration,
+    /// When it was fetched.
+    fetched: Duration,
+    /// Failures in a row, tokens that were refused among them.
+    failures: u32,
+    /// None is fetched before.
+    again: Duration,
+    reason: String,
+}
+
+impl Known {
+    fn failed(&mut self, now: Duration, reason: String) {
+        let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(10)).min(LONGEST_WAIT);
+        (self.token, self.again, self.reason) = (None, now + wait, reason);
+        self.failures += 1;
+    }
 }
 
 #[derive(Deserialize)]
@@ -37,9 +79,9 @@ struct Answer {
     expires_in: Option<u64>,
 }
 
-/// See the module. By a connection's id.
+/// See the module.
 pub(super) struct Tokens {
-    known: Mutex<HashMap<String, Token>>,
+    known: Mutex<HashMap<TokenKey, Known>>,
     /// Each connection's token is fetched by one at a time; an endpoint that hangs holds up its own connection only.
     turns: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
@@ -49,7 +91,7 @@ impl Tokens {
         Self { known: Mutex::default(), turns: Mutex::default() }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Token>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<TokenKey, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -60,35 +102,84 @@ impl Tokens {
 
     /// A connection is gone, or its authorization changed.
     pub fn forget(&self, connection: &str) {
-        self.known().remove(connection);
+        self.known().retain(|key, _| key.connection != connection);
         self.turns.lock().unwrap_or_else(PoisonError::into_inner).remove(connection);
     }
 
     /// This token was refused. One that was fetched meanwhile stays.
-    pub fn refused(&self, connection: &str, token: Option<&Secret>) {
+    pub fn refused(&self, key: &TokenKey, token: Option<&Secret>, now: Duration) {
         let mut known = self.known();
-        let is_it = |known: &Token| token.is_some_and(|token| token.reveal() == known.value.reveal());
-        if known.get(connection).is_some_and(is_it) {
-            known.remove(connection);
+        let is_it = |known: &&mut Known| {
+            token.is_some_and(|token| known.token.as_ref().is_some_and(|known| token.reveal() == known.reveal()))
+        };
+        if let Some(known) = known.get_mut(key).filter(is_it) {
+            if now.saturating_sub(known.fetched) > LONGEST_WAIT {
+                // It was good for a while.
+                known.failures = 0;
+            }
+            known.failed(now, "the endpoint refused the token that it was fetched for".to_owned());
         }
     }
 
-    fn get(&self, connection: &str, now: Duration) -> Option<Secret> {
-        self.known().get(connection).filter(|token| now < token.until).map(|token| token.value.clone())
+    /// The token, or why none is to be fetched yet; nothing when one is to be fetched.
+    fn get(&self, key: &TokenKey, now: Duration) -> Option<Result<Secret, NoToken>> {
+        let known = self.known();
+        let known = known.get(key)?;
+        match &known.token {
+            Some(token) if now < known.until => Some(Ok(token.clone())),
+            None if now < known.again => {
+                Some(Err(NoToken { reason: known.reason.clone(), wait: known.again.saturating_sub(now) }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Keeps what came of fetching one.
+    fn keep(
+        &self,
+        key: &TokenKey,
+        fetched: Result<(Secret, Duration), String>,
+        now: Duration,
+    ) -> Result<Secret, NoToken> {
+        let mut known = self.known();
+        // What belongs to an authorization of before, and came too late to be forgotten with it.
+        known.retain(|other, known| {
+            *other == *key || other.connection != key.connection || now < known.until.max(known.again)
+        });
+        let known = known.entry(key.clone()).or_default();
+        match fetched {
+            Ok((token, life)) => {
+                (known.token, known.until, known.fetched) =
+                    (Some(token.clone()), now + life.saturating_sub(MARGIN), now);
+                Ok(token)
+            }
+            Err(reason) => {
+                known.failed(now, reason.clone());
+                Err(NoToken { reason, wait: known.again.saturating_sub(now) })
+            }
+        }
     }
 }
 
 impl Destinations {
-    /// A connection's token, fetched unless it is known. An error says nothing secret.
-    pub(super) async fn token(&self, connection: &str, credentials: &Credentials) -> Result<Secret, String> {
+    /// A connection's token, fetched unless it is known.
+    pub(super) async fn token(&self, key: &TokenKey, credentials: &Credentials) -> Result<Secret, NoToken> {
         let (clock, tokens) = (&self.inner.ports.env.clock, &self.inner.tokens);
-        if let Some(token) = tokens.get(connection, clock.instant()) {
-            return Ok(token);
+        if let Some(known) = tokens.get(key, clock.instant()) {
+            return known;
         }
-        let _turn = tokens.turn(connection).acquire_owned().await.map_err(|e| e.to_string())?;
-        if let Some(token) = tokens.get(connection, clock.instant()) {
-            return Ok(token);
+        // The semaphore is never closed.
+        let turn = tokens.turn(&key.connection);
+        let _turn = turn.acquire().await;
+        if let Some(known) = tokens.get(key, clock.instant()) {
+            return known;
         }
+        let fetched = self.fetch(credentials).await;
+        tokens.keep(key, fetched, clock.instant())
+    }
+
+    /// A token from its endpoint, and how long it holds. An error says nothing secret.
+    async fn fetch(&self, credentials: &Credentials) -> Result<(Secret, Duration), String> {
         let request = request(credentials)?;
         let answer = self.inner.ports.http.send(request, TIMEOUT).await.map_err(|e| e.to_string())?;
         if !answer.status().is_success() {
@@ -97,9 +188,7 @@ impl Destinations {
         let answer: Answer = serde_json::from_slice(answer.body())
             .map_err(|_| "the authorization endpoint's answer has no access_token".to_owned())?;
         let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs).min(MOST_LIFE);
-        let until = clock.instant() + life.saturating_sub(MARGIN);
-        tokens.known().insert(connection.to_owned(), Token { value: answer.access_token.clone(), until });
-        Ok(answer.access_token)
+        Ok((answer.access_token, life))
     }
 }
 

@@ -245,3 +245,63 @@ fn an_archive_forgets_after_its_days() {
         house.stop().await;
     });
 }
+
+#[tokio::test(start_paused = true)]
+async fn events_that_came_in_no_order_of_time_are_replayed_minute_by_minute_each_once() {
+    let world = World::new(91);
+    let house = world.open().await;
+    let archive = house.archive("all", spec(None, 0)).await;
+    let minute = |n: usize| n * 7_919 % 20;
+    for chunk in (0..3_000).collect::<Vec<usize>>().chunks(500) {
+        let at = |n: &usize| format!("2026-11-20T10:{:02}:{:02}Z", minute(*n), n % 60);
+        let events: Vec<Event> = chunk.iter().map(|n| timed(&n.to_string(), "mine", &at(n))).collect();
+        house.put_events(&events).await;
+    }
+    house.archived(&archive, 3_000).await;
+    let (from, to) = ("2026-11-20T10:05:00Z".parse().unwrap(), "2026-11-20T10:14:30Z".parse().unwrap());
+    let some = ReplaySpec { from, to, ..replay("r", Vec::new()) };
+    house.flow.archives.start_replay(&scope(), some).await.unwrap();
+    assert_eq!(house.over(&world, "r").await.state, ReplayState::Completed);
+    let replayed: Vec<usize> = house
+        .on_bus()
+        .await
+        .into_iter()
+        .filter(|(_, name)| name.is_some())
+        .map(|(id, _)| id.parse().unwrap())
+        .collect();
+    let mut wanted: Vec<usize> =
+        (0..3_000).filter(|n| (5..14).contains(&minute(*n)) || minute(*n) == 14 && n % 60 <= 30).collect();
+    wanted.sort_by_key(|n| (minute(*n), *n));
+    assert_eq!(replayed, wanted);
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_named_rule_sends_to_another_bus_is_seen_there() {
+    let world = World::new(92);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let (other, buses): (base::BusName, _) = ("other".parse().unwrap(), &house.flow.buses);
+    let other_arn = buses.create_bus(&scope(), &other, None).await.unwrap();
+    let archive = house.archive("all", spec(None, 0)).await;
+    house.put_events(&[event("e", "mine", "{}")]).await;
+    house.archived(&archive, 1).await;
+    let pattern = r#"{"source":["mine"]}"#;
+    house.rule("on", pattern, RuleState::Enabled, target(other_arn)).await;
+    let there = flow::bus::RuleSpec {
+        name: "there".parse().unwrap(),
+        pattern: Some(pattern.into()),
+        schedule: None,
+        state: RuleState::Enabled,
+        description: None,
+        role: None,
+    };
+    buses.put_rule(&scope(), &other, there).await.unwrap();
+    let to = vec![target(stream_arn("s"))];
+    assert!(buses.put_targets(&scope(), &other, &"there".parse().unwrap(), to).await.unwrap().is_empty());
+    let named = rule_arn(&scope(), &default_bus(), &"on".parse().unwrap());
+    house.flow.archives.start_replay(&scope(), replay("r", vec![named])).await.unwrap();
+    assert_eq!(house.over(&world, "r").await.state, ReplayState::Completed);
+    assert!(house.wait_for(&House::key("s"), 1).await[0].contains(r#""replay-name":"r""#));
+    house.stop().await;
+}

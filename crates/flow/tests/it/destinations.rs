@@ -207,3 +207,68 @@ fn an_outbox_that_went_with_its_target_is_never_read_again() {
     }
     assert!(cuts > 10, "the script does something: {cuts}");
 }
+
+fn oauth(client_id: &str) -> Authorization {
+    let credentials = Credentials::Oauth {
+        client_id: client_id.into(),
+        client_secret: Secret::new("secret".into()),
+        endpoint: "http://127.0.0.1:9/token".into(),
+        method: "POST".into(),
+        parameters: Parameters::default(),
+    };
+    Authorization { credentials, parameters: Parameters::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_endpoint_that_fails_is_asked_ever_more_seldom() {
+    let world = World::new(67);
+    let house = world.open().await;
+    let to = destination(&house, &oauth("id"), 300).await;
+    house.rule("r", ALL, RuleState::Enabled, target(to)).await;
+    let asked = || world.web.posts().iter().filter(|post| post.url.ends_with("/token")).count();
+    for refuse_tokens in [false, true] {
+        let before = asked();
+        world.web.answer(move |post| match post.url.ends_with("/token") {
+            true if refuse_tokens => Reply::Ok(r#"{"access_token":"t","expires_in":3600}"#.into()),
+            true => Reply::Status(500),
+            false => Reply::Status(401),
+        });
+        put(&house, 200).await;
+        world.pass(Duration::from_secs(600)).await;
+        assert!((8..=17).contains(&(asked() - before)), "{} times in ten minutes for 200 events", asked() - before);
+    }
+    world.web.answer(|post| match post.url.ends_with("/token") {
+        true => Reply::Ok(r#"{"access_token":"t","expires_in":3600}"#.into()),
+        false => Reply::Ok(String::new()),
+    });
+    let before = world.web.posts().len();
+    world.pass(Duration::from_secs(3_600)).await;
+    assert_eq!(world.web.posts().len() - before, 401, "one token for all that waited");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_an_authorization_that_was_replaced_meanwhile_is_not_used() {
+    let world = World::new(68);
+    let house = world.open().await;
+    let to = destination(&house, &oauth("old"), 300).await;
+    house.rule("r", ALL, RuleState::Enabled, target(to)).await;
+    // The token of the old one is on its way when the connection is changed.
+    world.web.answer(|post| match (post.url.ends_with("/token"), post.body.contains("client_id=old")) {
+        (true, true) => Reply::Late(r#"{"access_token":"old","expires_in":3600}"#.into()),
+        (true, false) => Reply::Ok(r#"{"access_token":"new","expires_in":3600}"#.into()),
+        _ => Reply::Ok(String::new()),
+    });
+    put(&house, 1).await;
+    world.pass(Duration::from_millis(500)).await;
+    let spec = ConnectionSpec { name: "c".into(), description: None };
+    house.flow.destinations.update_connection(&scope(), spec, |_| Ok(Some(oauth("new")))).await.unwrap();
+    world.pass(Duration::from_secs(30)).await;
+    put(&house, 3).await;
+    world.pass(Duration::from_secs(30)).await;
+    let posts = world.web.posts();
+    let used: Vec<&str> = posts.iter().filter(|p| p.url == HOOK).map(|p| p.header("authorization")).collect();
+    assert_eq!(used.len(), 4);
+    assert_eq!(used[1..], ["Bearer new"; 3]);
+    house.stop().await;
+}

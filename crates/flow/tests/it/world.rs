@@ -330,6 +330,8 @@ pub enum Reply {
     Pause(u32),
     /// It cannot be called now.
     Busy,
+    /// Success after a second.
+    Late(String),
     /// It never answers.
     Never,
 }
@@ -350,6 +352,11 @@ impl<T: Clone> Fake<T> {
         let reply = (self.answer.lock().unwrap())(&input);
         self.seen.lock().unwrap().push(input);
         match reply {
+            Reply::Late(text) => {
+                #[allow(clippy::disallowed_methods, reason = "virtual time of the paused runtime")]
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Reply::Ok(text)
+            }
             Reply::Never => std::future::pending().await,
             other => other,
         }

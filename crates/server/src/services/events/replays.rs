@@ -50,7 +50,7 @@ pub(super) async fn start(
     };
     let replay = service.archives.start_replay(&call.scope, spec).await.map_err(failed)?;
     Ok(StartReplayOutput {
-        replay_arn: Some(replay_arn(&call.scope, &replay.name).to_string()),
+        replay_arn: Some(replay_arn(&call.scope, &replay.spec.name).to_string()),
         replay_start_time: Some(replay.started),
         state: Some(replay.state.as_str().to_owned()),
         state_reason: replay.reason,
@@ -63,21 +63,21 @@ pub(super) fn describe(
     input: &DescribeReplayInput,
 ) -> Result<DescribeReplayOutput, ServiceError> {
     let replay = service.archives.replay(&call.scope, &name(&input.replay_name)?).map_err(failed)?;
-    let filters: Vec<String> = replay.rules.iter().map(ToString::to_string).collect();
+    let filters: Vec<String> = replay.spec.rules.iter().map(ToString::to_string).collect();
     Ok(DescribeReplayOutput {
-        replay_name: Some(replay.name.to_string()),
-        replay_arn: Some(replay_arn(&call.scope, &replay.name).to_string()),
-        description: replay.description,
+        replay_name: Some(replay.spec.name.to_string()),
+        replay_arn: Some(replay_arn(&call.scope, &replay.spec.name).to_string()),
+        description: replay.spec.description,
         state: Some(replay.state.as_str().to_owned()),
         state_reason: replay.reason,
-        event_source_arn: Some(archive_arn(&call.scope, &replay.archive).to_string()),
+        event_source_arn: Some(archive_arn(&call.scope, &replay.spec.archive).to_string()),
         destination: Some(ReplayDestination {
-            arn: bus_arn(&call.scope, &replay.bus).to_string(),
+            arn: bus_arn(&call.scope, &replay.spec.bus).to_string(),
             filter_arns: (!filters.is_empty()).then_some(filters),
             ..Default::default()
         }),
-        event_start_time: Some(replay.from),
-        event_end_time: Some(replay.to),
+        event_start_time: Some(replay.spec.from),
+        event_end_time: Some(replay.spec.to),
         event_last_replayed_time: replay.last,
         replay_start_time: Some(replay.started),
         replay_end_time: replay.ended,
@@ -97,21 +97,21 @@ pub(super) fn list(
     }
     let mut replays = service.archives.replays(&call.scope).map_err(failed)?;
     replays.retain(|replay| {
-        let prefixed = input.name_prefix.as_ref().is_none_or(|prefix| replay.name.as_str().starts_with(prefix));
-        let source = archive_arn(&call.scope, &replay.archive).to_string();
+        let prefixed = input.name_prefix.as_ref().is_none_or(|prefix| replay.spec.name.as_str().starts_with(prefix));
+        let source = archive_arn(&call.scope, &replay.spec.archive).to_string();
         let of_source = input.event_source_arn.as_ref().is_none_or(|wanted| *wanted == source);
         prefixed && of_source && input.state.as_ref().is_none_or(|state| state == replay.state.as_str())
     });
-    let key = |replay: &flow::archive::Replay| replay.name.to_string();
+    let key = |replay: &flow::archive::Replay| replay.spec.name.to_string();
     let (replays, next_token) =
         page(replays, key, limit(input.limit), input.next_token.as_deref()).map_err(bad_token)?;
     let shown = replays.into_iter().map(|replay| Replay {
-        replay_name: Some(replay.name.to_string()),
-        event_source_arn: Some(archive_arn(&call.scope, &replay.archive).to_string()),
+        replay_name: Some(replay.spec.name.to_string()),
+        event_source_arn: Some(archive_arn(&call.scope, &replay.spec.archive).to_string()),
         state: Some(replay.state.as_str().to_owned()),
         state_reason: replay.reason,
-        event_start_time: Some(replay.from),
-        event_end_time: Some(replay.to),
+        event_start_time: Some(replay.spec.from),
+        event_end_time: Some(replay.spec.to),
         event_last_replayed_time: replay.last,
         replay_start_time: Some(replay.started),
         replay_end_time: replay.ended,
