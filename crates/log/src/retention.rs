@@ -95,7 +95,8 @@ fn spans(shards: BTreeSet<ShardRef>) -> Box<[(ShardRef, ShardRef)]> {
 fn unreadable(view: &View, holds: &Holds, end: Position, now: Timestamp) -> bool {
     let gone = |shard: u32| match (view.shard(ShardRef(shard)), holds.newest) {
         (Err(_), _) => true,
-        (Ok(state), _) if state.released >= end => true,
+        // What lies in other shards behind a shard's last record is no concern of it.
+        (Ok(state), _) if state.released >= end.min(state.next) => true,
         (Ok(state), Some(newest)) => state.expired(newest, now),
         // Nothing but damage: when it arrived is not known, so it stays.
         (Ok(_), None) => false,

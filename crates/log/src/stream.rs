@@ -36,6 +36,8 @@ pub enum StreamKind {
     Outbox,
     /// What came of the events of a bus.
     Trace,
+    /// Records put on a delivery stream.
+    Delivery,
 }
 
 impl fmt::Display for StreamKind {
@@ -50,6 +52,7 @@ impl fmt::Display for StreamKind {
             Self::FunctionLog => "function_log",
             Self::Outbox => "outbox",
             Self::Trace => "trace",
+            Self::Delivery => "delivery",
         })
     }
 }

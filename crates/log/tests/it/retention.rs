@@ -345,3 +345,21 @@ async fn readers_never_stumble_over_what_retention_deletes() {
         assert!(world.names(".seg").len() < 12);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_without_news_that_is_released_keeps_no_segment() {
+    let world = World::new(26);
+    let log = world.open_small().await;
+    let idle = stream(&log, "idle", 1).await.shards[0].slot;
+    let busy = stream(&log, "busy", 1).await.shards[0].slot;
+    put(&log, idle, "x").await;
+    let written = world.names(".seg").into_iter().max().unwrap();
+    for n in 0..40 {
+        put(&log, busy, &format!("{n:0300}")).await;
+    }
+    for (slot, stays) in [(busy, true), (idle, false)] {
+        log.release(slot, log.tail(slot).unwrap().next);
+        log.enforce_retention().await.unwrap();
+        assert_eq!(world.names(".seg").contains(&written), stays);
+    }
+}
