@@ -97,6 +97,8 @@ pub enum Figure {
     Entered,
     /// Tidegate: from PutEvents to the webhook, through a warm Python function.
     Alert,
+    /// Tidegate: what gathered while a webhook was away, told while more keeps coming.
+    Backlog,
 }
 
 impl Figure {

@@ -1,11 +1,10 @@
 //! From intake to the webhook: PutEvents → rule → stream → warm Python function → topic → HTTP.
 
-use anyhow::{Context, ensure};
 use serde_json::json;
 
-use super::latency::{ACCOUNT, Receiver, call, create_function, json_call};
+use super::latency::{ACCOUNT, Receiver, call, confirm, create_function, json_call};
 use crate::contenders::{Contender, Server};
-use crate::load::{Connection, REGION, Request};
+use crate::load::{REGION, Request};
 use crate::options::Options;
 use crate::report::Row;
 
@@ -39,13 +38,7 @@ async fn pipeline(server: &Server, receiver: &mut Receiver) -> anyhow::Result<()
     let subscribe = format!("Action=Subscribe&Version=2010-03-31&TopicArn={topic}&Protocol=http&Endpoint={hook}");
     call(server, &Request::query("sns", &subscribe)).await?;
     let url = receiver.confirmation().await?;
-    let path = url.splitn(4, '/').nth(3).context("the confirmation's URL has no path")?;
-    let (status, _) = Connection::open(&server.address())
-        .await?
-        .call(format!("GET /{path} HTTP/1.1\r\nHost: {}\r\n\r\n", server.address()).as_bytes())
-        .await
-        .map(|(status, body)| (status, body.len()))?;
-    ensure!(status == 200, "the subscription was not confirmed: {status}");
+    confirm(server, &url).await?;
     create_function(server, HANDLER, ("TOPIC", &topic)).await?;
     let mapping = json!({"EventSourceArn": stream, "FunctionName": "bench", "StartingPosition": "TRIM_HORIZON"});
     call(server, &Request::rest("lambda", "/2015-03-31/event-source-mappings", mapping.to_string().as_bytes())).await?;

@@ -123,6 +123,21 @@ pub(super) async fn call(server: &Server, request: &Request<'_>) -> anyhow::Resu
     Ok(())
 }
 
+/// Confirms a subscription by its link.
+pub(super) async fn confirm(server: &Server, url: &str) -> anyhow::Result<()> {
+    let path = url.splitn(4, '/').nth(3).context("the confirmation's URL has no path")?;
+    let mut connection = Connection::open(&server.address()).await?;
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: {}\r\n\r\n", server.address());
+    let (status, _) = connection.call(request.as_bytes()).await?;
+    ensure!(status == 200, "the subscription was not confirmed: {status}");
+    Ok(())
+}
+
+/// Answers a request with nothing but a status.
+pub(super) async fn answer(stream: &mut TcpStream, status: u16) -> anyhow::Result<()> {
+    Ok(stream.write_all(format!("HTTP/1.1 {status} -\r\nContent-Length: 0\r\n\r\n").as_bytes()).await?)
+}
+
 fn package(handler: &str) -> anyhow::Result<Vec<u8>> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     zip.start_file("main.py", zip::write::SimpleFileOptions::default())?;
@@ -149,12 +164,16 @@ async fn webhook(
                 } else if let Some(n) = body["Message"].as_str().and_then(|m| m.parse().ok()) {
                     let _ = arrived.send((n, at)).await;
                 }
+                if answer(&mut stream, 200).await.is_err() {
+                    return;
+                }
             }
         });
     }
 }
 
-async fn request_body(stream: &mut TcpStream) -> anyhow::Result<Option<Value>> {
+/// The body of the next request as JSON; none at the connection's end.
+pub(super) async fn request_body(stream: &mut TcpStream) -> anyhow::Result<Option<Value>> {
     let mut buffer = Vec::new();
     let (head, length) = loop {
         if stream.read_buf(&mut buffer).await? == 0 {
@@ -169,6 +188,5 @@ async fn request_body(stream: &mut TcpStream) -> anyhow::Result<Option<Value>> {
     while buffer.len() < head + length {
         ensure!(stream.read_buf(&mut buffer).await? > 0, "the connection ended within a request");
     }
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await?;
     Ok(Some(serde_json::from_slice(&buffer[head..head + length])?))
 }

@@ -1,6 +1,7 @@
 //! What is measured, one file a scenario. The first five are asked of everyone, the others of Tidegate alone.
 
 mod alert;
+mod backlog;
 mod bus;
 mod cold;
 mod compare;
