@@ -27,7 +27,7 @@ pub fn cbor(data: &[u8]) {
 }
 
 fn choose(choice: u8, encoding: Encoding, body: &[u8]) {
-    match choice % 8 {
+    match choice % 10 {
         0 => {
             if let Some(input) = check::<PutRecordsInput>(&kinesis::SERVICE, "PutRecords", encoding, body)
                 && encoding == Encoding::Json
@@ -41,6 +41,8 @@ fn choose(choice: u8, encoding: Encoding, body: &[u8]) {
         4 => drop(check::<kinesis::SubscribeToShardInput>(&kinesis::SERVICE, "SubscribeToShard", encoding, body)),
         5 => drop(check::<events::PutEventsInput>(&events::SERVICE, "PutEvents", encoding, body)),
         6 => drop(check::<events::PutTargetsInput>(&events::SERVICE, "PutTargets", encoding, body)),
+        8 => drop(check::<firehose::PutRecordBatchInput>(&firehose::SERVICE, "PutRecordBatch", encoding, body)),
+        9 => drop(check::<firehose::PutRecordInput>(&firehose::SERVICE, "PutRecord", encoding, body)),
         _ => drop(check::<firehose::CreateDeliveryStreamInput>(
             &firehose::SERVICE,
             "CreateDeliveryStream",
