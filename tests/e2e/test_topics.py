@@ -136,7 +136,7 @@ def test_what_a_webhook_refuses_is_in_the_dead_letter_queue(server, unique, webh
 
 @pytest.mark.parametrize(("protocol", "endpoint", "text"), [
     ("sms", "+491234", "not available"), ("application", "arn:aws:sns:eu-central-1:000000000000:app/x", "not available"),
-    ("firehose", "arn:aws:firehose:eu-central-1:000000000000:deliverystream/x", "not available"),
+    ("firehose", "arn:aws:firehose:eu-central-1:000000000000:deliverystream/x", "SubscriptionRoleArn is needed"),
     ("pigeon", "x", "does not support this protocol string"), ("sqs", "q", "SQS endpoint ARN"),
     ("sqs", "arn:aws:sqs:eu-central-1:000000000000:q.fifo", "FIFO SQS Queues can not be subscribed"),
     ("lambda", "arn:aws:lambda:eu-central-1:000000000000:function:none", "Lambda endpoint ARN"),

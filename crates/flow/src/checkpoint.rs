@@ -83,7 +83,17 @@ impl Checkpoints {
                 return Ok(Some(*next));
             }
         }
-        let Some(bytes) = self.inner.state.get(TABLE, &key)? else { return Ok(None) };
+        Self::durable(&*self.inner.state, consumer, stream, shard)
+    }
+
+    /// The same, as far as it is written: from there on everything is handled again after a crash.
+    pub fn durable(
+        state: &dyn StateStore,
+        consumer: &str,
+        stream: StreamId,
+        shard: ShardId,
+    ) -> Result<Option<Position>, StateError> {
+        let Some(bytes) = state.get(TABLE, &key(consumer, stream, shard))? else { return Ok(None) };
         let row: Row = serde_json::from_slice(&bytes)
             .map_err(|e| StateError::Corrupt(format!("checkpoint of {consumer} on {shard}: {e}")))?;
         Ok(Some(row.next))

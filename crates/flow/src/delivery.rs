@@ -1,6 +1,6 @@
-//! Delivery streams: a stream's records are put into a search index, and nowhere lost.
+//! Delivery streams: records of a stream, or those that are put on them, go into a search index, and are nowhere lost.
 //!
-//! Owns delivery streams as configured and one consumer for each.
+//! Owns delivery streams as configured, one consumer for each, and the logs of those that have no other source.
 //! Promises: every record becomes a document whose id is its shard and sequence number, so that a replay writes the
 //! same again; what the index refuses, or does not take within the retry duration, is written to the backup bucket
 //! before the place in the stream is left; the name of the index depends on the record's arrival alone.
@@ -9,6 +9,7 @@
 mod backup;
 mod bulk;
 mod config;
+mod direct;
 mod handler;
 
 use std::collections::HashMap;
@@ -20,7 +21,11 @@ use async_trait::async_trait;
 use base::{Arn, HttpError, RetryPolicy, Scope, StateStore, TaskGroup};
 use bytes::Bytes;
 
-pub use config::{BackupMode, DeliverySpec, DeliveryStream, Destination, DomainFamily, IndexRotation, delivery_arn};
+pub use config::{
+    BackupMode, DeliverySpec, DeliveryStream, Destination, DomainFamily, IndexRotation, Source, delivery_arn,
+};
+pub(crate) use direct::fits;
+pub use direct::{DeliveryTarget, MAX_RECORD_BYTES};
 
 use crate::FlowError;
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
@@ -70,10 +75,13 @@ impl Deliveries {
     }
 
     /// Starts the consumers of all delivery streams.
-    pub(crate) fn restore(&self) -> Result<(), FlowError> {
-        for (scope, stream) in config::all(&*self.inner.ports.state)? {
-            self.run(&scope, &stream)?;
+    pub(crate) async fn restore(&self) -> Result<(), FlowError> {
+        let known = config::all(&*self.inner.ports.state)?;
+        self.restore_logs(&known).await?;
+        for (scope, stream) in &known {
+            self.run(scope, stream)?;
         }
+        self.inner.group.spawn_infallible("delivery logs", self.clone().release_logs());
         Ok(())
     }
 
@@ -108,8 +116,7 @@ impl Deliveries {
             max_age: None,
             bisect: false,
         };
-        let consumer =
-            Consumer { id: id.clone(), source: config::source_key(&stream.source)?, start: Start::TrimHorizon, policy };
+        let consumer = Consumer { id: id.clone(), source: stream.log_key(scope)?, start: Start::TrimHorizon, policy };
         let started = ports.consumers.start(self.inner.group.child(), consumer, Arc::new(handler));
         running.insert(id, started);
         Ok(())

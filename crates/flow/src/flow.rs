@@ -16,7 +16,7 @@ use crate::bus::{BusPorts, BusTarget, Buses};
 use crate::checkpoint::Checkpoints;
 use crate::consumer::{Lag, Loop};
 use crate::dead_letter::DeadLetters;
-use crate::delivery::{Deliveries, DeliveryPorts, SearchDomains};
+use crate::delivery::{Deliveries, DeliveryPorts, DeliveryTarget, SearchDomains};
 use crate::destinations::{DestinationPorts, Destinations};
 use crate::invocations::Invocations;
 use crate::mapping::{MappingPorts, Mappings};
@@ -107,6 +107,13 @@ impl Flow {
             master_key: ports.master_key,
         });
         let queues = Queues::open(&context.env, &context.log, &state, &queueing, config.queue_memory).await?;
+        let delivery_ports = DeliveryPorts {
+            consumers: context.clone(),
+            state: Arc::clone(&state),
+            search: ports.search,
+            objects: config.objects,
+        };
+        let deliveries = Deliveries::new(delivery_ports, &consumers);
         let topic_ports = TopicPorts {
             consumers: context.clone(),
             state: Arc::clone(&state),
@@ -114,6 +121,7 @@ impl Flow {
             signer: ports.signer,
             queues: queues.clone(),
             invocations: invocations.clone(),
+            deliveries: deliveries.clone(),
             base_url: config.base_url,
         };
         let topics = Topics::new(topic_ports, &consumers);
@@ -124,6 +132,7 @@ impl Flow {
                 .with("lambda", "function", Arc::new(FunctionTarget::new(invocations.clone())))
                 .with("sns", "", Arc::new(TopicTarget::new(topics.clone())))
                 .with("sqs", "", Arc::new(QueueTarget::new(queues.clone())))
+                .with("firehose", "deliverystream", Arc::new(DeliveryTarget::new(deliveries.clone())))
                 .with("events", "event-bus", Arc::new(bus_target)),
         );
         let dead_letters = DeadLetters::new(queues.clone());
@@ -152,11 +161,8 @@ impl Flow {
             dead_letters,
         };
         let schedules = Schedules::new(schedule_ports, &consumers);
-        let mapping_ports =
-            MappingPorts { consumers: context.clone(), state: Arc::clone(&state), invoke: ports.invoke };
+        let mapping_ports = MappingPorts { consumers: context, state, invoke: ports.invoke };
         let mappings = Mappings::new(mapping_ports, &consumers);
-        let delivery_ports = DeliveryPorts { consumers: context, state, search: ports.search, objects: config.objects };
-        let deliveries = Deliveries::new(delivery_ports, &consumers);
         let this = Self {
             buses,
             archives,
@@ -179,8 +185,8 @@ impl Flow {
 
     async fn restore(&self) -> Result<(), FlowError> {
         self.invocations.restore().await?;
+        self.deliveries.restore().await?;
         self.topics.restore().await?;
-        self.deliveries.restore()?;
         self.mappings.restore()?;
         self.archives.restore().await?;
         self.buses.restore().await?;

@@ -177,7 +177,8 @@ impl Invocations {
         }
         let Some(shard) = stream.shards.first() else { return Ok(()) };
         let id = consumer_id(&stream.key);
-        let settings = Settings { id: id.clone(), slot: shard.slot, stream: stream.id, concurrency: CONCURRENCY };
+        let (concurrency, at_most) = (CONCURRENCY, CONCURRENCY);
+        let settings = Settings { id: id.clone(), slot: shard.slot, stream: stream.id, concurrency, at_most };
         let group = self.inner.group.child();
         let caller = Caller { invoke: Arc::clone(&self.inner.invoke), function: stream.key.name.clone() };
         let spool = Spool::start(&self.inner.consumers, &self.inner.state, &group, settings, caller)?;

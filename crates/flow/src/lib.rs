@@ -19,6 +19,7 @@ mod flow;
 pub mod invocations;
 pub mod mapping;
 mod metrics;
+mod needed;
 pub mod producer;
 pub mod queue;
 pub mod router;

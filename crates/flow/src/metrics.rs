@@ -147,6 +147,13 @@ pub(crate) fn documents(stream: &str, outcome: &'static str, documents: usize) {
         .increment(documents as u64);
 }
 
+/// Records put on a delivery stream.
+pub(crate) fn delivery_put(stream: &str, records: usize, bytes: usize) {
+    counter!("tidegate_delivery_incoming_records_total", "delivery_stream" => stream.to_owned())
+        .increment(records as u64);
+    counter!("tidegate_delivery_incoming_bytes_total", "delivery_stream" => stream.to_owned()).increment(bytes as u64);
+}
+
 /// Bytes sent to a delivery's destination.
 pub(crate) fn delivery_bytes(stream: &str, bytes: usize) {
     counter!("tidegate_delivery_bytes_total", "delivery_stream" => stream.to_owned()).increment(bytes as u64);

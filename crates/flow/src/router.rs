@@ -49,7 +49,8 @@ impl Router {
         found.map(|route| &route.target).ok_or_else(|| TargetError {
             kind: ErrorKind::Invalid,
             message: format!(
-                "{to} cannot be a target: only streams, functions, topics, queues, event buses and API destinations can receive events yet"
+                "{to} cannot be a target: only streams, delivery streams, functions, topics, queues, event buses and \
+                 API destinations can receive events yet"
             ),
         })
     }

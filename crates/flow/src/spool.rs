@@ -6,13 +6,15 @@
 //! stays in the log and is read again when its time comes.
 //!
 //! Promises: a record leaves the queue only when it was done, refused or given up, also across restarts; an attempt
-//! that takes long is parked too, so that it holds up neither the checkpoint nor the records behind it; at most
-//! [`Spool::concurrency`](Settings::concurrency) attempts run at once and at most [`MAX_PARKED`] records wait, beyond
-//! which the log is not read on.
+//! that takes long is parked too, so that it holds up neither the checkpoint nor the records behind it; no more attempts
+//! run at once than [`Settings::concurrency`], or while there is a backlog that is taken [`Settings::at_most`]; at most
+//! [`MAX_PARKED`] records wait, beyond which the log is not read on.
 //!
 //! Must not know what an attempt does.
 
 mod queue;
+mod slots;
+mod width;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +24,13 @@ use base::{Position, Rng, StateError, StateStore, TaskGroup, Timestamp};
 use futures::future::FutureExt;
 use log::{ReadLimit, Record, ShardRef, StreamId};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::{Batch, Handler, Loop, Outcome};
 use queue::{Entry, Queue, Row};
-pub(crate) use queue::{due, forget, forget_on, sweep, waiting};
+pub(crate) use queue::{due, first, forget, forget_on, sweep, waiting};
+use slots::{Slot, Slots};
+use width::Sign;
 
 /// Records of one consumer that wait for another attempt, at most.
 pub(crate) const MAX_PARKED: usize = 10_000;
@@ -119,8 +122,10 @@ pub(crate) struct Settings {
     pub slot: ShardRef,
     /// The log.
     pub stream: StreamId,
-    /// Attempts at once.
+    /// Attempts at once, when nothing waits or little is taken.
     pub concurrency: usize,
+    /// Attempts at once while others wait for their turn and most succeed. The consumer must hand in as many records.
+    pub at_most: usize,
 }
 
 /// The handler. Cloning gives another handle.
@@ -140,7 +145,7 @@ struct Inner<A> {
     settings: Settings,
     group: TaskGroup,
     stopping: CancellationToken,
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
     queue: Queue,
 }
 
@@ -159,7 +164,7 @@ impl<A: Attempt> Spool<A> {
             attempt,
             group: group.clone(),
             stopping: group.stopping(),
-            slots: Arc::new(Semaphore::new(settings.concurrency)),
+            slots: Slots::new(settings.concurrency, settings.at_most),
             queue,
             settings,
         };
@@ -175,19 +180,27 @@ impl<A: Attempt> Spool<A> {
             let Some(position) = inner.queue.next_due(&*inner.consumers.env.clock, &inner.stopping).await else {
                 return;
             };
-            let slot = tokio::select! {
-                slot = Arc::clone(&inner.slots).acquire_owned() => slot,
+            let place = tokio::select! {
+                place = inner.slots.repetition() => place,
                 () = inner.stopping.cancelled() => return,
             };
             let this = self.clone();
             inner.group.spawn_infallible(format!("{}/retry", inner.settings.id), async move {
-                this.retry(position).await;
-                drop(slot);
+                tokio::select! {
+                    slot = this.inner.slots.turn() => {
+                        if let Some(mut slot) = slot {
+                            this.retry(position, &mut slot).await;
+                        }
+                    }
+                    // The row is durable.
+                    () = this.inner.stopping.cancelled() => {}
+                }
+                drop(place);
             });
         }
     }
 
-    async fn retry(&self, position: Position) {
+    async fn retry(&self, position: Position, slot: &mut Slot) {
         let inner = &self.inner;
         let Some(row) = inner.queue.row(position) else { return };
         let limit = ReadLimit { records: 1, bytes: usize::MAX };
@@ -204,7 +217,7 @@ impl<A: Attempt> Spool<A> {
             return self.remove(position).await;
         };
         let next = tokio::select! {
-            next = self.once_more(&record, row) => next,
+            next = self.once_more(&record, row, slot) => next,
             // The row is durable: the attempt is made again after the restart.
             () = inner.stopping.cancelled() => return,
         };
@@ -212,11 +225,12 @@ impl<A: Attempt> Spool<A> {
     }
 
     /// Another attempt, unless the record was given up already or is too old for one.
-    async fn once_more(&self, record: &Record, row: Row) -> Option<Row> {
+    async fn once_more(&self, record: &Record, row: Row, slot: &mut Slot) -> Option<Row> {
         if let Some(end) = row.end.clone() {
             return self.part(record, row, end).await;
         }
         let outcome = self.attempt(record).await;
+        sign(&outcome).into_iter().for_each(|sign| slot.note(sign));
         self.next(record, row, outcome).await
     }
 
@@ -312,7 +326,7 @@ impl<A: Attempt> Spool<A> {
         let inner = &self.inner;
         let now = inner.consumers.env.clock.now();
         let row = Row::first(now);
-        let slot = Arc::clone(&inner.slots).acquire_owned().await.map_err(|e| e.to_string())?;
+        let mut slot = inner.slots.turn().await.ok_or("the server is stopping")?;
         let mut attempt = {
             let (this, record) = (self.clone(), record.clone());
             async move { this.attempt(&record).await }.boxed()
@@ -322,6 +336,7 @@ impl<A: Attempt> Spool<A> {
             () = inner.consumers.env.clock.sleep(GRACE) => None,
         };
         if let Some(outcome) = quick {
+            sign(&outcome).into_iter().for_each(|sign| slot.note(sign));
             let Some(row) = self.next(record, row, outcome).await else { return Ok(()) };
             return inner.queue.put(record.position, row, Entry::Waiting).await.map_err(|e| e.to_string());
         }
@@ -335,6 +350,7 @@ impl<A: Attempt> Spool<A> {
         inner.group.spawn_infallible(format!("{}/slow", inner.settings.id), async move {
             tokio::select! {
                 outcome = attempt => {
+                    sign(&outcome).into_iter().for_each(|sign| slot.note(sign));
                     let next = this.next(&record, row, outcome).await;
                     this.settle_parked(&record, next).await;
                 }
@@ -346,11 +362,22 @@ impl<A: Attempt> Spool<A> {
     }
 }
 
+/// What an attempt tells of how much the other side takes.
+fn sign(outcome: &Option<Attempted>) -> Option<Sign> {
+    match outcome.as_ref()? {
+        Attempted::Done | Attempted::Refused(_) => Some(Sign::Taken),
+        Attempted::Failed(_) => Some(Sign::Failed),
+        Attempted::FailedFor(..) => Some(Sign::TooMany),
+        Attempted::Later(_) => None,
+    }
+}
+
 #[async_trait]
 impl<A: Attempt> Handler for Spool<A> {
     async fn handle(&self, batch: &Batch) -> Outcome {
-        if self.inner.queue.len() >= MAX_PARKED {
-            return Outcome::Later(format!("{MAX_PARKED} records wait for another attempt"));
+        tokio::select! {
+            () = self.inner.queue.room(MAX_PARKED) => {}
+            () = self.inner.stopping.cancelled() => return Outcome::Later("the server is stopping".to_owned()),
         }
         for record in batch.records.iter() {
             // After a crash the checkpoint can be behind the queue.

@@ -17,6 +17,7 @@ mod endpoint;
 mod envelope;
 mod fifo;
 mod filter;
+mod keep;
 mod letter;
 mod local;
 mod message;
@@ -50,7 +51,9 @@ pub use subscription::{FilterScope, Subscription, SubscriptionChange};
 
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
 use crate::dead_letter::DeadLetters;
+use crate::delivery::Deliveries;
 use crate::invocations::Invocations;
+use crate::needed::FOREVER;
 use crate::producer::stable_uuid;
 use crate::queue::Queues;
 use crate::router::{append_once, before_append, taken_by, target_error};
@@ -62,10 +65,13 @@ use letter::Letters;
 use local::Local;
 use sign::Signatures;
 
-/// How long messages stay in a topic's log: longer than the longest delivery policy takes.
-const RETENTION: Duration = Duration::from_secs(24 * 3_600);
+/// A message for a web endpoint that is older than this is given up: longer than the longest delivery policy takes.
+const WEB_AGE: Duration = Duration::from_secs(24 * 3_600);
 /// Notifications under way to one endpoint at once.
 const CONCURRENCY: usize = 16;
+/// The same while there is a backlog that the endpoint takes: what came while it was away is told at three times the
+/// rate, and more, at which it is told of what comes meanwhile.
+const CATCHING_UP: usize = 64;
 
 /// What the topics work with.
 #[derive(Clone)]
@@ -76,6 +82,7 @@ pub(crate) struct TopicPorts {
     pub signer: Arc<dyn Signer>,
     pub queues: Queues,
     pub invocations: Invocations,
+    pub deliveries: Deliveries,
     /// The server's own address, such as `http://127.0.0.1:4566`: confirmation links lead there.
     pub base_url: String,
 }
@@ -123,6 +130,7 @@ impl Topics {
     /// Starts the consumers of all confirmed subscriptions and asks the others again that have not been asked.
     pub(crate) async fn restore(&self) -> Result<(), FlowError> {
         for (scope, topic) in config::all_topics(&*self.inner.ports.state)? {
+            self.keep_log(&scope, &topic.name).await?;
             self.drop_expired(&scope, &topic.name).await?;
             for subscription in config::subscriptions_of(&*self.inner.ports.state, &scope, &topic.name)? {
                 if subscription.confirmed {
@@ -132,6 +140,7 @@ impl Topics {
                 }
             }
         }
+        self.inner.group.spawn_infallible("topic logs", self.clone().release_logs());
         Ok(())
     }
 
@@ -224,7 +233,7 @@ impl Topics {
     }
 
     async fn ensure_stream(&self, scope: &Scope, topic: &TopicName) -> Result<Arc<Stream>, FlowError> {
-        let spec = StreamSpec { shards: 1, retention: RETENTION };
+        let spec = StreamSpec { shards: 1, retention: FOREVER };
         Ok(self.log().ensure_stream(&stream_key(scope, topic), spec).await?)
     }
 
@@ -256,15 +265,17 @@ impl Topics {
         let group = self.inner.group.child();
         let (source, start) = (stream.key.clone(), Start::TrimHorizon);
         let started = if protocol.is_local() {
-            let local = Local { live: Arc::clone(&live), letters, invocations: ports.invocations.clone() };
+            let (invocations, deliveries) = (ports.invocations.clone(), ports.deliveries.clone());
+            let local = Local { live: Arc::clone(&live), letters, invocations, deliveries };
             let consumer = Consumer { id, source, start, policy: local::policy() };
             ports.consumers.start(group, consumer, Arc::new(local))
         } else {
             let webhook = Webhook { live: Arc::clone(&live), http: Arc::clone(&ports.http), letters };
-            let settings = Settings { id: id.clone(), slot: shard.slot, stream: stream.id, concurrency: CONCURRENCY };
+            let (concurrency, at_most) = (CONCURRENCY, CATCHING_UP);
+            let settings = Settings { id: id.clone(), slot: shard.slot, stream: stream.id, concurrency, at_most };
             let spool = Spool::start(&ports.consumers, &ports.state, &group, settings, webhook)?;
             // What is too old to be attempted is given up, not dropped unseen.
-            let policy = Policy { max_age: None, ..Policy::each_record(CONCURRENCY, RETENTION) };
+            let policy = Policy { max_age: None, ..Policy::each_record(CATCHING_UP, WEB_AGE) };
             ports.consumers.start(group, Consumer { id, source, start, policy }, Arc::new(spool))
         };
         running.insert(key, (started, live));

@@ -230,7 +230,8 @@ impl Outboxes {
             trace: self.inner.trace.clone(),
             from: (stream.id, shard.id),
         };
-        let settings = Settings { id: id.clone(), slot: shard.slot, stream: stream.id, concurrency: CONCURRENCY };
+        let (concurrency, at_most) = (CONCURRENCY, CONCURRENCY);
+        let settings = Settings { id: id.clone(), slot: shard.slot, stream: stream.id, concurrency, at_most };
         let group = self.inner.group.child();
         let spool = Spool::start(&ports.consumers, &ports.state, &group, settings, sender)?;
         // The spool knows how old an event may be, and puts away what is older.

@@ -10,7 +10,7 @@ use base::{
 use log::{StreamKey, StreamKind};
 use serde::{Deserialize, Serialize};
 
-use super::Deliveries;
+use super::{Deliveries, direct};
 use crate::FlowError;
 use crate::checkpoint::Checkpoints;
 use crate::stored;
@@ -107,12 +107,20 @@ pub struct Destination {
 pub struct DeliverySpec {
     /// Its name.
     pub name: DeliveryStreamName,
-    /// The Kinesis stream that it reads.
-    pub source: Arn,
-    /// Kept and shown.
-    pub source_role: Arn,
+    /// Where records come from.
+    pub source: Source,
     /// Where records go.
     pub destination: Destination,
+}
+
+/// Where the records of a delivery stream come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// They are put on it. The throughput in MiB/s that its owner foresees is kept and shown, and does nothing, as at
+    /// the service.
+    Direct(Option<u32>),
+    /// A Kinesis stream, and a role that is kept and shown.
+    Stream(Arn, Arn),
 }
 
 /// A delivery stream as stored and shown.
@@ -128,10 +136,15 @@ pub struct DeliveryStream {
     pub changed: Timestamp,
     /// Counts changes from 1.
     pub version: u32,
-    /// The Kinesis stream that it reads.
-    pub source: Arn,
-    /// Kept and shown.
-    pub source_role: Arn,
+    /// The Kinesis stream that it reads; absent where records are put on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Arn>,
+    /// Kept and shown, with a source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_role: Option<Arn>,
+    /// Kept and shown, without a source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throughput_hint: Option<u32>,
     /// Where records go.
     pub destination: Destination,
 }
@@ -146,20 +159,29 @@ pub(super) fn all(state: &dyn StateStore) -> Result<Vec<(Scope, DeliveryStream)>
 }
 
 /// The stream of a Kinesis stream's ARN.
-pub(super) fn source_key(arn: &Arn) -> Result<StreamKey, FlowError> {
+fn source_key(arn: &Arn) -> Result<StreamKey, FlowError> {
     let name = arn.resource_of("stream").filter(|_| arn.service() == "kinesis");
     let key = arn.scope().zip(name).map(|(scope, name)| (scope, name.to_owned()));
     key.map(|(scope, name)| StreamKey { kind: StreamKind::Kinesis, scope, name })
         .ok_or_else(|| FlowError::Invalid(format!("{arn} is not the ARN of a Kinesis stream")))
 }
 
-fn not_found(scope: &Scope, name: &DeliveryStreamName) -> FlowError {
+pub(super) fn not_found(scope: &Scope, name: &DeliveryStreamName) -> FlowError {
     FlowError::NotFound(format!("Firehose {name} under account {} not found.", scope.account))
+}
+
+fn exists(scope: &Scope, name: &DeliveryStreamName) -> FlowError {
+    FlowError::Conflict(format!("Firehose {name} under accountId {} already exists", scope.account))
 }
 
 impl DeliveryStream {
     pub(super) fn consumer_id(&self, scope: &Scope) -> String {
         format!("delivery:{scope}/{}/{}", self.name, self.incarnation)
+    }
+
+    /// What it reads: its source, or the log of what is put on it.
+    pub(super) fn log_key(&self, scope: &Scope) -> Result<StreamKey, FlowError> {
+        self.source.as_ref().map_or_else(|| Ok(direct::log_key(scope, self)), source_key)
     }
 }
 
@@ -203,7 +225,7 @@ fn check_prefix(prefix: &str) -> Result<(), FlowError> {
 }
 
 impl Deliveries {
-    fn state(&self) -> &dyn StateStore {
+    pub(super) fn state(&self) -> &dyn StateStore {
         &*self.inner.ports.state
     }
 
@@ -224,23 +246,34 @@ impl Deliveries {
         if self.list(scope)?.len() >= MAX_STREAMS {
             return Err(FlowError::LimitExceeded(format!("an account has at most {MAX_STREAMS} delivery streams")));
         }
+        if self.get(scope, &spec.name).is_ok() {
+            return Err(exists(scope, &spec.name));
+        }
         let env = &self.inner.ports.consumers.env;
         let now = env.clock.now();
+        let (source, source_role, throughput_hint) = match spec.source {
+            Source::Direct(hint) => (None, None, hint),
+            Source::Stream(stream, role) => (Some(stream), Some(role), None),
+        };
         let stream = DeliveryStream {
             name: spec.name.clone(),
             incarnation: env.rng.uuid(),
             created: now,
             changed: now,
             version: 1,
-            source: spec.source,
-            source_role: spec.source_role,
+            source,
+            source_role,
+            throughput_hint,
             destination: spec.destination,
         };
         let log = &self.inner.ports.consumers.log;
-        let source = log.stream(&source_key(&stream.source)?).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => FlowError::Invalid(format!("Source stream {} was not found", stream.source)),
-            _ => error.into(),
-        })?;
+        let source = match &stream.source {
+            None => self.create_log(scope, &stream).await?,
+            Some(arn) => log.stream(&source_key(arn)?).map_err(|error| match error.kind() {
+                ErrorKind::NotFound => FlowError::Invalid(format!("Source stream {arn} was not found")),
+                _ => error.into(),
+            })?,
+        };
         let (table, key) = Self::key(scope, &spec.name);
         let mut batch = Batch::new().require(table, key.clone(), Precondition::Absent);
         batch = batch.put(table, key, stored::encode("delivery stream", &stream)?);
@@ -249,10 +282,10 @@ impl Deliveries {
             batch.writes.push(Checkpoints::start_at(&stream.consumer_id(scope), source.id, shard.id, tail));
         }
         match self.state().commit(batch).await {
-            Err(StateError::Conflict { .. }) => Err(FlowError::Conflict(format!(
-                "Firehose {} under accountId {} already exists",
-                spec.name, scope.account
-            ))),
+            Err(StateError::Conflict { .. }) => {
+                self.delete_log(scope, &stream).await?;
+                Err(exists(scope, &spec.name))
+            }
             other => {
                 other?;
                 self.run(scope, &stream)?;
@@ -272,7 +305,7 @@ impl Deliveries {
         stored::list(self.state(), TABLE, &stored::scope_prefix(scope))
     }
 
-    /// Stops and deletes a delivery stream. What it has not delivered stays in its source.
+    /// Stops and deletes a delivery stream. What it has not delivered stays in its source; what was put on it goes.
     pub async fn delete(&self, scope: &Scope, name: &DeliveryStreamName) -> Result<(), FlowError> {
         let stream = self.get(scope, name)?;
         let id = stream.consumer_id(scope);
@@ -280,7 +313,8 @@ impl Deliveries {
         let (table, key) = Self::key(scope, name);
         let mut batch = Batch::new().delete(table, key);
         batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&id).await?);
-        Ok(self.state().commit(batch).await?)
+        self.state().commit(batch).await?;
+        self.delete_log(scope, &stream).await
     }
 }
 

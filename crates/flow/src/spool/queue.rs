@@ -52,6 +52,8 @@ pub(super) struct Queue {
     prefix: Vec<u8>,
     inner: Mutex<Inner>,
     changed: Notify,
+    /// Told of each record that waits no more.
+    left: Notify,
 }
 
 #[derive(Default)]
@@ -117,6 +119,19 @@ pub(crate) fn due(
     Ok(Some(row.due))
 }
 
+/// The first position of a consumer's log whose record waits.
+pub(crate) fn first(state: &dyn StateStore, consumer: &str, stream: StreamId) -> Result<Option<Position>, StateError> {
+    let prefix = stream_prefix(consumer, stream);
+    let rows = state.scan(TABLE, &prefix, None, 1)?;
+    rows.first().map(|(key, _)| position_of(consumer, &prefix, key)).transpose()
+}
+
+fn position_of(consumer: &str, prefix: &[u8], key: &[u8]) -> Result<Position, StateError> {
+    let digits = std::str::from_utf8(key.get(prefix.len()..).unwrap_or_default()).ok();
+    let position = digits.and_then(|digits| digits.parse().ok()).map(Position::new);
+    position.ok_or_else(|| StateError::Corrupt(format!("a waiting record of {consumer}: its key is no position")))
+}
+
 fn stream_prefix(consumer: &str, stream: StreamId) -> Vec<u8> {
     let mut prefix = consumer_prefix(consumer);
     prefix.extend_from_slice(format!("{:010}/", stream.number()).as_bytes());
@@ -147,17 +162,24 @@ impl Queue {
         let mut inner = Inner::default();
         for (key, value) in keys(&*state, &prefix)? {
             let corrupt = |what: &str| StateError::Corrupt(format!("a waiting record of {consumer}: {what}"));
-            let digits = std::str::from_utf8(&key[prefix.len()..]).map_err(|_| corrupt("its key is no text"))?;
-            let position = digits.parse().map(Position::new).map_err(|_| corrupt("its key is no position"))?;
+            let position = position_of(consumer, &prefix, &key)?;
             let row: Row = serde_json::from_slice(&value).map_err(|e| corrupt(&e.to_string()))?;
             inner.waiting.insert((row.due, position));
             inner.rows.insert(position, row);
         }
-        Ok(Self { state, prefix, inner: Mutex::new(inner), changed: Notify::new() })
+        Ok(Self { state, prefix, inner: Mutex::new(inner), changed: Notify::new(), left: Notify::new() })
     }
 
-    pub fn len(&self) -> usize {
-        self.inner().rows.len()
+    /// Returns once fewer than so many records wait.
+    pub async fn room(&self, most: usize) {
+        loop {
+            let mut left = std::pin::pin!(self.left.notified());
+            left.as_mut().enable();
+            if self.inner().rows.len() < most {
+                return;
+            }
+            left.await;
+        }
     }
 
     pub fn row(&self, position: Position) -> Option<Row> {
@@ -181,6 +203,7 @@ impl Queue {
     pub async fn remove(&self, position: Position) -> Result<(), StateError> {
         self.state.commit(Batch::new().delete(TABLE, self.key(position))).await?;
         self.inner().rows.remove(&position);
+        self.left.notify_waiters();
         Ok(())
     }
 

@@ -170,7 +170,7 @@ impl Topics {
                 let subscriptions = subscriptions_of(self.state(), scope, topic)?;
                 if subscriptions.len() > MAX_OF_LARGE || !subscriptions.iter().all(|s| s.protocol().is_local()) {
                     let text = "MaximumMessageSize Reason: above 262144 bytes a topic has at most 100 subscriptions, \
-                                all of the protocols sqs and lambda";
+                                all of the protocols firehose, sqs and lambda";
                     return Err(FlowError::Invalid(format!("Invalid parameter: {text}")));
                 }
             }

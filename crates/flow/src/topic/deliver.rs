@@ -14,7 +14,7 @@ use http::{HeaderMap, Request, StatusCode};
 use log::Record;
 use serde_json::Value;
 
-use super::RETENTION;
+use super::WEB_AGE;
 use super::attributes::TopicInfo;
 use super::endpoint::parse_url;
 use super::envelope::Published;
@@ -202,7 +202,7 @@ impl Attempt for Webhook {
     }
 
     fn max_age(&self) -> Duration {
-        RETENTION
+        WEB_AGE
     }
 
     fn retried(&self, record: &Record, reason: &str) {

@@ -21,11 +21,13 @@ pub enum Protocol {
     Sqs,
     /// An asynchronous invocation of a function of the account.
     Lambda,
+    /// A record on a delivery stream of the account.
+    Firehose,
 }
 
 impl Protocol {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Http, Self::Https, Self::Sqs, Self::Lambda];
+    pub const ALL: [Self; 5] = [Self::Http, Self::Https, Self::Sqs, Self::Lambda, Self::Firehose];
 
     /// As the service names it.
     pub fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Protocol {
             Self::Https => "https",
             Self::Sqs => "sqs",
             Self::Lambda => "lambda",
+            Self::Firehose => "firehose",
         }
     }
 
@@ -55,7 +58,7 @@ impl Protocol {
 
     /// Whether the subscriber is of this server, which makes its confirmation.
     pub fn is_local(self) -> bool {
-        matches!(self, Self::Sqs | Self::Lambda)
+        matches!(self, Self::Sqs | Self::Lambda | Self::Firehose)
     }
 }
 
@@ -90,6 +93,11 @@ pub(super) fn check(protocol: Protocol, endpoint: &str, topic: (&Scope, bool)) -
         Protocol::Lambda => {
             let function = local_arn(endpoint, scope, "lambda").filter(|arn| arn.resource_of("function").is_some());
             function.map(drop).ok_or_else(|| invalid("Lambda endpoint ARN"))
+        }
+        Protocol::Firehose => {
+            let stream =
+                local_arn(endpoint, scope, "firehose").filter(|arn| arn.resource_of("deliverystream").is_some());
+            stream.map(drop).ok_or_else(|| invalid("Firehose endpoint ARN"))
         }
     }
 }
@@ -131,6 +139,7 @@ mod tests {
             ("https", "HTTPS://h/"),
             ("sqs", queue),
             ("lambda", "arn:aws:lambda:us-east-1:000000000000:function:f:live"),
+            ("firehose", "arn:aws:firehose:us-east-1:000000000000:deliverystream/d"),
         ] {
             assert!(ok(name, endpoint, false), "{name} {endpoint}");
             assert_eq!(ok(name, endpoint, true), name == "sqs", "{name}");
@@ -144,6 +153,8 @@ mod tests {
             ("sqs", "arn:aws:sqs:eu-west-1:000000000000:q"),
             ("sqs", "arn:aws:sqs:us-east-1:111111111111:q"),
             ("lambda", queue),
+            ("firehose", queue),
+            ("firehose", "arn:aws:firehose:us-east-1:111111111111:deliverystream/d"),
         ] {
             assert!(!ok(name, endpoint, false), "{name} {endpoint}");
         }

@@ -52,13 +52,13 @@ impl Envelope {
         format!("{}/?Action=Unsubscribe&SubscriptionArn={}", self.base_url, escape(&arn))
     }
 
-    /// The body of a notification.
-    pub async fn notification(
-        &self,
-        published: &Published<'_>,
-        subscription: &Subscription,
-        version: SignatureVersion,
-    ) -> Result<Map<String, Value>, String> {
+    /// What a delivery stream gets ("Formatting Amazon SNS notifications for storage in Amazon S3 destinations", SNS
+    /// Developer Guide): a notification without what proves who wrote it, on a line.
+    pub fn record(&self, published: &Published<'_>, subscription: &Subscription) -> String {
+        format!("{}\n", Value::Object(self.unsigned(published, subscription)))
+    }
+
+    fn unsigned(&self, published: &Published<'_>, subscription: &Subscription) -> Map<String, Value> {
         let message = published.message;
         let text = message.text_for(subscription.protocol());
         let mut body = Map::new();
@@ -75,8 +75,19 @@ impl Envelope {
         if !message.attributes.is_empty() {
             put("MessageAttributes", attributes(message));
         }
+        body
+    }
+
+    /// The body of a notification.
+    pub async fn notification(
+        &self,
+        published: &Published<'_>,
+        subscription: &Subscription,
+        version: SignatureVersion,
+    ) -> Result<Map<String, Value>, String> {
+        let mut body = self.unsigned(published, subscription);
         if self.topic.resource().ends_with(".fifo") {
-            put("SequenceNumber", sequence_number(published.position).into());
+            body.insert("SequenceNumber".to_owned(), sequence_number(published.position).into());
         } else {
             self.signatures.sign(version, &mut body).await?;
         }

@@ -21,7 +21,7 @@ use crate::FlowError;
 use crate::queue::dedup::{self, Dedup, First, Key};
 
 /// How far back ids are known, and a little more for clocks that went back.
-const LOOK_BACK: Duration = Duration::from_secs(330);
+pub(super) const LOOK_BACK: Duration = Duration::from_secs(330);
 
 /// What is known of the topics' last messages.
 #[derive(Default)]

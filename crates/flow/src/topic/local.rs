@@ -1,17 +1,19 @@
-//! Messages to subscribers of this server: queues and functions.
+//! Messages to subscribers of this server: queues, functions and delivery streams.
 //!
 //! Owns the handler that hands a batch of messages on, in their order. Promises that a subscriber gets each exactly
 //! once: what it gets is an append to a log of the same journal, which knows the position of the message. So an attempt
-//! fails only where the journal fails, and is repeated for as long as the topic's log keeps the message, with waits of
-//! up to twenty seconds as the service makes them ("Amazon SNS message delivery retries", SNS Developer Guide: endpoints
-//! managed by AWS). A subscriber that is not there, or does not take a message, is no reason to try again.
-//! Must not know how queues and functions work.
+//! fails only where the journal fails, or the subscriber has no room, and is repeated for as long as the service does
+//! it ("Amazon SNS message delivery retries", SNS Developer Guide: endpoints managed by AWS), with its waits of up to
+//! twenty seconds; then the message goes to the dead-letter queue. A subscriber that is not there, or does not take a
+//! message, is no reason to try again.
+//! Must not know how queues, functions and delivery streams work.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base::{Arn, Delivery, Kinded, Position, ProducerId, RetryPolicy, TargetError};
+use bytes::Bytes;
 use log::Record;
 
 use super::deliver::{Current, Live};
@@ -20,9 +22,15 @@ use super::envelope::Published;
 use super::letter::Letters;
 use super::message::Message;
 use crate::consumer::{Batch, Handler, Outcome, Policy};
+use crate::delivery::{self, Deliveries};
 use crate::invocations::Invocations;
 use crate::producer::from_shard;
 use crate::{metrics, queue};
+
+/// How long a message is tried: 100,015 attempts over 23 days.
+const TRIED_FOR: Duration = Duration::from_secs(23 * 86_400);
+/// How much longer a dead-letter queue that takes nothing is waited for.
+const GRAVE_TRIED_FOR: Duration = Duration::from_secs(86_400);
 
 /// How the consumer of such a subscription reads.
 pub(super) fn policy() -> Policy {
@@ -48,12 +56,14 @@ pub(super) struct Local {
     pub live: Arc<Live>,
     pub letters: Letters,
     pub invocations: Invocations,
+    pub deliveries: Deliveries,
 }
 
 /// Messages on their way, by their positions.
 enum Ready {
     Queue(Vec<(Position, queue::Message)>),
     Function(Vec<Delivery>),
+    DeliveryStream(Vec<Delivery>),
 }
 
 impl Local {
@@ -65,11 +75,16 @@ impl Local {
         let producer = from_shard(batch.stream, batch.shard, &["subscription", &subscription.id]);
         let mut ready = match subscription.protocol() {
             Protocol::Lambda => Ready::Function(Vec::new()),
+            Protocol::Firehose => Ready::DeliveryStream(Vec::new()),
             _ => Ready::Queue(Vec::new()),
         };
         let (mut on_the_way, mut refused) = (Vec::new(), Vec::new());
         for record in batch.records.iter() {
             let Some(message) = current.wanted(topic, record) else { continue };
+            if self.age(record) > TRIED_FOR {
+                refused.push((record, message, "it could not be handed on for 23 days".to_owned()));
+                continue;
+            }
             match self.write(&mut ready, &to, &current, record, &message).await {
                 Ok(()) => on_the_way.push((record, message)),
                 Err(error) if error.kind().is_transient() => return Err(error),
@@ -87,9 +102,19 @@ impl Local {
         for (record, message, reason) in &refused {
             let published = Published { message, at: record.arrival, position: record.position };
             tracing::error!(topic, %to, position = %record.position, reason, "a notification was given up");
-            self.letters.bury(&published, subscription, current.version).await?;
+            match self.letters.bury(&published, subscription, current.version).await {
+                Err(error) if self.age(record) > TRIED_FOR + GRAVE_TRIED_FOR => {
+                    metrics::notified(topic, "failed");
+                    tracing::error!(topic, position = %record.position, %error, "a dead letter is lost");
+                }
+                buried => buried?,
+            }
         }
         Ok(())
+    }
+
+    fn age(&self, record: &Record) -> Duration {
+        self.letters.clock.now().since(record.arrival)
     }
 
     async fn write(
@@ -114,6 +139,16 @@ impl Local {
                 let (position, payload) = (record.position, event.to_string().into());
                 deliveries.push(Delivery { position, payload, partition_key: None });
             }
+            Ready::DeliveryStream(deliveries) => {
+                let subscription = &current.subscription;
+                let payload: Bytes = if subscription.raw {
+                    message.text_for(Protocol::Firehose).to_owned().into()
+                } else {
+                    self.letters.envelope.record(&published, subscription).into()
+                };
+                delivery::fits(to, &payload)?;
+                deliveries.push(Delivery { position: record.position, payload, partition_key: None });
+            }
         }
         Ok(())
     }
@@ -121,9 +156,10 @@ impl Local {
     async fn send(&self, to: &Arn, producer: ProducerId, ready: Ready) -> Result<(), TargetError> {
         match ready {
             Ready::Queue(messages) if messages.is_empty() => Ok(()),
-            Ready::Function(deliveries) if deliveries.is_empty() => Ok(()),
+            Ready::Function(deliveries) | Ready::DeliveryStream(deliveries) if deliveries.is_empty() => Ok(()),
             Ready::Queue(messages) => self.letters.queues.take(to, producer, messages).await,
             Ready::Function(deliveries) => self.invocations.enqueue(to, producer, &deliveries).await,
+            Ready::DeliveryStream(deliveries) => self.deliveries.take(to, producer, &deliveries).await,
         }
     }
 }

@@ -24,6 +24,8 @@ const PENDING_FOR: Duration = Duration::from_secs(2 * 24 * 3_600);
 const MAX_PENDING: usize = 5_000;
 const MAX_OF_FIFO: usize = 100;
 const MAX_FILTERS: usize = 200;
+/// Delivery streams of a topic ("Fanout to Firehose delivery streams", SNS Developer Guide).
+const MAX_DELIVERY_STREAMS: usize = 5;
 
 /// What a new subscription is to be.
 #[derive(Debug, Clone)]
@@ -89,16 +91,22 @@ impl Topics {
         self.check_quota_of(&info, asked.protocol, &existing)?;
         let mut subscription = self.pending(asked.protocol, asked.endpoint);
         subscription.change(&topic_arn(scope, topic), asked.change).map_err(of_attributes)?;
+        if asked.protocol == Protocol::Firehose && subscription.role.is_none() {
+            let text = "SubscriptionRoleArn is needed for the protocol firehose";
+            return Err(FlowError::Invalid(format!("Invalid parameter: Attributes Reason: {text}")));
+        }
         check_filters(&subscription, &existing)?;
         self.check_there(asked.protocol, asked.endpoint).await?;
         let (table, key) = subscription_key(scope, topic, &subscription.id);
         let mut batch = Batch::new();
+        let turn = self.inner.turn.acquire().await;
         if asked.protocol.is_local() {
             (subscription.asked, subscription.confirmed, subscription.authenticated) = (true, true, true);
             batch.writes.extend(self.beginning(scope, topic, &subscription.id)?);
         }
         let value = stored::encode("subscription", &subscription)?;
         self.state().commit(batch.put(table, key, value)).await?;
+        drop(turn);
         if subscription.confirmed {
             self.settle(scope, topic, &subscription.id).await?;
         } else {
@@ -124,6 +132,7 @@ impl Topics {
             filter_scope: Default::default(),
             delivery_policy: None,
             dead_letters: None,
+            role: None,
         }
     }
 
@@ -161,9 +170,13 @@ impl Topics {
         if info.fifo.is_some() && existing.len() >= MAX_OF_FIFO {
             return limit(format!("a FIFO topic has at most {MAX_OF_FIFO} subscriptions"));
         }
+        let delivery_streams = existing.iter().filter(|s| s.protocol() == Protocol::Firehose).count();
+        if protocol == Protocol::Firehose && delivery_streams >= MAX_DELIVERY_STREAMS {
+            return limit(format!("a topic has at most {MAX_DELIVERY_STREAMS} delivery streams as subscribers"));
+        }
         if info.takes_large() && (existing.len() >= MAX_OF_LARGE || !protocol.is_local()) {
             let text = "Protocol Reason: a topic whose MaximumMessageSize is above 262144 bytes has at most 100 \
-                        subscriptions, all of the protocols sqs and lambda";
+                        subscriptions, all of the protocols firehose, sqs and lambda";
             return Err(FlowError::Invalid(format!("Invalid parameter: {text}")));
         }
         Ok(())
@@ -171,16 +184,18 @@ impl Topics {
 
     /// Whether a subscriber of this server exists.
     async fn check_there(&self, protocol: Protocol, endpoint: &str) -> Result<(), FlowError> {
-        if protocol != Protocol::Lambda {
+        let arn = || endpoint.parse::<Arn>().map_err(|e| FlowError::Invalid(e.to_string()));
+        let (what, checked) = match protocol {
+            Protocol::Lambda => ("Lambda", self.inner.ports.invocations.check(&arn()?).await),
+            Protocol::Firehose => ("Firehose", self.inner.ports.deliveries.check(&arn()?)),
             // The service does not look whether a queue is there.
-            return Ok(());
-        }
-        let arn: Arn = endpoint.parse().map_err(|e: base::ArnError| FlowError::Invalid(e.to_string()))?;
-        let checked = self.inner.ports.invocations.check(&arn).await;
-        checked.map_err(|e| FlowError::Invalid(format!("Invalid parameter: Lambda endpoint ARN Reason: {}", e.message)))
+            _ => return Ok(()),
+        };
+        checked.map_err(|e| FlowError::Invalid(format!("Invalid parameter: {what} endpoint ARN Reason: {}", e.message)))
     }
 
-    /// The writes by which a subscription begins here and now.
+    /// The writes by which a subscription begins here and now. They are committed within the same turn: until then the
+    /// log may be let go.
     fn beginning(&self, scope: &Scope, topic: &TopicName, id: &str) -> Result<Vec<base::Write>, FlowError> {
         let stream = self.stream(scope, topic)?;
         let begin = stream.shards.iter().map(|shard| {
@@ -206,6 +221,7 @@ impl Topics {
             .into_iter()
             .find(|s| bool::from(s.token.as_bytes().ct_eq(token.as_bytes())) && !is_over(s, now));
         let subscription = known.ok_or_else(|| FlowError::Invalid("Invalid parameter: Token".to_owned()))?;
+        let turn = self.inner.turn.acquire().await;
         let begin = self.beginning(scope, topic, &subscription.id)?;
         let key = subscription_key(scope, topic, &subscription.id);
         let confirmed = stored::update(self.state(), key, "subscription", |old: Option<Subscription>| {
@@ -224,6 +240,7 @@ impl Topics {
             Ok((Change::Put(new.clone(), begin.clone()), new))
         })
         .await?;
+        drop(turn);
         self.settle(scope, topic, &confirmed.id).await?;
         Ok(confirmed)
     }

@@ -60,6 +60,9 @@ pub struct Subscription {
     /// The queue that gets what cannot be delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<Arn>,
+    /// Kept and shown, at a delivery stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Arn>,
 }
 
 /// Attributes that can be set on a subscription, `None` for what stays.
@@ -75,6 +78,8 @@ pub struct SubscriptionChange {
     pub delivery_policy: Option<String>,
     /// `RedrivePolicy`; an empty text removes it.
     pub redrive_policy: Option<String>,
+    /// `SubscriptionRoleArn`.
+    pub role: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -101,7 +106,8 @@ impl Subscription {
     /// Whether two say the same in what a caller can set.
     pub(super) fn is_set_as(&self, other: &Self) -> bool {
         let set = |s: &Self| {
-            (s.raw, s.filter_policy.clone(), s.filter_scope, s.delivery_policy.clone(), s.dead_letters.clone())
+            let (raw, scope, policy) = (s.raw, s.filter_scope, s.filter_policy.clone());
+            (raw, scope, policy, s.delivery_policy.clone(), s.dead_letters.clone(), s.role.clone())
         };
         set(self) == set(other)
     }
@@ -109,7 +115,7 @@ impl Subscription {
     /// Applies a change to a subscription of `topic`, refusing values that are not valid.
     pub(super) fn change(&mut self, topic: &Arn, change: &SubscriptionChange) -> Result<(), FlowError> {
         if let Some(raw) = change.raw {
-            if raw && !matches!(self.protocol(), Protocol::Http | Protocol::Https | Protocol::Sqs) {
+            if raw && self.protocol() == Protocol::Lambda {
                 let text = format!("RawMessageDelivery: not supported by the protocol {}", self.protocol().name());
                 return Err(FlowError::Invalid(format!("Invalid parameter: {text}")));
             }
@@ -136,7 +142,22 @@ impl Subscription {
             let text = Some(policy).filter(|p| !p.trim().is_empty());
             self.dead_letters = text.map(|p| dead_letters(topic, p)).transpose()?.flatten();
         }
+        if let Some(role) = &change.role {
+            self.role = Some(self.checked_role(role)?);
+        }
         Ok(())
+    }
+}
+
+impl Subscription {
+    /// The role of a subscription attribute. Only deliveries to delivery streams have one.
+    fn checked_role(&self, role: &str) -> Result<Arn, FlowError> {
+        let invalid = |why: &str| FlowError::Invalid(format!("Invalid parameter: SubscriptionRoleArn: {why}"));
+        if self.protocol() != Protocol::Firehose {
+            return Err(invalid("only subscriptions of the protocol firehose have one"));
+        }
+        let role: Option<Arn> = role.parse().ok();
+        role.filter(|role| role.service() == "iam").ok_or_else(|| invalid("the ARN of a role was expected"))
     }
 }
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use base::Arn;
-use flow::delivery::{BackupMode, DeliverySpec, Destination, IndexRotation};
+use flow::delivery::{BackupMode, DeliverySpec, Destination, IndexRotation, Source};
 use serde_json::Value;
 
 use crate::world::{House, World, role, scope, stream_arn, until};
 
-fn destination() -> Destination {
+pub fn destination() -> Destination {
     Destination {
         family: flow::delivery::DomainFamily::Elasticsearch,
         domain: Arn::new("es", &scope(), "domain/d"),
@@ -28,7 +28,8 @@ fn destination() -> Destination {
 
 async fn deliver(house: &House, destination: Destination) {
     house.stream("s", 1).await;
-    let spec = DeliverySpec { name: "d".parse().unwrap(), source: stream_arn("s"), source_role: role(), destination };
+    let source = Source::Stream(stream_arn("s"), role());
+    let spec = DeliverySpec { name: "d".parse().unwrap(), source, destination };
     house.flow.deliveries.create(&scope(), spec).await.unwrap();
 }
 

@@ -19,7 +19,7 @@ const CHANGES: [Call; 8] =
 const BEGUN: &str = "2026-11-23T04:00:00Z";
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn to(arn: Arn) -> ScheduleTarget {
+pub fn to(arn: Arn) -> ScheduleTarget {
     ScheduleTarget {
         arn,
         role: role(),
@@ -32,7 +32,7 @@ fn to(arn: Arn) -> ScheduleTarget {
     }
 }
 
-fn spec(expression: &str, target: ScheduleTarget) -> ScheduleSpec {
+pub fn spec(expression: &str, target: ScheduleTarget) -> ScheduleSpec {
     ScheduleSpec {
         expression: expression.into(),
         zone: None,
@@ -55,7 +55,7 @@ fn name(text: &str) -> ScheduleName {
 }
 
 impl House {
-    async fn schedule(&self, text: &str, spec: ScheduleSpec) {
+    pub async fn schedule(&self, text: &str, spec: ScheduleSpec) {
         self.flow.schedules.create(&scope(), &group(), &name(text), spec, None).await.unwrap();
     }
 

@@ -1,9 +1,10 @@
 //! Messages to queues and functions, dead letters, FIFO topics, and an endpoint that is away for long.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base::TopicName;
+use base::{Timestamp, TopicName};
 use flow::queue::{QueueAttributes, Received, queue_arn};
 use flow::topic::{
     Attribute, Message, Protocol, Subscribing, Subscription, SubscriptionChange, TopicChange, sequence_number,
@@ -336,13 +337,17 @@ fn a_webhook_away_for_an_hour_and_then_unreliable_gets_or_loses_every_message_to
         house.stop().await;
     });
     let back = outside.life(async |world| world.env.clock.now()) + Duration::from_secs(3_600);
+    // When each message was attempted.
+    let times: Arc<Mutex<HashMap<String, Vec<Timestamp>>>> = Arc::default();
     // An hour of nothing, then two calls of three answered; the power fails in the middle of the hour.
     for (from, to) in [(0, 1_500), (1_500, 4_200)] {
         outside.life(async |world| {
-            let (clock, mut calls) = (world.clock.clone(), 0u32);
-            world.web.answer(move |_| {
+            let (clock, times, mut calls) = (world.clock.clone(), Arc::clone(&times), 0u32);
+            world.web.answer(move |post| {
                 calls += 1;
-                let is_back = base::Clock::now(&*clock) >= back;
+                let (now, message) = (base::Clock::now(&*clock), post.json()["Message"].as_str().unwrap().to_owned());
+                times.lock().unwrap().entry(message).or_default().push(now);
+                let is_back = now >= back;
                 if is_back && calls % 3 != 0 { Reply::Ok(String::new()) } else { Reply::Status(503) }
             });
             let house = world.open().await;
@@ -386,6 +391,10 @@ fn a_webhook_away_for_an_hour_and_then_unreliable_gets_or_loses_every_message_to
             let near_the_cut = cut.contains(&text[1..].parse::<u32>().unwrap());
             let most = if near_the_cut { 6 } else { 4 };
             assert!(*count <= most, "{text} was attempted {count} times");
+            let waits = times.lock().unwrap()[text].windows(2).map(|pair| pair[1].since(pair[0])).collect::<Vec<_>>();
+            // Twenty seconds and their jitter of a tenth, as the policy says.
+            let as_asked = |wait: &Duration| (20_000..=22_100).contains(&wait.as_millis());
+            assert!(near_the_cut || waits.iter().all(as_asked), "{text} was attempted after {waits:?}");
             if per_dead.contains_key(text.as_str()) {
                 assert!(*count >= 4, "{text} was given up after {count} attempts");
             }

@@ -448,7 +448,7 @@ impl Signer for Quill {
 
 /// Webhooks.
 #[derive(Default)]
-pub struct Web(Fake<Post>);
+pub struct Web(Fake<Post>, Mutex<Duration>);
 
 /// A request that was sent.
 #[derive(Clone)]
@@ -473,6 +473,11 @@ impl Web {
         *self.0.answer.lock().unwrap() = Box::new(answer);
     }
 
+    /// How long every answer takes from now on.
+    pub fn take(&self, latency: Duration) {
+        *self.1.lock().unwrap() = latency;
+    }
+
     pub fn posts(&self) -> Vec<Post> {
         self.0.seen.lock().unwrap().clone()
     }
@@ -495,8 +500,15 @@ impl HttpClient for Web {
         let url = request.uri().to_string();
         let body = String::from_utf8(request.body().to_vec()).unwrap();
         let post = Post { url: url.clone(), headers: request.headers().clone(), body };
+        let latency = *self.1.lock().unwrap();
         #[allow(clippy::disallowed_methods, reason = "virtual time of the paused runtime")]
-        let reply = tokio::time::timeout(timeout, self.0.call(post)).await.unwrap_or(Reply::Busy);
+        let reply = tokio::time::timeout(timeout, async {
+            if !latency.is_zero() {
+                tokio::time::sleep(latency).await;
+            }
+            self.0.call(post).await
+        });
+        let reply = reply.await.unwrap_or(Reply::Busy);
         let status = match reply {
             Reply::Status(status) => StatusCode::from_u16(status).unwrap(),
             Reply::Pause(secs) => {

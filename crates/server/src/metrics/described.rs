@@ -99,6 +99,8 @@ const MEASURES: &[(Kind, &str, &str)] = &[
     (Counter, "tidegate_queue_lost_records_total", "Records of a queue's log that cannot be read."),
     (Counter, "tidegate_async_invocations_total", "Asynchronous invocations, by function and outcome."),
     (Counter, "tidegate_delivery_documents_total", "Documents of a delivery stream, by outcome."),
+    (Counter, "tidegate_delivery_incoming_records_total", "Records put on a delivery stream that reads no other."),
+    (Counter, "tidegate_delivery_incoming_bytes_total", "Bytes of these records."),
     (Counter, "tidegate_delivery_bytes_total", "Bytes sent to a delivery stream's destination."),
     // Functions.
     (Counter, "tidegate_function_invocations_total", "Invocations that ran, by function."),

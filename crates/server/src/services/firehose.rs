@@ -1,9 +1,10 @@
-//! Firehose: delivery streams from a Kinesis stream into a search domain.
+//! Firehose: delivery streams into a search domain, of what is put on them or of a Kinesis stream.
 //!
 //! Owns the translation between the wire and `flow::delivery`; options that are not executed are refused by name. Must
 //! not know how records are delivered.
 
 mod destination;
+mod put;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base::{Arn, DeliveryStreamName};
 use flow::FlowError;
-use flow::delivery::{Deliveries, DeliverySpec, delivery_arn};
+use flow::delivery::{Deliveries, DeliverySpec, DeliveryStream, Source, delivery_arn};
 use wire::firehose::*;
 use wire::{Call, ServiceError, ServiceId, only};
 
@@ -20,6 +21,7 @@ const SERVICE: ServiceId = ServiceId::Firehose;
 /// Names of a page when the caller names no limit ("ListDeliveryStreams", Firehose API Reference).
 const PAGE: usize = 10;
 const FROM_STREAM: &str = "KinesisStreamAsSource";
+const DIRECT: &str = "DirectPut";
 
 /// The service.
 pub(crate) struct DeliveryService {
@@ -66,22 +68,14 @@ impl Firehose for DeliveryService {
         let known = [
             "DeliveryStreamName",
             "DeliveryStreamType",
+            "DirectPutSourceConfiguration",
             "KinesisStreamSourceConfiguration",
             "AmazonopensearchserviceDestinationConfiguration",
             "ElasticsearchDestinationConfiguration",
         ];
         only(SERVICE, &input, &known)?;
-        let Some(source) = input.kinesis_stream_source_configuration else {
-            return Err(invalid(format!(
-                "a delivery stream reads a Kinesis stream in this version of Tidegate: give DeliveryStreamType \
-                 {FROM_STREAM} and KinesisStreamSourceConfiguration"
-            )));
-        };
-        if input.delivery_stream_type.as_deref() != Some(FROM_STREAM) {
-            return Err(invalid(format!(
-                "KinesisStreamSourceConfiguration needs the DeliveryStreamType {FROM_STREAM}"
-            )));
-        }
+        let (kinesis, direct) = (input.kinesis_stream_source_configuration, input.direct_put_source_configuration);
+        let source = source_of(call, input.delivery_stream_type.as_deref(), kinesis, direct)?;
         let destination = match (
             input.amazonopensearchservice_destination_configuration,
             input.elasticsearch_destination_configuration,
@@ -90,16 +84,7 @@ impl Firehose for DeliveryService {
             (None, Some(config)) => destination::of_elasticsearch(config)?,
             _ => return Err(invalid("exactly one destination configuration is needed")),
         };
-        let source_arn = arn(&source.kinesis_stream_arn)?;
-        if source_arn.scope().as_ref() != Some(&call.scope) {
-            return Err(invalid(format!("{source_arn} is not a stream of this account and region")));
-        }
-        let spec = DeliverySpec {
-            name: name(&input.delivery_stream_name)?,
-            source: source_arn,
-            source_role: role(&source.role_arn)?,
-            destination,
-        };
+        let spec = DeliverySpec { name: name(&input.delivery_stream_name)?, source, destination };
         let arn = self.deliveries.create(&call.scope, spec).await.map_err(failed)?;
         Ok(CreateDeliveryStreamOutput { delivery_stream_arn: Some(arn.to_string()) })
     }
@@ -115,24 +100,16 @@ impl Firehose for DeliveryService {
             Some(id) if id >= destination::ID => Vec::new(),
             _ => vec![destination::describe(&stream.destination)],
         };
-        let source = KinesisStreamSourceDescription {
-            kinesis_stream_arn: Some(stream.source.to_string()),
-            role_arn: Some(stream.source_role.to_string()),
-            delivery_start_timestamp: Some(stream.created),
-        };
         Ok(DescribeDeliveryStreamOutput {
             delivery_stream_description: DeliveryStreamDescription {
                 delivery_stream_arn: delivery_arn(&call.scope, &stream.name).to_string(),
                 delivery_stream_name: stream.name.to_string(),
                 delivery_stream_status: "ACTIVE".to_owned(),
-                delivery_stream_type: FROM_STREAM.to_owned(),
+                delivery_stream_type: type_of(&stream).to_owned(),
                 version_id: stream.version.to_string(),
                 create_timestamp: Some(stream.created),
                 last_update_timestamp: Some(stream.changed),
-                source: Some(SourceDescription {
-                    kinesis_stream_source_description: Some(source),
-                    ..Default::default()
-                }),
+                source: shown_source(&stream),
                 destinations,
                 has_more_destinations: false,
                 ..Default::default()
@@ -147,10 +124,11 @@ impl Firehose for DeliveryService {
         input: ListDeliveryStreamsInput,
     ) -> Result<ListDeliveryStreamsOutput, ServiceError> {
         let streams = self.deliveries.list(&call.scope).map_err(failed)?;
-        let is_wanted = input.delivery_stream_type.is_none_or(|kind| kind == FROM_STREAM);
+        let wanted = input.delivery_stream_type;
+        let is_wanted = |stream: &DeliveryStream| wanted.as_ref().is_none_or(|kind| kind == type_of(stream));
         let after = input.exclusive_start_delivery_stream_name.unwrap_or_default();
-        let names = streams.into_iter().map(|stream| stream.name.to_string());
-        let mut rest = names.filter(|name| is_wanted && *name > after);
+        let names = streams.into_iter().filter(is_wanted).map(|stream| stream.name.to_string());
+        let mut rest = names.filter(|name| *name > after);
         let limit = input.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(PAGE).max(1);
         let delivery_stream_names = rest.by_ref().take(limit).collect();
         let has_more_delivery_streams = rest.next().is_some();
@@ -168,7 +146,7 @@ impl Firehose for DeliveryService {
     }
 
     async fn put_record(&self, call: &Call, input: PutRecordInput) -> Result<PutRecordOutput, ServiceError> {
-        Err(self.no_direct_put(call, &input.delivery_stream_name))
+        put::one(&self.deliveries, call, input).await
     }
 
     async fn put_record_batch(
@@ -176,19 +154,53 @@ impl Firehose for DeliveryService {
         call: &Call,
         input: PutRecordBatchInput,
     ) -> Result<PutRecordBatchOutput, ServiceError> {
-        Err(self.no_direct_put(call, &input.delivery_stream_name))
+        put::batch(&self.deliveries, call, input).await
     }
 }
 
-impl DeliveryService {
-    /// Every delivery stream reads a Kinesis stream, so nothing can be put on one: the service's own answer.
-    fn no_direct_put(&self, call: &Call, text: &str) -> ServiceError {
-        match name(text).and_then(|name| self.deliveries.get(&call.scope, &name).map_err(failed)) {
-            Ok(stream) => invalid(format!(
-                "This operation is not permitted on KinesisStreamAsSource delivery stream type. Put the record on {}.",
-                stream.source
-            )),
-            Err(error) => error,
+/// Where records are to come from. What is put on it is the default.
+fn source_of(
+    call: &Call,
+    kind: Option<&str>,
+    kinesis: Option<KinesisStreamSourceConfiguration>,
+    direct: Option<DirectPutSourceConfiguration>,
+) -> Result<Source, ServiceError> {
+    let belongs = |what: &str, kind: &str| Err(invalid(format!("{what} belongs to the DeliveryStreamType {kind}")));
+    match kind.unwrap_or(DIRECT) {
+        DIRECT if kinesis.is_some() => belongs("KinesisStreamSourceConfiguration", FROM_STREAM),
+        DIRECT => Ok(Source::Direct(direct.and_then(|direct| u32::try_from(direct.throughput_hint_in_mbs).ok()))),
+        FROM_STREAM if direct.is_some() => belongs("DirectPutSourceConfiguration", DIRECT),
+        FROM_STREAM => {
+            let source = kinesis.ok_or_else(|| {
+                invalid(format!("KinesisStreamSourceConfiguration is needed for the DeliveryStreamType {FROM_STREAM}"))
+            })?;
+            let stream = arn(&source.kinesis_stream_arn)?;
+            if stream.scope().as_ref() != Some(&call.scope) {
+                return Err(invalid(format!("{stream} is not a stream of this account and region")));
+            }
+            Ok(Source::Stream(stream, role(&source.role_arn)?))
         }
+        other => Err(invalid(format!("the DeliveryStreamType {other} is not available in this version of Tidegate"))),
     }
+}
+
+fn type_of(stream: &DeliveryStream) -> &'static str {
+    if stream.source.is_some() { FROM_STREAM } else { DIRECT }
+}
+
+fn shown_source(stream: &DeliveryStream) -> Option<SourceDescription> {
+    let kinesis_stream_source_description = stream.source.as_ref().map(|source| KinesisStreamSourceDescription {
+        kinesis_stream_arn: Some(source.to_string()),
+        role_arn: stream.source_role.as_ref().map(ToString::to_string),
+        delivery_start_timestamp: Some(stream.created),
+    });
+    let direct_put_source_description = stream
+        .throughput_hint
+        .map(|hint| DirectPutSourceDescription { throughput_hint_in_mbs: i32::try_from(hint).ok() });
+    let is_shown = kinesis_stream_source_description.is_some() || direct_put_source_description.is_some();
+    is_shown.then(|| SourceDescription {
+        kinesis_stream_source_description,
+        direct_put_source_description,
+        ..Default::default()
+    })
 }

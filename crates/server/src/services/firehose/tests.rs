@@ -106,7 +106,15 @@ async fn what_is_not_executed_is_refused() {
     let processing = ProcessingConfiguration { enabled: Some(true), ..Default::default() };
     for bad in [
         CreateDeliveryStreamInput { delivery_stream_type: None, ..input("a", &stream) },
+        CreateDeliveryStreamInput { delivery_stream_type: Some("MSKAsSource".into()), ..input("a", &stream) },
         CreateDeliveryStreamInput { kinesis_stream_source_configuration: None, ..input("a", &stream) },
+        CreateDeliveryStreamInput {
+            direct_put_source_configuration: Some(DirectPutSourceConfiguration {
+                throughput_hint_in_mbs: 1,
+                ..Default::default()
+            }),
+            ..input("a", &stream)
+        },
         CreateDeliveryStreamInput { amazonopensearchservice_destination_configuration: None, ..input("a", &stream) },
         CreateDeliveryStreamInput { tags: Some(vec![Tag::default()]), ..input("a", &stream) },
         input("a", &format!("{stream}-missing")),
@@ -145,4 +153,63 @@ async fn nothing_is_put_on_a_stream_that_has_a_source() {
     let error = put().await;
     assert_eq!(error.code, "InvalidArgumentException");
     assert!(error.message.starts_with("This operation is not permitted on KinesisStreamAsSource"), "{}", error.message);
+}
+
+fn direct(name: &str) -> CreateDeliveryStreamInput {
+    CreateDeliveryStreamInput {
+        delivery_stream_type: None,
+        kinesis_stream_source_configuration: None,
+        direct_put_source_configuration: Some(DirectPutSourceConfiguration {
+            throughput_hint_in_mbs: 7,
+            ..Default::default()
+        }),
+        ..input(name, "")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_stream_that_records_are_put_on_is_shown_and_listed_as_one() {
+    let world = World::new().await;
+    let stream = world.house.stream("s").await;
+    world.create(direct("a")).await.unwrap();
+    world.create(input("b", &stream)).await.unwrap();
+    let list = async |kind: &str| {
+        let input = ListDeliveryStreamsInput { delivery_stream_type: Some(kind.into()), ..Default::default() };
+        world.service.list_delivery_streams(&world.call(), input).await.unwrap().delivery_stream_names
+    };
+    assert_eq!((list(DIRECT).await, list(FROM_STREAM).await), (vec!["a".to_owned()], vec!["b".to_owned()]));
+    let describe = DescribeDeliveryStreamInput { delivery_stream_name: "a".into(), ..Default::default() };
+    let shown = world.service.describe_delivery_stream(&world.call(), describe).await.unwrap();
+    let shown = shown.delivery_stream_description;
+    let hint = shown.source.unwrap().direct_put_source_description.unwrap().throughput_hint_in_mbs;
+    assert_eq!((&*shown.delivery_stream_type, hint), (DIRECT, Some(7)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_are_put_one_by_one_and_in_batches_within_the_service_s_limits() {
+    let world = World::new().await;
+    world.create(direct("a")).await.unwrap();
+    let record = |bytes: usize| Record { data: vec![b'x'; bytes].into(), ..Default::default() };
+    let put = async |stream: &str| {
+        let input = PutRecordInput { delivery_stream_name: stream.into(), record: record(1), ..Default::default() };
+        world.service.put_record(&world.call(), input).await
+    };
+    let batch = async |records: Vec<Record>| {
+        let input = PutRecordBatchInput { delivery_stream_name: "a".into(), records, ..Default::default() };
+        world.service.put_record_batch(&world.call(), input).await
+    };
+    assert_eq!(put("b").await.unwrap_err().code, "ResourceNotFoundException");
+    let first = put("a").await.unwrap();
+    assert_eq!((first.record_id.len(), first.encrypted), (56, Some(false)));
+    let answer = batch((0..500).map(record).collect()).await.unwrap();
+    assert_eq!((answer.failed_put_count, answer.request_responses.len()), (0, 500));
+    let ids: Vec<String> = answer.request_responses.into_iter().map(|entry| entry.record_id.unwrap()).collect();
+    assert!(first.record_id < ids[0] && ids.is_sorted(), "ids are the order of the records");
+    let most = 1_000 << 10;
+    batch(vec![record(most), record(most), record(most), record(most), record((4 << 20) - 4 * most)]).await.unwrap();
+    let error = batch((0..5).map(|_| record(most)).collect()).await.unwrap_err();
+    assert_eq!((&*error.code, &*error.message), ("InvalidArgumentException", "Records size exceeds 4 MB limit"));
+    let delete = DeleteDeliveryStreamInput { delivery_stream_name: "a".into(), ..Default::default() };
+    world.service.delete_delivery_stream(&world.call(), delete).await.unwrap();
+    assert_eq!(put("a").await.unwrap_err().code, "ResourceNotFoundException");
 }

@@ -13,13 +13,12 @@ use wire::ServiceError;
 use super::invalid;
 
 /// Attributes of the service that Tidegate does not execute, and why.
-const REFUSED: [(&str, &str); 6] = [
+const REFUSED: [(&str, &str); 5] = [
     ("KmsMasterKeyId", "there is no KMS; a stream's records can be sealed under the server's master key"),
     ("Policy", "policies of topics come with identity"),
     ("ArchivePolicy", "archives of FIFO topics are not available in this version of Tidegate"),
     ("ReplayPolicy", "archives of FIFO topics are not available in this version of Tidegate"),
     ("DataProtectionPolicy", "data protection policies are not available in this version of Tidegate"),
-    ("SubscriptionRoleArn", "it is for the protocol firehose, which is not available in this version of Tidegate"),
 ];
 
 fn refused(name: &str) -> ServiceError {
@@ -174,6 +173,7 @@ pub(super) fn of_subscription_change(
             }
             "DeliveryPolicy" => change.delivery_policy = Some(value),
             "RedrivePolicy" => change.redrive_policy = Some(value),
+            "SubscriptionRoleArn" => change.role = Some(value),
             _ => return Err(refused(&name)),
         }
     }
@@ -212,6 +212,9 @@ pub(super) fn of_subscription(
     if subscription.protocol().is_web() {
         let own = subscription.delivery_policy.as_ref();
         shown.insert("EffectiveDeliveryPolicy", json(&Effective::of(topic.delivery_policy.as_ref(), own)));
+    }
+    if let Some(role) = &subscription.role {
+        shown.insert("SubscriptionRoleArn", role.to_string());
     }
     if let Some(queue) = &subscription.dead_letters {
         shown.insert("RedrivePolicy", serde_json::json!({"deadLetterTargetArn": queue}).to_string());

@@ -198,7 +198,11 @@ async fn attributes_are_executed_and_shown_or_refused_by_name() {
         ..Default::default()
     };
     let error = world.service.subscribe(&world.call(), http).await.unwrap_err();
-    assert!(error.message.contains("MaximumMessageSize"), "only sqs and lambda take so much: {}", error.message);
+    assert!(
+        error.message.contains("MaximumMessageSize"),
+        "only firehose, sqs and lambda take so much: {}",
+        error.message
+    );
 }
 
 #[tokio::test(start_paused = true)]
