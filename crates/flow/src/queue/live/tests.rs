@@ -102,3 +102,41 @@ async fn who_waited_in_vain_leaves_nothing_behind() {
     drop(first);
     assert!(second.waiting.try_recv().is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_being_read_is_waited_for_but_not_for_long() {
+    let clock = Arc::new(TestClock::at(Timestamp::from_millis(1_000_000)));
+    let live = unkept(&clock).await;
+    live.phase.send_replace(Phase::Loading);
+    let begun = clock.instant();
+    let error = live.ready().await.unwrap_err();
+    assert!(error.to_string().contains("is still being read from the log; try again"), "{error}");
+    assert_eq!(clock.instant() - begun, Duration::from_secs(3));
+    let open = async {
+        clock.sleep(Duration::from_secs(1)).await;
+        live.phase.send_replace(Phase::Open);
+    };
+    let (ready, ()) = tokio::join!(live.ready(), open);
+    ready.unwrap();
+    assert_eq!(clock.instant() - begun, Duration::from_secs(4), "no longer than it takes");
+    // What cannot be read is waited for by nobody.
+    live.phase.send_replace(Phase::Failing);
+    assert!(live.ready().await.unwrap_err().to_string().contains("cannot be read from the log now"));
+    assert_eq!(clock.instant() - begun, Duration::from_secs(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_forgets_only_so_many_messages_that_are_too_old() {
+    let clock = Arc::new(TestClock::at(Timestamp::from_millis(1_000_000)));
+    let live = unkept(&clock).await;
+    let old = EXPIRED_AT_ONCE as u64 + 500;
+    for message in 1..=old {
+        live.lock().shelf.arrive(Position::new(message), Arrival { until: None, ..later(&live, 0) });
+    }
+    clock.sleep(live.info().attributes.retention() + Duration::from_secs(60)).await;
+    let mut inner = live.lock();
+    live.pass(&mut inner);
+    assert_eq!(inner.shelf.len(), 500, "the others wait for the next call, or the keeper");
+    live.pass(&mut inner);
+    assert_eq!(inner.shelf.len(), 0);
+}
