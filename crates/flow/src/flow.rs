@@ -155,6 +155,7 @@ impl Flow {
         let archives = Archives::new(archive_ports, &consumers);
         let schedule_ports = SchedulePorts {
             env: context.env.clone(),
+            log: context.log.clone(),
             state: Arc::clone(&state),
             router,
             buses: buses.clone(),

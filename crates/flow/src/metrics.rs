@@ -49,6 +49,11 @@ pub(crate) fn instants_skipped(kind: &'static str) {
     counter!("tidegate_schedule_gaps_total", "kind" => kind).increment(1);
 }
 
+/// Instants of a `schedule` that wait for runs which its target does not take.
+pub(crate) fn instants_put_off(kind: &'static str) {
+    counter!("tidegate_schedule_put_off_total", "kind" => kind).increment(1);
+}
+
 /// Events that an archive took.
 pub(crate) fn archived(archive: &str, events: usize) {
     counter!("tidegate_archive_events_total", "archive" => archive.to_owned()).increment(events as u64);

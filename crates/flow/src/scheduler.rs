@@ -7,16 +7,20 @@
 //! Must not know what targets do.
 
 mod attempt;
+mod clock;
 mod config;
 mod deletions;
 mod groups;
 mod input;
+mod listing;
 mod queue;
+mod quota;
 mod room;
 mod runs;
 
 pub use config::{BusInput, Retry, Schedule, ScheduleSpec, ScheduleTarget, group_arn, schedule_arn};
 pub use groups::Group;
+pub use listing::Listing;
 pub use room::Schedules;
 
 pub(crate) use room::SchedulePorts;

@@ -36,7 +36,7 @@ pub(crate) fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<
     serde_json::to_vec(&Document { v: VERSION, value }).map_err(|source| FlowError::Encode { what, source })
 }
 
-fn decode<T: DeserializeOwned>(table: Table, key: &[u8], bytes: &[u8]) -> Result<T, FlowError> {
+pub(crate) fn decode<T: DeserializeOwned>(table: Table, key: &[u8], bytes: &[u8]) -> Result<T, FlowError> {
     let corrupt = |source| {
         let key = String::from_utf8_lossy(key).replace('\0', "/");
         FlowError::Corrupt { what: format!("{} {key}", table.0), source }

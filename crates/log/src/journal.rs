@@ -190,6 +190,11 @@ impl Log {
         self.core.view().producers.get(&producer).copied()
     }
 
+    /// The position that the next durable record has at least.
+    pub fn next_position(&self) -> Position {
+        self.core.view().next
+    }
+
     /// Durable, unexpired records of a shard from `from` on.
     pub async fn read(&self, shard: ShardRef, from: Position, limit: ReadLimit) -> Result<Slice, LogError> {
         let request = Request { shard, from, limit };

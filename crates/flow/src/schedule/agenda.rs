@@ -62,6 +62,16 @@ impl<K: Clone + Ord + Hash> Agenda<K> {
         }
     }
 
+    /// Lets a schedule that is due wait until then, behind the others that are due.
+    pub fn put_off(&mut self, key: &K, until: Timestamp) {
+        if let Some(entry) = self.entries.get_mut(key)
+            && let Some(before) = entry.next.replace(until)
+        {
+            self.by_time.remove(&(before, key.clone()));
+            self.by_time.insert((until, key.clone()));
+        }
+    }
+
     /// Notices what the clock shows. When it was set back, everything is ordered anew.
     pub fn look(&mut self, now: Timestamp) {
         let before = std::mem::replace(&mut self.seen, now);

@@ -1,7 +1,7 @@
-//! The tokens of deletions, so that one whose answer was lost can be repeated.
+//! The tokens of calls about what is deleted since, so that one whose answer was lost can be repeated.
 //!
-//! Promises that a call which comes again is known among the last [`REMEMBERED`] deletions since the start. Must not
-//! know what was deleted.
+//! Promises that a call which comes again is known among the last [`REMEMBERED`] ones since the start. Must not know
+//! what was deleted.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

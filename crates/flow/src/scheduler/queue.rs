@@ -28,6 +28,11 @@ impl Waiting {
         self.changed.notify_one();
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.runs().len()
+    }
+
     /// Takes the first that is due.
     pub fn take(&self, now: Timestamp) -> Option<RunKey> {
         let mut runs = self.runs();

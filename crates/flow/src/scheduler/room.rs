@@ -1,5 +1,6 @@
-//! The room of schedules: creating, replacing and deleting them, and the clock that makes runs of their instants.
+//! The room of schedules: creating, replacing and deleting them.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -7,24 +8,24 @@ use base::{
     Batch, ErrorKind, Precondition, Rng, ScheduleGroupName, ScheduleName, Scope, StateError, StateStore, Target,
     TaskGroup, Timestamp,
 };
+use log::Log;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::clock::creation;
 use super::config::{self, CLOCKS, Clock, Key, SCHEDULES, Schedule, ScheduleSpec, beginning};
 use super::deletions::Deletions;
+use super::groups::{GROUPS, is_default, key as group_row};
 use super::queue::Waiting;
+use super::quota::Quota;
 use super::runs::{self, RUNS, Run};
 use crate::bus::Buses;
 use crate::dead_letter::DeadLetters;
-use crate::schedule::{Agenda, Due, Expression, LOOK};
-use crate::{FlowError, metrics, stored};
+use crate::schedule::{Agenda, Expression};
+use crate::{FlowError, stored};
 
 /// Attempts at once.
 const CONCURRENCY: usize = 64;
-/// Schedules that are acted on before the clock is looked at again.
-const AT_ONCE: usize = 100;
-/// The pause after a failure.
-const AGAIN: Duration = Duration::from_secs(1);
 /// A recurring schedule may begin so long ago.
 const LATE_START: Duration = Duration::from_secs(300);
 
@@ -35,6 +36,7 @@ const MAX_INPUT: usize = 256 << 10;
 #[derive(Clone)]
 pub(crate) struct SchedulePorts {
     pub env: base::Env,
+    pub log: Log,
     pub state: Arc<dyn StateStore>,
     pub router: Arc<dyn Target>,
     pub buses: Buses,
@@ -55,6 +57,15 @@ struct Inner {
     waiting: Waiting,
     slots: Arc<Semaphore>,
     deletions: Deletions,
+    /// Creations of schedules that are deleted since, because they had ended.
+    completions: Deletions,
+    quota: Quota,
+    /// Schedules that may have ended, to be looked at.
+    ended: Mutex<BTreeSet<Key>>,
+    /// Deleted groups that may still have schedules.
+    orphaned: Mutex<BTreeSet<(Scope, ScheduleGroupName)>>,
+    /// Held while a group comes or goes.
+    turn: Semaphore,
 }
 
 fn no_schedule(name: &ScheduleName) -> FlowError {
@@ -71,14 +82,27 @@ impl Schedules {
             waiting: Waiting::default(),
             slots: Arc::new(Semaphore::new(CONCURRENCY)),
             deletions: Deletions::default(),
+            completions: Deletions::default(),
+            quota: Quota::default(),
+            ended: Mutex::default(),
+            orphaned: Mutex::default(),
+            turn: Semaphore::new(1),
         };
         Self { inner: Arc::new(inner) }
     }
 
     /// Goes on with what was there before.
     pub(crate) fn restore(&self) -> Result<(), FlowError> {
+        let groups = self.all_groups()?;
         for (scope, schedule) in stored::list_scoped::<Schedule>(self.state(), SCHEDULES)? {
-            self.wind(&(scope, schedule.group, schedule.name))?;
+            self.quota().add(&scope);
+            if !is_default(&schedule.group) && !groups.contains(&(scope.clone(), schedule.group.clone())) {
+                self.note_orphaned(scope.clone(), schedule.group.clone());
+            }
+            let (ends, key) = (schedule.spec.delete_after, (scope, schedule.group, schedule.name));
+            if self.wind(&key)?.is_none() && ends {
+                self.note_ended(key);
+            }
         }
         for (_, run) in stored::list_scoped::<Run>(self.state(), RUNS)? {
             self.waiting().add(run.due, (run.key(), run.instant));
@@ -120,6 +144,51 @@ impl Schedules {
         &self.inner.deletions
     }
 
+    pub(super) fn completions(&self) -> &Deletions {
+        &self.inner.completions
+    }
+
+    pub(super) fn log(&self) -> &Log {
+        &self.inner.ports.log
+    }
+
+    pub(super) fn quota(&self) -> &Quota {
+        &self.inner.quota
+    }
+
+    pub(super) fn turn(&self) -> &Semaphore {
+        &self.inner.turn
+    }
+
+    pub(super) fn changed(&self) -> &Notify {
+        &self.inner.changed
+    }
+
+    /// Lets the clock see whether a schedule has ended.
+    pub(super) fn note_ended(&self, key: Key) {
+        self.inner.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        self.inner.changed.notify_one();
+    }
+
+    pub(super) fn take_ended(&self) -> BTreeSet<Key> {
+        std::mem::take(&mut *self.inner.ended.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets the clock delete the schedules of a group that is not there any more.
+    pub(super) fn note_orphaned(&self, scope: Scope, group: ScheduleGroupName) {
+        self.inner.orphaned.lock().unwrap_or_else(PoisonError::into_inner).insert((scope, group));
+    }
+
+    pub(super) fn take_orphaned(&self) -> BTreeSet<(Scope, ScheduleGroupName)> {
+        std::mem::take(&mut *self.inner.orphaned.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keeps what could not be seen to, for the next look.
+    pub(super) fn put_back(&self, ended: BTreeSet<Key>, orphaned: BTreeSet<(Scope, ScheduleGroupName)>) {
+        self.inner.ended.lock().unwrap_or_else(PoisonError::into_inner).extend(ended);
+        self.inner.orphaned.lock().unwrap_or_else(PoisonError::into_inner).extend(orphaned);
+    }
+
     pub(super) fn waiting(&self) -> &Waiting {
         &self.inner.waiting
     }
@@ -136,12 +205,12 @@ impl Schedules {
         &self.inner.group
     }
 
-    fn agenda(&self) -> MutexGuard<'_, Agenda<Key>> {
+    pub(super) fn agenda(&self) -> MutexGuard<'_, Agenda<Key>> {
         self.inner.agenda.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a schedule as stored the one that runs; says when it is next due.
-    fn wind(&self, key: &Key) -> Result<Option<Timestamp>, FlowError> {
+    pub(super) fn wind(&self, key: &Key) -> Result<Option<Timestamp>, FlowError> {
         // The lock is held from reading to replacing, so that an older reading replaces no newer one.
         let mut agenda = self.agenda();
         let next = match config::timed(self.state(), key)? {
@@ -154,6 +223,14 @@ impl Schedules {
         drop(agenda);
         self.inner.changed.notify_one();
         Ok(next)
+    }
+
+    /// The same; one that is not due any more may have ended.
+    pub(super) fn rewind(&self, key: &Key) -> Result<(), FlowError> {
+        if self.wind(key)?.is_none() {
+            self.note_ended(key.clone());
+        }
+        Ok(())
     }
 
     async fn check(&self, scope: &Scope, spec: &ScheduleSpec, old: Option<&ScheduleSpec>) -> Result<(), FlowError> {
@@ -184,8 +261,10 @@ impl Schedules {
         }
         if target.event.is_none() {
             match self.router().check(&target.arn).await {
-                // It may come to be before the schedule is due.
-                Err(error) if error.kind != ErrorKind::NotFound => return Err(FlowError::Invalid(error.message)),
+                // It may come to be before the schedule is due, or be back by then.
+                Err(error) if error.kind != ErrorKind::NotFound && !error.kind.is_transient() => {
+                    return Err(FlowError::Invalid(error.message));
+                }
                 _ => {}
             }
         }
@@ -210,22 +289,33 @@ impl Schedules {
             let same = token.is_some() && old.token == token && old.spec == spec;
             return if same { Ok(()) } else { Err(FlowError::Conflict(format!("Schedule {name} already exists."))) };
         }
+        let row = config::row(&key);
+        if self.completions().knows(&row, creation(&spec, token.as_deref())?.as_ref()) {
+            return Ok(());
+        }
         self.check(scope, &spec, None).await?;
+        let place = self.quota().place(scope)?;
         let now = self.now();
         let schedule =
             Schedule { name: name.clone(), group: group.clone(), spec, created: now, modified: now, since: now, token };
         let clock = stored::encode("clock", &Clock { handled: self.first_clock(&schedule) })?;
-        let batch = Batch::new()
-            .require(SCHEDULES, config::row(&key), Precondition::Absent)
-            .put(SCHEDULES, config::row(&key), stored::encode("schedule", &schedule)?)
-            .put(CLOCKS, config::row(&key), clock);
+        let mut batch = Batch::new()
+            .require(SCHEDULES, row.clone(), Precondition::Absent)
+            .put(SCHEDULES, row.clone(), stored::encode("schedule", &schedule)?)
+            .put(CLOCKS, row, clock);
+        if !is_default(group) {
+            // It may be deleted meanwhile.
+            batch = batch.require(GROUPS, group_row(scope, group), Precondition::Present);
+        }
         match self.state().commit(batch).await {
             Err(StateError::Conflict { .. }) => {
+                self.group(scope, group)?;
                 return Err(FlowError::Conflict(format!("Schedule {name} already exists.")));
             }
             other => other?,
         }
-        self.wind(&key).map(drop)
+        place.take();
+        self.rewind(&key)
     }
 
     /// What once was to happen happens, however late; of what recurs, nothing of before.
@@ -271,7 +361,7 @@ impl Schedules {
                 Err(StateError::Conflict { .. }) => continue,
                 other => other?,
             }
-            return self.wind(&key).map(drop);
+            return self.rewind(&key);
         }
     }
 
@@ -279,12 +369,6 @@ impl Schedules {
     pub fn get(&self, scope: &Scope, group: &ScheduleGroupName, name: &ScheduleName) -> Result<Schedule, FlowError> {
         let key = (scope.clone(), group.clone(), name.clone());
         config::find(self.state(), &key)?.ok_or_else(|| no_schedule(name))
-    }
-
-    /// The schedules of a scope, or of one of its groups, by group and name.
-    pub fn list(&self, scope: &Scope, group: Option<&ScheduleGroupName>) -> Result<Vec<Schedule>, FlowError> {
-        let prefix = group.map_or_else(|| stored::scope_prefix(scope), |group| stored::key(scope, &[group.as_str()]));
-        stored::list(self.state(), SCHEDULES, &prefix)
     }
 
     /// Deletes a schedule, and the runs that wait for another attempt. The same call again, by its token, is fine as
@@ -310,98 +394,10 @@ impl Schedules {
             Err(StateError::Conflict { .. }) => return Err(no_schedule(name)),
             other => other?,
         }
+        self.quota().remove(scope, 1);
         self.deletions().note(config::row(&key), token);
         self.wind(&key).map(drop)
     }
-
-    /// Deletes a schedule that asks for it, once nothing more will come of it.
-    pub(super) async fn complete(&self, key: &Key, schedule: &Schedule) -> Result<(), FlowError> {
-        if !schedule.spec.delete_after || !schedule.spec.enabled || self.wind(key)?.is_some() {
-            return Ok(());
-        }
-        if !runs::of_schedule(self.state(), key)?.is_empty() {
-            return Ok(());
-        }
-        let row = config::row(key);
-        let before = stored::encode("schedule", schedule)?;
-        let batch = Batch::new()
-            .require(SCHEDULES, row.clone(), Precondition::Equals(before))
-            .delete(SCHEDULES, row.clone())
-            .delete(CLOCKS, row);
-        match self.state().commit(batch).await {
-            // It was replaced meanwhile.
-            Ok(()) | Err(StateError::Conflict { .. }) => self.wind(key).map(drop),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Makes runs of instants as they come, until the end.
-    async fn run_clock(self) {
-        let (inner, stopping) = (&self.inner, self.stopping());
-        while !stopping.is_cancelled() {
-            let due = {
-                let mut agenda = self.agenda();
-                agenda.look(self.now());
-                agenda.due(AT_ONCE)
-            };
-            let (mut failed, idle) = (false, due.is_empty());
-            for due in due {
-                if let Err(error) = self.tick(&due).await {
-                    tracing::warn!(schedule = %due.key.2, %error, "a schedule is put off");
-                    failed = true;
-                }
-            }
-            if !idle && !failed {
-                continue;
-            }
-            let next = self.agenda().next().map_or(LOOK, |at| at.since(self.now()).min(LOOK));
-            tokio::select! {
-                () = self.clock().sleep(if failed { AGAIN } else { next }) => {}
-                () = inner.changed.notified() => {}
-                () = stopping.cancelled() => return,
-            }
-        }
-    }
-
-    /// Makes runs of a schedule's instants and takes these as dealt with, in one commit.
-    async fn tick(&self, due: &Due<Key>) -> Result<(), FlowError> {
-        let row = config::row(&due.key);
-        let before = self.state().get(CLOCKS, &row)?;
-        let found = config::timed(self.state(), &due.key)?;
-        // Otherwise changed since it was found to be due.
-        if let Some((schedule, ..)) = found.filter(|(.., handled)| *handled == due.before && !due.instants.is_empty()) {
-            let at = self.buses().tail(&due.key.0, &default_bus()?).await?;
-            let clock = stored::encode("clock", &Clock { handled: due.handled.clone() })?;
-            let condition = before.map_or(Precondition::Absent, Precondition::Equals);
-            let mut batch = Batch::new().require(CLOCKS, row.clone(), condition).put(CLOCKS, row, clock);
-            let mut made = Vec::with_capacity(due.instants.len());
-            for instant in &due.instants {
-                let run = Run::new(&due.key, &schedule, *instant, self.now(), at);
-                let key = (due.key.clone(), *instant);
-                batch = batch.put(RUNS, runs::row(&key), stored::encode("run", &run)?);
-                made.push((run.due, key));
-            }
-            match self.state().commit(batch).await {
-                Ok(()) => {
-                    for (due, run) in made {
-                        self.waiting().add(due, run);
-                    }
-                }
-                // The schedule was changed meanwhile: its clock is another.
-                Err(StateError::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-            for (from, to) in &due.skipped {
-                metrics::instants_skipped("schedule");
-                tracing::error!(schedule = %due.key.2, %from, %to, "instants passed too long ago and are left out");
-            }
-        }
-        self.wind(&due.key).map(drop)
-    }
-}
-
-fn default_bus() -> Result<base::BusName, FlowError> {
-    "default".parse().map_err(|error: base::InvalidId| FlowError::Invalid(error.to_string()))
 }
 
 /// Whether two schedules have the same instants. What happens once has happened or not, whether it is on or off.

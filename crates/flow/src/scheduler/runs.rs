@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use base::{Batch, Position, RetryPolicy, Scope, StateStore, Table, Timestamp, Write};
+use base::{Batch, ErrorKind, Position, RetryPolicy, Scope, StateStore, Table, TargetError, Timestamp, Write};
 use serde::{Deserialize, Serialize};
 
 use super::attempt::Attempt;
@@ -25,6 +25,8 @@ pub(super) const RUNS: Table = Table("flow.schedule_runs");
 /// The back-off between attempts.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const MAX_DELAY: Duration = Duration::from_secs(300);
+/// How long an attempt may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// The pause after a failure of the store.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -79,8 +81,13 @@ pub(super) fn row((key, instant): &RunKey) -> Vec<u8> {
     row
 }
 
+/// Whether a schedule has runs.
+pub(super) fn has_any(state: &dyn StateStore, key: &Key) -> Result<bool, FlowError> {
+    Ok(!state.scan(RUNS, &config::row(key), None, 1)?.is_empty())
+}
+
 /// The rows of all runs of a schedule.
-pub(super) fn of_schedule(state: &dyn StateStore, key: &Key) -> Result<Vec<Run>, FlowError> {
+fn of_schedule(state: &dyn StateStore, key: &Key) -> Result<Vec<Run>, FlowError> {
     stored::list(state, RUNS, &config::row(key))
 }
 
@@ -126,13 +133,22 @@ impl Schedules {
     }
 
     async fn attempt_once(&self, key: &RunKey) -> Result<(), FlowError> {
-        let Some(run) = stored::get::<Run>(self.state(), RUNS, &row(key))? else { return Ok(()) };
+        let Some(run) = stored::get::<Run>(self.state(), RUNS, &row(key))? else {
+            // Done, or deleted with its schedule.
+            self.note_ended(key.0.clone());
+            return Ok(());
+        };
         let Some(schedule) = config::find(self.state(), &key.0)? else {
             return Ok(self.state().commit(Batch::new().delete(RUNS, row(key))).await?);
         };
         let stopping = self.stopping();
         let attempted = tokio::select! {
             attempted = self.attempt(&schedule, &run) => attempted,
+            // Others wait for its slot. What it may still do is recognised when it is repeated.
+            () = self.clock().sleep(TIMEOUT) => {
+                let message = format!("{} did not take it within {} s", schedule.spec.target.arn, TIMEOUT.as_secs());
+                Attempt::Failed(TargetError { kind: ErrorKind::Unavailable, message })
+            }
             // The row is durable: the attempt is made again after the restart.
             () = stopping.cancelled() => return Ok(()),
         };
@@ -169,6 +185,9 @@ impl Schedules {
             }
         }
         self.state().commit(Batch::new().delete(RUNS, row(key))).await?;
-        self.complete(&key.0, &schedule).await
+        if schedule.spec.delete_after {
+            self.note_ended(key.0.clone());
+        }
+        Ok(())
     }
 }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base::fs::sim::{Call, Fault};
-use base::{Arn, Clock, ScheduleGroupName, ScheduleName, Timestamp};
+use base::{Arn, Clock, ScheduleGroupName, ScheduleName, StateStore, Table, Timestamp};
 use flow::queue::{QueueAttributes, Receive, queue_arn};
-use flow::scheduler::{BusInput, Retry, ScheduleSpec, ScheduleTarget, schedule_arn};
+use flow::scheduler::{BusInput, Listing, Retry, ScheduleSpec, ScheduleTarget, schedule_arn};
+use futures::future::join_all;
 use log::{StreamKey, StreamKind};
 use serde_json::Value;
 
@@ -270,6 +271,225 @@ fn a_function_that_is_busy_is_called_later_and_a_restart_changes_nothing() {
         assert_eq!((calls.len(), world.functions.calls().len() > before), (1, true));
         house.stop().await;
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_due_at_once_is_synced_together() {
+    let world = World::new(34);
+    let house = world.open().await;
+    house.stream("out", 1).await;
+    let schedules = &house.flow.schedules;
+    let create = |n: usize| async move {
+        let mut daily = spec("cron(0 5 * * ? *)", to(stream_arn("out")));
+        // Their runs are made at the full hour, and wait.
+        daily.window_minutes = Some(1_440);
+        schedules.create(&scope(), &group(), &name(&format!("s{n}")), daily, None).await.unwrap();
+    };
+    join_all((0..400).map(create)).await;
+    world.pass(MINUTE * 59).await;
+    let before = world.fs.calls(&[Call::SyncData]);
+    world.pass(MINUTE * 2).await;
+    assert_eq!(house.state.scan(Table("flow.schedule_clocks"), b"", None, 1_000).unwrap().len(), 400);
+    let runs = house.state.scan(Table("flow.schedule_runs"), b"", None, 1_000).unwrap().len();
+    let (syncs, done) = (world.fs.calls(&[Call::SyncData]) - before, house.out().await.len());
+    assert!(runs + done == 400 && syncs < 100, "{syncs} syncs for {runs} runs, {done} done");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_that_no_target_takes_are_bounded_and_hold_up_no_other() {
+    let world = World::new(35);
+    let house = world.open().await;
+    house.stream("out", 1).await;
+    let schedules = &house.flow.schedules;
+    world.functions.available(|_| false);
+    let create = |n: usize| async move {
+        let mut once = spec("at(2026-11-23T04:00:00)", to(function_arn("away")));
+        // They wait for their place in it.
+        once.window_minutes = Some(1_440);
+        schedules.create(&scope(), &group(), &name(&format!("s{n}")), once, None).await.unwrap();
+    };
+    for hundreds in 0..101 {
+        join_all((0..100).map(|n| create(100 * hundreds + n))).await;
+    }
+    house.schedule("stuck", spec("rate(1 minute)", to(function_arn("away")))).await;
+    house.schedule("well", spec("rate(1 minute)", to(stream_arn("out")))).await;
+    let rows = |name: &str| {
+        let prefix = format!("{}/default\0{name}\0", scope());
+        house.state.scan(Table("flow.schedule_runs"), prefix.as_bytes(), None, 100).unwrap().len()
+    };
+    world.pass(Duration::from_secs(6 * 60 + 10)).await;
+    assert_eq!(house.out().await.len(), 7, "each minute, and the first at once");
+    assert!((1..=3).contains(&rows("stuck")), "{}", rows("stuck"));
+    world.functions.available(|_| true);
+    world.pass(MINUTE * 10).await;
+    let taken = world.functions.payloads();
+    let stuck = taken.iter().filter(|at| at.as_str() != "2026-11-23T04:00:00Z").collect::<BTreeSet<_>>();
+    assert!(stuck.len() >= 15, "what passed is made good: {stuck:?}");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_show_each_schedule_once_by_group_and_name() {
+    let world = World::new(36);
+    let house = world.open().await;
+    let (schedules, own) = (&house.flow.schedules, "own".parse::<ScheduleGroupName>().unwrap());
+    schedules.create_group(&scope(), &own, BTreeMap::new(), None).await.unwrap();
+    for n in 0..25 {
+        let mut once = spec("at(2026-11-24T04:00:00)", to(stream_arn("out")));
+        once.enabled = n % 2 == 0;
+        let group = if n < 10 { group() } else { own.clone() };
+        let text = name(&format!("{}{n:02}", if n % 5 == 0 { "x" } else { "s" }));
+        schedules.create(&scope(), &group, &text, once, None).await.unwrap();
+    }
+    let all = |listing: Listing| {
+        let (mut names, mut listing) = (Vec::new(), listing);
+        loop {
+            let (page, more) = schedules.page(&scope(), &listing).unwrap();
+            assert!(page.len() <= listing.limit && (page.len() == listing.limit || !more));
+            listing.after = page.last().map(|last| (last.group.clone(), last.name.clone()));
+            names.extend(page.into_iter().map(|schedule| schedule.name.to_string()));
+            if !more {
+                return names;
+            }
+        }
+    };
+    for limit in [1, 4, 5, 25, 100] {
+        let listing = Listing { limit, ..Listing::default() };
+        let names = all(listing.clone());
+        assert_eq!((names.len(), names[0].as_str(), names[24].as_str()), (25, "s01", "x20"));
+        assert_eq!(all(Listing { group: Some(own.clone()), ..listing.clone() }).len(), 15);
+        let prefixed = Listing { prefix: Some("x".into()), ..listing.clone() };
+        assert_eq!(all(prefixed.clone()), ["x00", "x05", "x10", "x15", "x20"]);
+        assert_eq!(all(Listing { group: Some(own.clone()), ..prefixed.clone() }), ["x10", "x15", "x20"]);
+        assert_eq!(all(Listing { enabled: Some(false), ..prefixed }), ["x05", "x15"]);
+    }
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creation_that_is_repeated_after_its_schedule_has_ended_runs_nothing_again() {
+    let world = World::new(37);
+    let house = world.open().await;
+    house.stream("out", 1).await;
+    let schedules = &house.flow.schedules;
+    let mut once = spec("at(2026-11-23T04:00:30)", to(stream_arn("out")));
+    once.delete_after = true;
+    let create = async |token: &str, spec: &ScheduleSpec| {
+        schedules.create(&scope(), &group(), &name("s"), spec.clone(), Some(token.into())).await.unwrap();
+        world.pass(MINUTE).await;
+        assert!(schedules.get(&scope(), &group(), &name("s")).is_err());
+        house.out().await.len()
+    };
+    assert_eq!(create("t", &once).await, 1);
+    assert_eq!(create("t", &once).await, 1, "the same call");
+    assert_eq!(create("u", &once).await, 2, "another one");
+    once.description = Some("changed".into());
+    assert_eq!(create("u", &once).await, 3, "another schedule");
+    house.stop().await;
+}
+
+#[test]
+fn a_schedule_that_asks_for_it_is_deleted_whenever_the_power_fails() {
+    let mut cuts = 0;
+    for nth in 1..25 {
+        let outside = Outside::new(9_000 + nth);
+        outside.life(async |world| {
+            let house = world.open().await;
+            house.stream("out", 1).await;
+            let mut once = spec("at(2026-11-23T04:00:30)", to(stream_arn("out")));
+            once.delete_after = true;
+            house.schedule("once", once).await;
+            world.pass(Duration::from_secs(29)).await;
+            world.fs.fail(&CHANGES, nth, Fault::Crash);
+            world.pass(MINUTE).await;
+        });
+        cuts += u32::from(outside.fs.is_off());
+        outside.fs.power_cut();
+        outside.life(async |world| {
+            let house = world.open().await;
+            world.pass(MINUTE).await;
+            assert_eq!(house.out().await.len(), 1, "after {nth}");
+            assert!(house.flow.schedules.get(&scope(), &group(), &name("once")).is_err(), "after {nth}");
+            house.stop().await;
+        });
+    }
+    assert!(cuts > 4, "the script does something: {cuts}");
+}
+
+#[test]
+fn no_schedule_survives_its_group() {
+    let (own, mut cuts) = ("own".parse::<ScheduleGroupName>().unwrap(), 0);
+    for nth in 1..30 {
+        let outside = Outside::new(9_100 + nth);
+        let once = || spec("at(2026-11-23T04:05:00)", to(stream_arn("out")));
+        let survivors = |house: &House| {
+            let there = house.flow.schedules.group(&scope(), &own).is_ok();
+            let listing = Listing { group: Some(own.clone()), limit: 100, ..Listing::default() };
+            (there, house.flow.schedules.page(&scope(), &listing).unwrap().0.len())
+        };
+        outside.life(async |world| {
+            let house = world.open().await;
+            let schedules = &house.flow.schedules;
+            house.stream("out", 1).await;
+            schedules.create_group(&scope(), &own, BTreeMap::new(), None).await.unwrap();
+            let create = |n: u64| {
+                let own = &own;
+                async move {
+                    // One after the other, so that some meet the deletion.
+                    for _ in 0..5 * n {
+                        tokio::task::yield_now().await;
+                    }
+                    schedules.create(&scope(), own, &name(&format!("s{n}")), once(), None).await.is_ok()
+                }
+            };
+            if nth % 2 == 0 {
+                assert!(create(0).await);
+            }
+            let deleted = async {
+                for _ in 0..nth % 8 {
+                    tokio::task::yield_now().await;
+                }
+                schedules.delete_group(&scope(), &own, None).await
+            };
+            if nth % 3 > 0 {
+                world.fs.fail(&CHANGES, nth, Fault::Crash);
+            }
+            let (deleted, _) = tokio::join!(deleted, join_all((1..20).map(create)));
+            if deleted.is_ok() {
+                assert_eq!(survivors(&house), (false, 0), "{nth}");
+            }
+        });
+        cuts += u32::from(outside.fs.is_off());
+        outside.fs.power_cut();
+        outside.life(async |world| {
+            let house = world.open().await;
+            world.pass(MINUTE).await;
+            let (there, schedules) = survivors(&house);
+            assert!(there || schedules == 0, "{nth}: {schedules} schedules without their group");
+            house.stop().await;
+        });
+    }
+    assert!(cuts > 3, "the script does something: {cuts}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_named_by_where_the_journal_was_and_not_an_idle_bus() {
+    let world = World::new(38);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    house.put_events(&[crate::world::event("e", "mine", "{}")]).await;
+    for n in 0..50 {
+        house.put("s", "k", &[&n.to_string()]).await;
+    }
+    let last = house.records(&House::key("s")).await.last().unwrap().position;
+    world.functions.available(|_| false);
+    house.schedule("once", spec("at(2026-11-23T04:00:30)", to(function_arn("away")))).await;
+    world.pass(MINUTE).await;
+    let rows = house.state.scan(Table("flow.schedule_runs"), b"", None, 10).unwrap();
+    let run: Value = serde_json::from_slice(&rows[0].1).unwrap();
+    assert!(run["at"].as_u64().unwrap() > last.get(), "{run}");
+    house.stop().await;
 }
 
 /// Lives that a fault strikes; how often it ended one, and how many instants there were.

@@ -77,6 +77,11 @@ const MEASURES: &[(Kind, &str, &str)] = &[
         "tidegate_schedule_gaps_total",
         "Times whose scheduled instants were noticed more than a day late, and left out.",
     ),
+    (
+        Counter,
+        "tidegate_schedule_put_off_total",
+        "Times that instants of a schedule waited for earlier runs, while very many wait.",
+    ),
     (Counter, "tidegate_schedule_runs_total", "Attempts of schedules' runs, by outcome."),
     (Counter, "tidegate_archive_events_total", "Events that an archive took."),
     (Counter, "tidegate_replay_events_total", "Archived events that replays put on their bus again."),

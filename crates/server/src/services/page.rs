@@ -17,18 +17,23 @@ pub(crate) fn page<T>(
     limit: usize,
     token: Option<&str>,
 ) -> Result<(Vec<T>, Option<String>), BadToken> {
-    let after = match token {
-        None => None,
-        Some(token) => {
-            let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| BadToken)?;
-            Some(String::from_utf8(bytes).map_err(|_| BadToken)?)
-        }
-    };
+    let after = token.map(behind).transpose()?;
     let mut rest = items.into_iter().filter(|item| after.as_ref().is_none_or(|after| key(item) > *after));
     let page: Vec<T> = rest.by_ref().take(limit.max(1)).collect();
     let more = rest.next().is_some();
-    let next = page.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(key(last)));
+    let next = page.last().filter(|_| more).map(|last| token_of(&key(last)));
     Ok((page, next))
+}
+
+/// The token of the page behind an item, by its key.
+pub(crate) fn token_of(key: &str) -> String {
+    URL_SAFE_NO_PAD.encode(key)
+}
+
+/// The key of the item behind which a token's page begins.
+pub(crate) fn behind(token: &str) -> Result<String, BadToken> {
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| BadToken)?;
+    String::from_utf8(bytes).map_err(|_| BadToken)
 }
 
 #[cfg(test)]

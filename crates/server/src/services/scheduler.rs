@@ -11,11 +11,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base::{ScheduleGroupName, ScheduleName};
 use flow::FlowError;
-use flow::scheduler::{Schedules, schedule_arn};
+use flow::scheduler::{Listing, Schedules, schedule_arn};
 use wire::scheduler::*;
 use wire::{Call, ServiceError, ServiceId};
 
-use super::page::{BadToken, page};
+use super::page::{BadToken, behind, page, token_of};
 
 const SERVICE: ServiceId = ServiceId::Scheduler;
 /// Items of a page when the caller names no limit, and at most.
@@ -59,6 +59,12 @@ fn name(text: &str) -> Result<ScheduleName, ServiceError> {
 
 fn group(text: Option<&str>) -> Result<ScheduleGroupName, ServiceError> {
     text.unwrap_or("default").parse().map_err(|e: base::InvalidId| invalid(e.to_string()))
+}
+
+/// The schedule that a page begins behind.
+fn place(key: &str) -> Result<(ScheduleGroupName, ScheduleName), BadToken> {
+    let (group, name) = key.split_once(' ').ok_or(BadToken)?;
+    Ok((group.parse().map_err(|_| BadToken)?, name.parse().map_err(|_| BadToken)?))
 }
 
 #[async_trait]
@@ -119,15 +125,14 @@ impl Scheduler for SchedulerService {
         if let Some(group) = &of_group {
             self.schedules.group(&call.scope, group).map_err(failed)?;
         }
-        let mut schedules = self.schedules.list(&call.scope, of_group.as_ref()).map_err(failed)?;
-        schedules.retain(|schedule| {
-            let prefixed = input.name_prefix.as_ref().is_none_or(|prefix| schedule.name.as_str().starts_with(prefix));
-            prefixed && input.state.as_ref().is_none_or(|state| state == show::state(schedule.spec.enabled))
-        });
+        let after = input.next_token.as_deref().map(|token| place(&behind(token)?)).transpose().map_err(bad_token)?;
+        let enabled = input.state.as_deref().map(|state| state == show::state(true));
+        let (prefix, limit) = (input.name_prefix, limit(input.max_results));
+        let listing = Listing { group: of_group, prefix, enabled, after, limit };
+        let (schedules, more) = self.schedules.page(&call.scope, &listing).map_err(failed)?;
         // No name has a blank, which is before every character of one.
-        let key = |schedule: &flow::scheduler::Schedule| format!("{} {}", schedule.group, schedule.name);
-        let (schedules, next_token) =
-            page(schedules, key, limit(input.max_results), input.next_token.as_deref()).map_err(bad_token)?;
+        let next_token =
+            schedules.last().filter(|_| more).map(|last| token_of(&format!("{} {}", last.group, last.name)));
         let schedules = schedules.into_iter().map(|schedule| show::summary(&call.scope, schedule)).collect();
         Ok(ListSchedulesOutput { next_token, schedules, ..Default::default() })
     }
