@@ -200,7 +200,7 @@ class Webhook:
     def __init__(self):
         self.messages, self.confirmations, self.lock = [], [], threading.Lock()
         self.answer = lambda headers, body: 200
-        self.confirm = True
+        self.confirm, self.redirect = True, None
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -228,6 +228,8 @@ class Webhook:
                 self.messages.append((when, headers, body))
         handler.send_response(status)
         handler.send_header("Content-Length", "0")
+        if self.redirect:
+            handler.send_header("Location", self.redirect)
         handler.end_headers()
         if kind == "SubscriptionConfirmation" and self.confirm:
             urllib.request.urlopen(json.loads(body)["SubscribeURL"], timeout=10).read()

@@ -213,7 +213,7 @@ pub trait Sessions: Send + Sync {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("no answer from {url}: {message}")]
 pub struct HttpError {
-    /// Where to, without user info and query.
+    /// Where to: no more than scheme, host and port where the rest may hold secrets.
     pub url: String,
     /// What happened.
     pub message: String,
@@ -226,6 +226,12 @@ pub trait HttpClient: Send + Sync {
     /// settings name.
     fn may_be_plain(&self, _host: &str) -> bool {
         false
+    }
+
+    /// Why a host is not called, as far as that is plain from how it is written: what names stand for is looked at with
+    /// each call.
+    fn check_host(&self, _host: &str) -> Result<(), String> {
+        Ok(())
     }
 
     /// Sends and reads the whole answer; any status is an `Ok`.

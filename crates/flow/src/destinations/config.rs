@@ -127,13 +127,14 @@ impl Destinations {
         let invalid = |why: &str| FlowError::Invalid(format!("Invalid endpoint '{endpoint}': {why}"));
         // A wildcard is a path segment like any other.
         let uri: Uri = endpoint.parse().map_err(|_| invalid("it is not a URL"))?;
-        let host = uri.host().ok_or_else(|| invalid("it names no host"))?;
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| invalid("it names no host"))?;
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err(invalid("user and password in the URL are not supported"));
         }
         if uri.authority().is_some_and(|authority| authority.as_str().contains('*')) {
             return Err(invalid("an event must not choose who is called: * may stand in the path only"));
         }
+        self.inner.ports.http.check_host(host).map_err(|why| invalid(&why))?;
         match uri.scheme_str() {
             Some("https") => Ok(()),
             Some("http") if self.inner.ports.http.may_be_plain(host) => Ok(()),

@@ -116,7 +116,8 @@ pub(super) fn parse_url(endpoint: &str) -> Result<Uri, FlowError> {
         Some("http" | "https") => {}
         _ => return Err(invalid("it must start with http:// or https://")),
     }
-    let authority = uri.authority().ok_or_else(|| invalid("it names no host"))?;
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty());
+    let authority = authority.ok_or_else(|| invalid("it names no host"))?;
     if authority.as_str().contains('@') {
         return Err(invalid("user and password in the URL are not supported"));
     }
@@ -149,6 +150,7 @@ mod tests {
             ("http", "https://h/"),
             ("https", "h"),
             ("http", "http://user:secret@h/"),
+            ("http", "http://:80/"),
             ("sqs", "q"),
             ("sqs", "arn:aws:sqs:eu-west-1:000000000000:q"),
             ("sqs", "arn:aws:sqs:us-east-1:111111111111:q"),

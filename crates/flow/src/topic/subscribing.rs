@@ -182,8 +182,13 @@ impl Topics {
         Ok(())
     }
 
-    /// Whether a subscriber of this server exists.
+    /// Whether a function exists, and a web endpoint may be called as far as its address says.
     async fn check_there(&self, protocol: Protocol, endpoint: &str) -> Result<(), FlowError> {
+        if protocol.is_web() {
+            let url = endpoint::parse_url(endpoint)?;
+            let checked = self.inner.ports.http.check_host(url.host().unwrap_or_default());
+            return checked.map_err(|why| FlowError::Invalid(format!("Invalid parameter: Endpoint Reason: {why}")));
+        }
         let arn = || endpoint.parse::<Arn>().map_err(|e| FlowError::Invalid(e.to_string()));
         let (what, checked) = match protocol {
             Protocol::Lambda => ("Lambda", self.inner.ports.invocations.check(&arn()?).await),

@@ -39,8 +39,16 @@ impl PooledClient {
     /// A client without connections yet, which calls what `outgoing` allows, and https addresses whose certificates
     /// `trust` vouches for.
     pub fn new(trust: Trust, outgoing: Outgoing) -> Self {
+        let resolve: Resolve = Arc::new(|name| {
+            let resolved = GaiResolver::new().call(name);
+            Box::pin(async move { Ok(resolved.await?.collect()) })
+        });
+        Self::resolving(resolve, trust, outgoing)
+    }
+
+    fn resolving(resolve: Resolve, trust: Trust, outgoing: Outgoing) -> Self {
         let outgoing = Arc::new(outgoing);
-        let resolver = Checked { resolver: GaiResolver::new(), outgoing: Arc::clone(&outgoing) };
+        let resolver = Checked { resolve, outgoing: Arc::clone(&outgoing) };
         let connector = trust.connector(HttpConnector::new_with_resolver(resolver));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -52,7 +60,7 @@ impl PooledClient {
 
     async fn exchange(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, String> {
         // Names are checked when they are resolved; an address is not resolved.
-        self.outgoing.check_host(request.uri().host().unwrap_or_default()).map_err(|refused| refused.to_string())?;
+        self.check_host(request.uri().host().unwrap_or_default())?;
         let answer = self.client.request(request.map(Full::new)).await.map_err(|e| chain(&e))?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, ANSWER_BYTES).collect().await.map_err(|e| e.to_string())?;
@@ -66,6 +74,10 @@ impl HttpClient for PooledClient {
         self.outgoing.lists_host(host)
     }
 
+    fn check_host(&self, host: &str) -> Result<(), String> {
+        self.outgoing.check_host(host).map_err(|refused| refused.to_string())
+    }
+
     async fn send(&self, request: http::Request<Bytes>, timeout: Duration) -> Result<http::Response<Bytes>, HttpError> {
         let url = plain(request.uri());
         let ended = tokio::time::timeout(timeout, self.exchange(request)).await;
@@ -74,11 +86,15 @@ impl HttpClient for PooledClient {
     }
 }
 
-/// The system's resolver without the addresses that are not called. What it gives is what is connected to: a name is
+/// Answers a name's addresses.
+type Resolve = Arc<dyn Fn(Name) -> Resolving + Send + Sync>;
+type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// A resolver without the addresses that are not called. What it gives is what is connected to: a name is
 /// not resolved a second time.
 #[derive(Clone)]
 struct Checked {
-    resolver: GaiResolver,
+    resolve: Resolve,
     outgoing: Arc<Outgoing>,
 }
 
@@ -87,13 +103,13 @@ impl Service<Name> for Checked {
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, io::Error>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
-        self.resolver.poll_ready(context)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (resolved, outgoing) = (self.resolver.call(name), Arc::clone(&self.outgoing));
-        Box::pin(async move { Ok(allowed(&outgoing, resolved.await?)?.into_iter()) })
+        let (resolved, outgoing) = ((self.resolve)(name), Arc::clone(&self.outgoing));
+        Box::pin(async move { Ok(allowed(&outgoing, resolved.await?.into_iter())?.into_iter()) })
     }
 }
 
@@ -112,11 +128,11 @@ fn allowed(outgoing: &Outgoing, resolved: impl Iterator<Item = SocketAddr>) -> R
     }
 }
 
-/// The address without user info and query, which may hold secrets.
+/// Who was called, without user info, path and query, which may hold secrets: a chat's webhook is known by its path.
 fn plain(uri: &http::Uri) -> String {
     let scheme = uri.scheme_str().unwrap_or("http");
     let port = uri.port().map(|p| format!(":{p}")).unwrap_or_default();
-    format!("{scheme}://{}{port}{}", uri.host().unwrap_or_default(), uri.path())
+    format!("{scheme}://{}{port}", uri.host().unwrap_or_default())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -132,10 +148,12 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::config::Networks;
+    use crate::config::{Networks, Setting};
 
     fn client() -> PooledClient {
         PooledClient::new(Trust::of_this_machine().unwrap(), Outgoing::new(&Networks::Auto, true))
@@ -150,9 +168,9 @@ mod tests {
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         drop(socket);
-        let url = format!("http://user:hunter2@{address}/hook?token=hunter2");
+        let url = format!("http://user:hunter2@{address}/services/hunter2?token=hunter2");
         let error = client().send(get(&url), Duration::from_secs(5)).await.unwrap_err().to_string();
-        assert!(error.contains(&format!("http://{address}/hook")) && !error.contains("hunter2"), "{error}");
+        assert!(error.contains(&format!("http://{address}")) && !error.contains("hunter2"), "{error}");
         assert!(error.contains("refused"), "{error}");
     }
 
@@ -190,6 +208,121 @@ mod tests {
         let mixed = allowed(&closed, resolved(&["127.0.0.1:80", "8.8.8.8:80", "169.254.169.254:80"]).into_iter());
         assert_eq!(mixed.unwrap(), resolved(&["8.8.8.8:80"]));
         assert!(allowed(&closed, resolved(&["10.0.0.1:80"]).into_iter()).is_err());
+    }
+
+    /// A client that may call `networks`, in a world where names stand for what `resolve` says.
+    fn client_where(networks: &str, resolve: impl Fn(&str) -> Vec<SocketAddr> + Send + Sync + 'static) -> PooledClient {
+        let resolve: Resolve = Arc::new(move |name| {
+            let addresses = resolve(name.as_str());
+            Box::pin(async move { Ok(addresses) })
+        });
+        let outgoing = Outgoing::new(&Networks::parse(networks).unwrap(), false);
+        PooledClient::resolving(resolve, Trust::of_this_machine().unwrap(), outgoing)
+    }
+
+    #[tokio::test]
+    async fn nothing_in_disguise_reaches_this_machine_or_its_metadata() {
+        let trap = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = trap.local_addr().unwrap().port();
+        // Whoever owns a name can let it stand for anything.
+        let client = client_where("none", |name| {
+            let meant = if name.contains("meta") { "169.254.169.254:0" } else { "127.0.0.1:0" };
+            vec![meant.parse().unwrap()]
+        });
+        for host in [
+            // decimal, octal, hexadecimal, short
+            "2130706433",
+            "017700000001",
+            "0x7f000001",
+            "0x7f.0.0.1",
+            "0177.0.0.1",
+            "127.1",
+            "127.0.1",
+            "127.0.0.1.",
+            "0x7f.1.",
+            "0",
+            // IPv6: mapped, translated, compatible, NAT64, 6to4, Teredo, ISATAP, of the machine and of its link
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[::ffff:0:127.0.0.1]",
+            "[::127.0.0.1]",
+            "[64:ff9b::127.0.0.1]",
+            "[64:ff9b::a9fe:a9fe]",
+            "[64:ff9b:1::a9fe:a9fe]",
+            "[2002:7f00:1::]",
+            "[2002:a9fe:a9fe::]",
+            "[2001:0:808:808:3:4:80ff:fffe]",
+            "[2600::5efe:a9fe:a9fe]",
+            "[fe80::1]",
+            "[fd00:ec2::254]",
+            "[fe80::1%25lo]",
+            "[::1%lo]",
+            // metadata, this network, everybody
+            "169.254.169.254",
+            "100.100.100.200",
+            "0.0.0.0",
+            "[::]",
+            "255.255.255.255",
+            // names: of the machine, with a final dot, punycode, with an address inside, of metadata
+            "localhost",
+            "LOCALHOST",
+            "localhost.",
+            "xn--lcalhost-54a.example",
+            "xn--bcher-kva.example",
+            "127.0.0.1.nip.example",
+            "metadata.google.internal",
+        ] {
+            for scheme in ["http", "https"] {
+                let url = format!("{scheme}://{host}:{port}/latest/meta-data/");
+                let error = client.send(get(&url), Duration::from_secs(5)).await.unwrap_err();
+                assert!(error.message.contains("called: "), "{url}: {}", error.message);
+            }
+        }
+        // Digits and dots of other scripts, escapes, and what other readers of URLs take for the host's end.
+        for url in [
+            "http://\u{2460}\u{2461}\u{2466}.0.0.1/",
+            "http://127\u{3002}0\u{3002}0\u{3002}1/",
+            "http://\u{ff11}27.0.0.1/",
+            "http://127%2e0%2e0%2e1/",
+            "http://example.com\\@127.0.0.1/",
+            "http://example.com 127.0.0.1/",
+        ] {
+            assert!(http::Request::get(url).body(Bytes::new()).is_err(), "{url}");
+        }
+        // What stands before the last @ is no host.
+        let url = format!("http://93.184.216.34:80@127.0.0.1:{port}/");
+        assert!(client.send(get(&url), Duration::from_secs(5)).await.unwrap_err().message.contains("called: "));
+        assert!(tokio::time::timeout(Duration::ZERO, trap.accept()).await.is_err(), "nobody came");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_changes_its_mind_is_called_where_it_was_checked() {
+        let good = tokio::net::TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let trap = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (meant, hidden) = (good.local_addr().unwrap(), trap.local_addr().unwrap());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        // Harmless when it is asked for the first time, and never again.
+        let client = client_where("127.0.0.2/32", move |_| match count.fetch_add(1, Ordering::Relaxed) {
+            0 => vec![meant],
+            _ => vec![hidden],
+        });
+        let url = format!("http://rebind.example:{}/", meant.port());
+        let answer = async {
+            let (mut connection, _) = good.accept().await.unwrap();
+            let mut head = [0; 1_024];
+            assert!(connection.read(&mut head).await.unwrap() > 0);
+            let text = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            connection.write_all(text.as_bytes()).await.unwrap();
+        };
+        let (answered, ()) = tokio::join!(client.send(get(&url), Duration::from_secs(5)), answer);
+        assert_eq!(answered.unwrap().status(), 200);
+        assert_eq!(asked.load(Ordering::Relaxed), 1, "a name is resolved once a connection");
+        let error = client.send(get(&url), Duration::from_secs(5)).await.unwrap_err();
+        assert!(error.message.contains("127.0.0.1 is not called"), "{}", error.message);
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        assert!(tokio::time::timeout(Duration::ZERO, trap.accept()).await.is_err(), "nobody came");
     }
 
     #[tokio::test]

@@ -28,6 +28,9 @@ pub(super) enum Refused {
     /// An address that resolvers understand and people do not.
     #[error("the host '{0}' is not called: write an IPv4 address as four decimal numbers")]
     Disguised(String),
+    /// In brackets, and no address: with a zone, such as `[fe80::1%eth0]`.
+    #[error("the host '{0}' is not called: it is no IPv6 address; zones are not supported")]
+    Zoned(String),
 }
 
 const LINK_LOCAL: &str = "link-local addresses hand machines their credentials";
@@ -44,8 +47,13 @@ const METADATA_V4: [Ipv4Addr; 3] =
 /// Where EC2 answers for itself on IPv6 ("Access instance metadata", EC2 User Guide), and hands out what pods may use:
 /// the first 32 bits.
 const EC2: [u16; 2] = [0xfd00, 0xec2];
-/// Where Google's Compute Engine does ("About VM metadata", Compute Engine).
-const GCE: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
+/// Where others do: Google ("About VM metadata", Compute Engine), Oracle and Scaleway (their data sources in the
+/// documentation of cloud-init).
+const METADATA_V6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
+];
 
 enum Kind {
     Public,
@@ -67,10 +75,10 @@ impl Outgoing {
     pub(super) fn check(&self, address: IpAddr) -> Result<(), Refused> {
         // An IPv4 address in the clothes of IPv6 is called as what it is, or by a translator somewhere.
         let inner = match address {
-            IpAddr::V6(v6) => embedded(v6).map(IpAddr::V4),
-            IpAddr::V4(_) => None,
+            IpAddr::V6(v6) => embedded(v6),
+            IpAddr::V4(_) => Vec::new(),
         };
-        [Some(address), inner].into_iter().flatten().try_for_each(|meant| match kind(meant) {
+        inner.into_iter().map(IpAddr::V4).chain([address]).try_for_each(|meant| match kind(meant) {
             Kind::Public => Ok(()),
             Kind::Never(why) => Err(Refused::Never(address, why)),
             Kind::Unless(_) if self.lists(address) || self.lists(meant) => Ok(()),
@@ -83,6 +91,9 @@ impl Outgoing {
     pub(super) fn check_host(&self, host: &str) -> Result<(), Refused> {
         if let Ok(address) = host.trim_matches(['[', ']']).parse() {
             return self.check(address);
+        }
+        if host.contains(['[', ']', '%']) {
+            return Err(Refused::Zoned(host.to_owned()));
         }
         // "2130706433", "0x7f.1", "127.1" and "0177.0.0.1" are addresses to a resolver. No name ends like this ("URL
         // Living Standard", a host that ends in a number).
@@ -136,7 +147,7 @@ fn kind_v4(v4: Ipv4Addr) -> Kind {
 fn kind_v6(v6: Ipv6Addr) -> Kind {
     match v6.segments() {
         [a, b, ..] if [a, b] == EC2 => Kind::Never(METADATA),
-        _ if v6 == GCE => Kind::Never(METADATA),
+        _ if METADATA_V6.contains(&v6) => Kind::Never(METADATA),
         _ if v6.is_unspecified() => Kind::Never(NOWHERE),
         [0xfe80..=0xfebf, ..] => Kind::Never(LINK_LOCAL),
         [0xff00..=0xffff, ..] => Kind::Never(NOWHERE),
@@ -145,20 +156,37 @@ fn kind_v6(v6: Ipv6Addr) -> Kind {
         // Of the rest, 2000::/3 is the internet; what holds an IPv4 address is decided by that.
         [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Kind::Unless(SPECIAL),
         [0x2000..=0x3fff, ..] => Kind::Public,
-        _ if embedded(v6).is_some() => Kind::Public,
+        [0x64, 0xff9b, 1, ..] => Kind::Unless(SPECIAL),
+        _ if !embedded(v6).is_empty() => Kind::Public,
         _ => Kind::Unless(SPECIAL),
     }
 }
 
-/// The IPv4 address within: mapped, compatible, NAT64 (RFC 6052), 6to4 (RFC 3056) and Teredo's client (RFC 4380).
-fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+/// The IPv4 addresses that may be meant: mapped, compatible, translated (RFC 2765), NAT64 (RFC 6052 and, where the
+/// operator chooses where the address stands, RFC 8215), 6to4 (RFC 3056), Teredo's server and client (RFC 4380), and
+/// ISATAP in whatever network (RFC 5214).
+fn embedded(v6: Ipv6Addr) -> Vec<Ipv4Addr> {
     let join = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match v6.segments() {
-        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(join(high, low)),
-        [0x2002, high, low, ..] => Some(join(high, low)),
-        [0x2001, 0, _, _, _, _, high, low] => Some(join(!high, !low)),
-        _ => None,
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Vec::new(),
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => vec![join(high, low)],
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => vec![join(high, low)],
+        [0x64, 0xff9b, 1, a, b, c, d, e] => {
+            // After 48, 56, 64 or 96 bits; the eight bits from the 64th on are left out.
+            let (a, b, c, d) = (u32::from(a), u32::from(b), u32::from(c), u32::from(d));
+            let after_48 = a << 16 | (b & 0xff) << 8 | c >> 8;
+            let after_56 = (a & 0xff) << 24 | (b & 0xff) << 16 | c;
+            let after_64 = (b & 0xff) << 24 | c << 8 | d >> 8;
+            let meant = [after_48, after_56, after_64, d << 16 | u32::from(e)].map(Ipv4Addr::from);
+            // Zeroes are what is left over.
+            meant.into_iter().filter(|v4| v4.octets()[0] != 0 && !v4.is_multicast()).collect()
+        }
+        [0x2002, high, low, ..] => vec![join(high, low)],
+        [0x2001, 0, server_high, server_low, _, _, high, low] => {
+            vec![join(server_high, server_low), join(!high, !low)]
+        }
+        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => vec![join(high, low)],
+        _ => Vec::new(),
     }
 }
 
@@ -210,9 +238,19 @@ mod tests {
             "[::169.254.169.254]",
             "[64:ff9b::169.254.169.254]",
             "[2002:a9fe:a9fe::1]",
-            "[2001:0:1:2:3:4:5601:5601]",
+            "[2001:0:808:808:3:4:5601:5601]",
+            "[2001:0:a9fe:a9fe::f7f7:f7f7]",
+            "[::ffff:0:169.254.169.254]",
+            "[64:ff9b:1:a9fe:a9:fe00::]",
+            "[64:ff9b:1:a9:fe:a9fe::]",
+            "[64:ff9b:1:0:a9:fea9:fe00:0]",
+            "[64:ff9b:1::169.254.169.254]",
+            "[2606:2800::5efe:169.254.169.254]",
+            "[fd12::200:5efe:169.254.169.254]",
             "[fd00:ec2::254]",
             "[fd20:ce::254]",
+            "[fd00:c1::a9fe:a9fe]",
+            "[fd00:42::42]",
             "100.100.100.200",
             "168.63.129.16",
             "192.0.0.192",
@@ -241,6 +279,9 @@ mod tests {
             ("[::ffff:10.2.2.3]", false),
             ("[64:ff9b::10.1.2.3]", true),
             ("[2002:a02:1::1]", false),
+            ("[64:ff9b:1::8.8.8.8]", false),
+            ("[2606:2800::5efe:10.1.2.3]", true),
+            ("[2606:2800::5efe:10.2.2.3]", false),
             ("172.16.0.1", false),
             ("172.31.255.255", false),
             ("192.168.1.1", false),
@@ -271,6 +312,9 @@ mod tests {
             ["2130706433", "0x7f000001", "0X7F.1", "017700000001", "127.1", "0177.0.0.1", "127.0.0.1.", "1.2.3.4.5"]
         {
             assert_eq!(check(&everything, host), Err(Refused::Disguised(host.to_owned())));
+        }
+        for host in ["[fe80::1%eth0]", "[::1%25lo]", "fe80::1%1", "[]", "[x]"] {
+            assert_eq!(check(&everything, host), Err(Refused::Zoned(host.to_owned())));
         }
     }
 
