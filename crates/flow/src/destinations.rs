@@ -18,9 +18,11 @@ use std::time::Duration;
 
 use base::{Arn, Env, HttpClient, MasterKey, Scope, StateStore};
 
-pub use authorization::{Authorization, Credentials, Parameter, Parameters, Secret};
+pub use authorization::{Authorization, Credentials, Parameter, Parameters};
 pub use call::HttpParameters;
 pub use config::{ApiDestination, ApiDestinationSpec, Connection, ConnectionSpec};
+
+pub use crate::sealed::Secret;
 
 use authorization::Sealer;
 use token::Tokens;

@@ -23,7 +23,7 @@ use crate::mapping::{MappingPorts, Mappings};
 use crate::queue::{QueueTarget, Queues};
 use crate::router::{FunctionTarget, Router, StreamTarget, TopicTarget};
 use crate::scheduler::{SchedulePorts, Schedules};
-use crate::topic::{Signer, TopicPorts, Topics};
+use crate::topic::{Mailer, Signer, TopicPorts, Topics};
 
 /// What flow reaches the rest of the house by.
 #[derive(Clone)]
@@ -42,6 +42,8 @@ pub struct FlowPorts {
     pub master_key: MasterKey,
     /// Signatures of notifications.
     pub signer: Arc<dyn Signer>,
+    /// Mails to subscribers.
+    pub mailer: Arc<dyn Mailer>,
     /// Search indexes.
     pub search: Arc<dyn SearchDomains>,
 }
@@ -104,7 +106,7 @@ impl Flow {
             env: context.env.clone(),
             state: Arc::clone(&state),
             http: Arc::clone(&ports.http),
-            master_key: ports.master_key,
+            master_key: ports.master_key.clone(),
         });
         let queues = Queues::open(&context.env, &context.log, &state, &queueing, config.queue_memory).await?;
         let delivery_ports = DeliveryPorts {
@@ -119,6 +121,8 @@ impl Flow {
             state: Arc::clone(&state),
             http: ports.http,
             signer: ports.signer,
+            mailer: ports.mailer,
+            master_key: ports.master_key,
             queues: queues.clone(),
             invocations: invocations.clone(),
             deliveries: deliveries.clone(),

@@ -25,6 +25,7 @@ pub mod queue;
 pub mod router;
 pub mod schedule;
 pub mod scheduler;
+mod sealed;
 mod spool;
 mod stored;
 pub mod topic;

@@ -11,6 +11,7 @@
 
 mod asking;
 mod attributes;
+mod chat;
 mod config;
 mod deliver;
 mod endpoint;
@@ -20,9 +21,11 @@ mod filter;
 mod keep;
 mod letter;
 mod local;
+mod mail;
 mod message;
 mod policy;
 mod retry;
+mod routing_key;
 mod sign;
 mod subscribing;
 mod subscription;
@@ -32,16 +35,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::{
-    Arn, Delivery, ErrorKind, HttpClient, Kinded, PartitionKey, Position, ProducerId, Scope, StateStore, TargetError,
-    TaskGroup, TopicName,
+    Arn, Delivery, ErrorKind, HttpClient, Kinded, MasterKey, PartitionKey, Position, ProducerId, Scope, StateStore,
+    TargetError, TaskGroup, TopicName,
 };
 use log::{Append, NewRecord, Stream, StreamKey, StreamKind, StreamSpec};
 use tokio::sync::Semaphore;
 
+pub use crate::sealed::Secret;
 pub use attributes::{FifoTopic, TopicChange, TopicInfo};
+pub use chat::WebhookFormat;
 pub use config::{is_fifo, topic_arn};
 pub use endpoint::Protocol;
 pub use envelope::sequence_number;
+pub use mail::{Mail, MailError, Mailer};
 pub use message::{Attribute, MAX_MESSAGE_BYTES, Message, binary_value};
 pub use policy::{DeliveryPolicy, Effective, TopicPolicy};
 pub use retry::{Backoff, HealthyRetry};
@@ -49,7 +55,7 @@ pub use sign::{SignatureVersion, Signed, Signer};
 pub use subscribing::{By, Subscribing};
 pub use subscription::{FilterScope, Subscription, SubscriptionChange};
 
-use crate::consumer::{Consumer, Loop, Policy, Running, Start};
+use crate::consumer::{Consumer, Handler, Loop, Policy, Running, Start};
 use crate::dead_letter::DeadLetters;
 use crate::delivery::Deliveries;
 use crate::invocations::Invocations;
@@ -63,6 +69,8 @@ use deliver::{Live, Webhook};
 use envelope::Envelope;
 use letter::Letters;
 use local::Local;
+use mail::Mailing;
+use routing_key::RoutingKeys;
 use sign::Signatures;
 
 /// A message for a web endpoint that is older than this is given up: longer than the longest delivery policy takes.
@@ -80,6 +88,8 @@ pub(crate) struct TopicPorts {
     pub state: Arc<dyn StateStore>,
     pub http: Arc<dyn HttpClient>,
     pub signer: Arc<dyn Signer>,
+    pub mailer: Arc<dyn Mailer>,
+    pub master_key: MasterKey,
     pub queues: Queues,
     pub invocations: Invocations,
     pub deliveries: Deliveries,
@@ -105,6 +115,7 @@ pub struct Topics {
 struct Inner {
     ports: TopicPorts,
     signatures: Arc<Signatures>,
+    routing_keys: Arc<RoutingKeys>,
     fifo: fifo::Known,
     group: TaskGroup,
     /// By the subscription's id.
@@ -116,9 +127,11 @@ struct Inner {
 impl Topics {
     pub(crate) fn new(ports: TopicPorts, group: &TaskGroup) -> Self {
         let signatures = Arc::new(Signatures::new(Arc::clone(&ports.signer)));
+        let routing_keys = RoutingKeys::new(&ports.master_key, Arc::clone(&ports.consumers.env.rng));
         let inner = Inner {
             ports,
             signatures,
+            routing_keys: Arc::new(routing_keys),
             fifo: fifo::Known::default(),
             group: group.child(),
             running: Mutex::default(),
@@ -270,16 +283,33 @@ impl Topics {
             let consumer = Consumer { id, source, start, policy: local::policy() };
             ports.consumers.start(group, consumer, Arc::new(local))
         } else {
-            let webhook = Webhook { live: Arc::clone(&live), http: Arc::clone(&ports.http), letters };
             let (concurrency, at_most) = (CONCURRENCY, CATCHING_UP);
             let settings = Settings { id: id.clone(), slot: shard.slot, stream: stream.id, concurrency, at_most };
-            let spool = Spool::start(&ports.consumers, &ports.state, &group, settings, webhook)?;
+            let handler = self.spool(protocol, &group, settings, (Arc::clone(&live), letters))?;
             // What is too old to be attempted is given up, not dropped unseen.
             let policy = Policy { max_age: None, ..Policy::each_record(CATCHING_UP, WEB_AGE) };
-            ports.consumers.start(group, Consumer { id, source, start, policy }, Arc::new(spool))
+            ports.consumers.start(group, Consumer { id, source, start, policy }, handler)
         };
         running.insert(key, (started, live));
         Ok(())
+    }
+
+    /// What sends messages to somebody outside, each on its own.
+    fn spool(
+        &self,
+        protocol: Protocol,
+        group: &TaskGroup,
+        settings: Settings,
+        (live, letters): (Arc<Live>, Letters),
+    ) -> Result<Arc<dyn Handler>, FlowError> {
+        let ports = &self.inner.ports;
+        if protocol.is_mail() {
+            let mailing = Mailing { live, mailer: Arc::clone(&ports.mailer), letters };
+            return Ok(Arc::new(Spool::start(&ports.consumers, &ports.state, group, settings, mailing)?));
+        }
+        let (http, routing_keys) = (Arc::clone(&ports.http), Arc::clone(&self.inner.routing_keys));
+        let webhook = Webhook { live, http, routing_keys, letters };
+        Ok(Arc::new(Spool::start(&ports.consumers, &ports.state, group, settings, webhook)?))
     }
 
     /// Makes what runs what is stored, whoever changed it meanwhile.

@@ -12,6 +12,7 @@ mod edge;
 mod endpoints;
 mod ingest;
 mod logs;
+mod mail;
 mod master_key;
 mod metrics;
 mod refusal;

@@ -34,6 +34,16 @@ pub(crate) fn ingested(result: &'static str, records: usize) {
     counter!("tidegate_ingest_records_total", "result" => result).increment(records as u64);
 }
 
+/// A mail's fate: `sent` to the mail server, `kept` in the outbox, `refused` or `failed`.
+pub(crate) fn mailed(outcome: &'static str) {
+    counter!("tidegate_mails_total", "outcome" => outcome).increment(1);
+}
+
+/// Mails that newer ones pushed out of the outbox.
+pub(crate) fn mails_dropped(mails: usize) {
+    counter!("tidegate_mail_outbox_dropped_total").increment(mails as u64);
+}
+
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Installs the process's recorder, once. `None` when the process has another one already.

@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::edge::{Outgoing, PooledClient, Trust};
 use crate::endpoints::Endpoints;
 use crate::logs::FunctionLogs;
+use crate::mail::Mails;
 use crate::services::Services;
 use crate::signing::Signing;
 use crate::streams::{Scaler, Streams, prometheus};
@@ -120,6 +121,7 @@ impl Rooms {
         let functions =
             Functions::open(&env, ports, settings, &tasks).await.map_err(RoomsError::opening("functions"))?;
 
+        let mails = Mails::new(&env, &dir, &config.mail).map_err(RoomsError::opening("mail"))?;
         let trust = Trust::of_this_machine().map_err(RoomsError::opening("flow"))?;
         let outgoing = Outgoing::new(&config.outgoing.networks, config.server.listen.ip().is_loopback());
         let ports = FlowPorts {
@@ -130,6 +132,7 @@ impl Rooms {
             http: Arc::new(PooledClient::new(trust, outgoing)),
             master_key,
             signer: Arc::new(signing.clone()),
+            mailer: Arc::new(mails),
             search: Arc::new(EmbeddedSearch::new(index.clone(), config.account.id.clone())),
         };
         let settings = FlowConfig {

@@ -1,58 +1,15 @@
 //! How an endpoint is told who calls, and how that is kept.
 //!
-//! Owns the forms of authorization and their sealing. Promises that what is secret is not in `Debug` output and is on
-//! disk only as AES-256-GCM under a key derived from the master key, bound to its connection.
+//! Owns the forms of authorization. Promises that what is secret is on disk only sealed, bound to its connection.
 
-use std::fmt;
-
-use aes_gcm::aead::consts::U12;
-use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use base::{MasterKey, Rng};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::FlowError;
+use crate::sealed::Secret;
 
 const PURPOSE: &str = "tidegate flow: secrets of connections, version 1";
-const NONCE: usize = 12;
-const TAG: usize = 16;
-
-/// A text that nobody is shown.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Of this text.
-    pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-
-    /// For the request that carries it.
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d).map(Self::new)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(not shown)")
-    }
-}
 
 /// A value that a connection adds to calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,45 +119,24 @@ impl Authorization {
 }
 
 /// Seals what connections keep secret.
-pub(super) struct Sealer(Aes256Gcm);
+pub(super) struct Sealer(crate::sealed::Sealer);
 
 impl Sealer {
     pub fn new(master: &MasterKey) -> Self {
-        Self(Aes256Gcm::new((&*master.derive(PURPOSE)).into()))
+        Self(crate::sealed::Sealer::new(master, PURPOSE, "connection"))
     }
 
-    /// Base64 of nonce, sealed JSON and tag; opened only for the same connection.
+    /// Sealed JSON; opened only for the same connection.
     pub fn seal(&self, connection: &str, whole: &Authorization, rng: &dyn Rng) -> Result<String, FlowError> {
         let encoded = serde_json::to_vec(whole);
-        let mut text = Zeroizing::new(encoded.map_err(|source| FlowError::Encode { what: "connection", source })?);
-        let mut nonce = [0; NONCE];
-        rng.fill(&mut nonce);
-        let tag = self.0.encrypt_inout_detached(
-            &Nonce::<U12>::from(nonce),
-            connection.as_bytes(),
-            text.as_mut_slice().into(),
-        );
-        let tag = tag.map_err(|_| FlowError::Invalid("a connection is too large to be sealed".to_owned()))?;
-        Ok(BASE64.encode([&nonce[..], &text[..], &tag[..]].concat()))
+        let text = Zeroizing::new(encoded.map_err(|source| FlowError::Encode { what: "connection", source })?);
+        self.0.seal(connection, text, rng)
     }
 
     pub fn open(&self, connection: &str, sealed: &str) -> Result<Authorization, FlowError> {
-        let changed = || {
-            FlowError::Unavailable(format!(
-                "the secrets of connection {connection} cannot be opened: they were changed, or sealed under another master key"
-            ))
-        };
-        let mut bytes = Zeroizing::new(BASE64.decode(sealed).map_err(|_| changed())?);
-        let end = bytes.len().checked_sub(TAG).filter(|end| *end >= NONCE).ok_or_else(changed)?;
-        let (rest, tag) = bytes.split_at_mut(end);
-        let (nonce, text) = rest.split_at_mut(NONCE);
-        let nonce = Nonce::<U12>::try_from(&*nonce).map_err(|_| changed())?;
-        let tag = <&Tag>::try_from(&*tag).map_err(|_| changed())?;
-        self.0
-            .decrypt_inout_detached(&nonce, connection.as_bytes(), (&mut *text).into(), tag)
-            .map_err(|_| changed())?;
+        let text = self.0.open(connection, sealed)?;
         let what = format!("connection {connection}");
-        serde_json::from_slice(text).map_err(|source| FlowError::Corrupt { what, source })
+        serde_json::from_slice(&text).map_err(|source| FlowError::Corrupt { what, source })
     }
 }
 

@@ -16,8 +16,9 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use super::Destinations;
-use super::authorization::{Credentials, Parameters, Secret};
+use super::authorization::{Credentials, Parameters};
 use super::call::{TIMEOUT, encode_query, with_query};
+use crate::sealed::Secret;
 
 /// A token whose answer does not say how long it holds is fetched again after this.
 const DEFAULT_LIFE: Duration = Duration::from_secs(300);

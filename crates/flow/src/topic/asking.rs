@@ -1,18 +1,21 @@
 //! Asking a subscriber to confirm.
 //!
-//! Promises that the confirmation message is sent until the endpoint takes it or the default policy gives up; a restart
+//! Promises that the confirmation message is sent until the endpoint takes it or the default policy of its
+//! protocol gives up; a restart
 //! begins again, as the document says whether it was taken.
 
-use base::{Scope, TopicName};
+use base::{Arn, Scope, TopicName};
 use serde_json::Value;
 
-use super::Topics;
 use super::attributes::TopicInfo;
+use super::chat::{self, Notice};
 use super::config::topic_arn;
 use super::deliver::{TIMEOUT, judge, request};
+use super::endpoint::Protocol;
 use super::envelope::confirmation_type;
 use super::retry::HealthyRetry;
 use super::subscription::Subscription;
+use super::{Topics, mail};
 use crate::spool::Attempted;
 
 impl Topics {
@@ -31,6 +34,7 @@ impl Topics {
     async fn ask_until_taken(&self, scope: &Scope, topic: &TopicInfo, subscription: &Subscription) {
         let arn = topic_arn(scope, &topic.name);
         let clock = &self.inner.ports.consumers.env.clock;
+        let policy = if subscription.protocol().is_mail() { HealthyRetry::MAIL } else { HealthyRetry::default() };
         let mut attempts = 0;
         loop {
             let outcome = self.ask_once(scope, topic, subscription).await;
@@ -44,12 +48,8 @@ impl Topics {
                 Attempted::Refused(reason) => {
                     return tracing::error!(topic = %arn, subscription = id, reason, "the confirmation was refused");
                 }
-                Attempted::Failed(reason) | Attempted::Later(reason) => {
-                    (reason, HealthyRetry::default().delay(attempts))
-                }
-                Attempted::FailedFor(reason, pause) => {
-                    (reason, HealthyRetry::default().delay(attempts).map(|delay| delay.max(pause)))
-                }
+                Attempted::Failed(reason) | Attempted::Later(reason) => (reason, policy.delay(attempts)),
+                Attempted::FailedFor(reason, pause) => (reason, policy.delay(attempts).map(|delay| delay.max(pause))),
             };
             tracing::warn!(topic = %arn, subscription = id, reason, "the confirmation could not be sent");
             let Some(delay) = delay else { return };
@@ -60,15 +60,33 @@ impl Topics {
     async fn ask_once(&self, scope: &Scope, topic: &TopicInfo, subscription: &Subscription) -> Attempted {
         let (ports, envelope) = (&self.inner.ports, self.envelope(scope, &topic.name));
         let (now, id) = (self.now(), ports.consumers.env.rng.uuid());
-        let body = match envelope.confirmation(&id, now, subscription, topic.signature_version).await {
-            Ok(body) => Value::Object(body).to_string(),
-            Err(reason) => return Attempted::Later(reason),
+        if let Some(format) = subscription.webhook {
+            let key = match self.inner.routing_keys.open(subscription) {
+                Ok(key) => key,
+                Err(error) => return Attempted::Later(error.to_string()),
+            };
+            let body = chat::body(format, &Notice::asking(&envelope, subscription, now), key.reveal());
+            return self.post(&id, &envelope.topic, subscription, (chat::CONTENT_TYPE, body)).await;
+        }
+        let json = match subscription.protocol() {
+            Protocol::Email => None,
+            _ => match envelope.confirmation(&id, now, subscription, topic.signature_version).await {
+                Ok(body) => Some(body),
+                Err(reason) => return Attempted::Later(reason),
+            },
         };
-        let kind = confirmation_type(subscription);
-        let body = ("text/plain; charset=UTF-8", body);
-        match request(kind, &id, &envelope.topic, subscription, body) {
+        if subscription.protocol().is_mail() {
+            let mail = mail::confirmation(&envelope, subscription, now, json);
+            return mail::judged(ports.mailer.send(mail).await);
+        }
+        let body = Value::Object(json.unwrap_or_default()).to_string();
+        self.post(&id, &envelope.topic, subscription, ("text/plain; charset=UTF-8", body)).await
+    }
+
+    async fn post(&self, id: &str, topic: &Arn, subscription: &Subscription, body: (&str, String)) -> Attempted {
+        match request(confirmation_type(subscription), id, topic, subscription, body) {
             Err(reason) => Attempted::Refused(reason),
-            Ok(request) => match ports.http.send(request, TIMEOUT).await {
+            Ok(request) => match self.inner.ports.http.send(request, TIMEOUT).await {
                 Ok(answer) => judge(answer.status(), answer.headers()),
                 Err(error) => Attempted::Failed(error.to_string()),
             },

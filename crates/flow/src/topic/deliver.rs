@@ -16,12 +16,14 @@ use serde_json::Value;
 
 use super::WEB_AGE;
 use super::attributes::TopicInfo;
+use super::chat::{self, Notice};
 use super::endpoint::parse_url;
 use super::envelope::Published;
 use super::filter::Filter;
 use super::letter::Letters;
 use super::message::Message;
 use super::policy::Effective;
+use super::routing_key::RoutingKeys;
 use super::sign::SignatureVersion;
 use super::subscription::Subscription;
 use crate::spool::{Attempt, Attempted, End};
@@ -42,6 +44,8 @@ pub(super) struct Live {
 pub(super) struct Current {
     pub subscription: Subscription,
     pub filter: Filter,
+    /// The topic's display name, which is the sender of mails.
+    pub display_name: String,
     /// How its topic signs.
     pub version: SignatureVersion,
     /// When and how the web endpoint is called.
@@ -51,8 +55,8 @@ pub(super) struct Current {
 impl Current {
     fn new(subscription: Subscription, topic: &TopicInfo) -> Result<Arc<Self>, FlowError> {
         let filter = Filter::new(&subscription)?;
-        let effective = Effective::of(topic.delivery_policy.as_ref(), subscription.delivery_policy.as_ref());
-        Ok(Arc::new(Self { subscription, filter, version: topic.signature_version, effective }))
+        let (effective, version) = (subscription.effective(topic.delivery_policy.as_ref()), topic.signature_version);
+        Ok(Arc::new(Self { subscription, filter, display_name: topic.display_name.clone(), version, effective }))
     }
 
     /// The message of a record, if the subscriber wants it.
@@ -108,6 +112,7 @@ impl Live {
 pub(super) struct Webhook {
     pub live: Arc<Live>,
     pub http: Arc<dyn HttpClient>,
+    pub routing_keys: Arc<RoutingKeys>,
     pub letters: Letters,
 }
 
@@ -163,8 +168,12 @@ impl Webhook {
         record: &Record,
     ) -> Result<Request<Bytes>, Attempted> {
         let subscription = &current.subscription;
-        let body = if subscription.raw {
-            message.text_for(subscription.protocol()).to_owned()
+        let text = message.text_for(subscription.protocol());
+        let body = if let Some(format) = subscription.webhook {
+            let key = self.routing_keys.open(subscription).map_err(|error| Attempted::Later(error.to_string()))?;
+            chat::body(format, &Notice::of(message, text, self.topic(), record.arrival), key.reveal())
+        } else if subscription.raw {
+            text.to_owned()
         } else {
             let published = Published { message, at: record.arrival, position: record.position };
             let body = self.letters.envelope.notification(&published, subscription, current.version).await;

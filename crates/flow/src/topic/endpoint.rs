@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::FlowError;
 
+/// Characters of a mail address (RFC 5321, section 4.5.3.1.3, without the angle brackets).
+const MAX_ADDRESS: usize = 254;
+
 /// How a subscriber is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -23,11 +26,16 @@ pub enum Protocol {
     Lambda,
     /// A record on a delivery stream of the account.
     Firehose,
+    /// A mail for people.
+    Email,
+    /// A mail for programs.
+    EmailJson,
 }
 
 impl Protocol {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Http, Self::Https, Self::Sqs, Self::Lambda, Self::Firehose];
+    pub const ALL: [Self; 7] =
+        [Self::Http, Self::Https, Self::Sqs, Self::Lambda, Self::Firehose, Self::Email, Self::EmailJson];
 
     /// As the service names it.
     pub fn name(self) -> &'static str {
@@ -37,6 +45,8 @@ impl Protocol {
             Self::Sqs => "sqs",
             Self::Lambda => "lambda",
             Self::Firehose => "firehose",
+            Self::Email => "email",
+            Self::EmailJson => "email-json",
         }
     }
 
@@ -54,6 +64,11 @@ impl Protocol {
     /// Whether it is a web endpoint, the only kind whose delivery policy can be set.
     pub fn is_web(self) -> bool {
         matches!(self, Self::Http | Self::Https)
+    }
+
+    /// Whether it is a mail.
+    pub fn is_mail(self) -> bool {
+        matches!(self, Self::Email | Self::EmailJson)
     }
 
     /// Whether the subscriber is of this server, which makes its confirmation.
@@ -99,7 +114,26 @@ pub(super) fn check(protocol: Protocol, endpoint: &str, topic: (&Scope, bool)) -
                 local_arn(endpoint, scope, "firehose").filter(|arn| arn.resource_of("deliverystream").is_some());
             stream.map(drop).ok_or_else(|| invalid("Firehose endpoint ARN"))
         }
+        Protocol::Email | Protocol::EmailJson if is_address(endpoint) => Ok(()),
+        Protocol::Email | Protocol::EmailJson => Err(invalid("Email address")),
     }
+}
+
+/// Whether a text is one address of a mailbox: a dot-atom and a host name (RFC 5321, section 4.1.2), so that nothing in
+/// it has a meaning to a mail's header or to a mail server.
+fn is_address(text: &str) -> bool {
+    let Some((local, host)) = text.split_once('@') else { return false };
+    let atom = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b);
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    text.len() <= MAX_ADDRESS
+        && (1..=64).contains(&local.len())
+        && local.split('.').all(|part| !part.is_empty() && part.bytes().all(atom))
+        && host.split('.').all(label)
 }
 
 /// An ARN of a service of the topic's own account and region.
@@ -141,6 +175,8 @@ mod tests {
             ("sqs", queue),
             ("lambda", "arn:aws:lambda:us-east-1:000000000000:function:f:live"),
             ("firehose", "arn:aws:firehose:us-east-1:000000000000:deliverystream/d"),
+            ("email", "first.last+alerts@mail.example.com"),
+            ("email-json", "root@localhost"),
         ] {
             assert!(ok(name, endpoint, false), "{name} {endpoint}");
             assert_eq!(ok(name, endpoint, true), name == "sqs", "{name}");
@@ -160,5 +196,32 @@ mod tests {
         ] {
             assert!(!ok(name, endpoint, false), "{name} {endpoint}");
         }
+    }
+    #[test]
+    fn an_address_is_one_mailbox_and_nothing_else() {
+        for bad in [
+            "",
+            "a",
+            "@h",
+            "a@",
+            "a@b@c",
+            "a@h, b@h",
+            "a b@h",
+            "a@h\r\nBcc: b@h",
+            "\"a\"@h",
+            "<a@h>",
+            "a.@h",
+            "a..b@h",
+            "a@-h",
+            "a@h_h",
+            "a@[127.0.0.1]",
+            "\u{e4}@h",
+            "a@b\u{fc}cher.example",
+            "a@h;b",
+        ] {
+            assert!(!is_address(bad), "{bad:?}");
+        }
+        assert!(is_address(&format!("{}@h", "a".repeat(64))) && !is_address(&format!("{}@h", "a".repeat(65))));
+        assert!(!is_address(&format!("a@{}", "b.".repeat(127) + "bcd")));
     }
 }

@@ -75,6 +75,17 @@ impl Default for HealthyRetry {
 }
 
 impl HealthyRetry {
+    /// The service's for mail, which nobody can change: 50 retries in some six hours, for a mail server that is away.
+    pub(super) const MAIL: Self = Self {
+        num_retries: 50,
+        min_delay_target: 10,
+        max_delay_target: 600,
+        num_no_delay_retries: 0,
+        num_min_delay_retries: 2,
+        num_max_delay_retries: 38,
+        backoff_function: Backoff::Exponential,
+    };
+
     /// Says what is wrong with it.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let phases = [self.num_no_delay_retries, self.num_min_delay_retries, self.num_max_delay_retries];
@@ -145,6 +156,13 @@ mod tests {
             let waits = waits(&policy);
             assert!(waits.is_sorted() && waits[0] == 1 && waits[4] == 20, "{function}: {waits:?}");
         }
+    }
+
+    #[test]
+    fn mails_are_tried_for_six_hours() {
+        let waits: Vec<_> = (1..).map_while(|n| HealthyRetry::MAIL.delay(n)).map(|d| d.as_secs()).collect();
+        assert_eq!((waits.len(), &waits[..3], waits[11], waits[12]), (50, &[10, 10, 10][..], 600, 600));
+        assert!(waits.is_sorted() && (6 * 3_600..7 * 3_600).contains(&waits.iter().sum::<u64>()), "{waits:?}");
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Topics {
         }
         self.check_quota_of(&info, asked.protocol, &existing)?;
         let mut subscription = self.pending(asked.protocol, asked.endpoint);
-        subscription.change(&topic_arn(scope, topic), asked.change).map_err(of_attributes)?;
+        subscription.change(&topic_arn(scope, topic), asked.change, &self.inner.routing_keys).map_err(of_attributes)?;
         if asked.protocol == Protocol::Firehose && subscription.role.is_none() {
             let text = "SubscriptionRoleArn is needed for the protocol firehose";
             return Err(FlowError::Invalid(format!("Invalid parameter: Attributes Reason: {text}")));
@@ -133,6 +133,8 @@ impl Topics {
             delivery_policy: None,
             dead_letters: None,
             role: None,
+            webhook: None,
+            routing_key: None,
         }
     }
 
@@ -151,7 +153,7 @@ impl Topics {
         change: &SubscriptionChange,
     ) -> Result<Subscription, FlowError> {
         let mut wanted = old.clone();
-        wanted.change(&topic_arn(scope, topic), change).map_err(of_attributes)?;
+        wanted.change(&topic_arn(scope, topic), change, &self.inner.routing_keys).map_err(of_attributes)?;
         if !old.is_set_as(&wanted) {
             let text = "Subscription already exists with different attributes";
             return Err(FlowError::Invalid(format!("Invalid parameter: Attributes Reason: {text}")));
@@ -282,7 +284,7 @@ impl Topics {
         let key = subscription_key(&scope, &topic, &id);
         stored::update(self.state(), key, "subscription", |old: Option<Subscription>| {
             let mut subscription = old.ok_or_else(no_subscription)?;
-            subscription.change(&topic_arn(&scope, &topic), change)?;
+            subscription.change(&topic_arn(&scope, &topic), change, &self.inner.routing_keys)?;
             check_filters(&subscription, &others)?;
             Ok((Change::Put(subscription, Vec::new()), ()))
         })

@@ -2,13 +2,18 @@
 //!
 //! Owns their document and what makes it valid. Must not know how messages are sent.
 
+use std::fmt;
+
 use base::{Arn, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::chat::{self, WebhookFormat};
 use super::endpoint::Protocol;
 use super::filter::Filter;
-use super::policy::DeliveryPolicy;
+use super::policy::{DeliveryPolicy, Effective, TopicPolicy};
+use super::routing_key::RoutingKeys;
 use crate::FlowError;
+use crate::sealed::Secret;
 
 /// What a filter policy looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -21,7 +26,7 @@ pub enum FilterScope {
 }
 
 /// A subscription as stored.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Subscription {
     /// A UUID: the last part of its ARN.
     pub id: String,
@@ -63,6 +68,12 @@ pub struct Subscription {
     /// Kept and shown, at a delivery stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Arn>,
+    /// In whose words messages are, when not in the service's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookFormat>,
+    /// PagerDuty's key, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) routing_key: Option<String>,
 }
 
 /// Attributes that can be set on a subscription, `None` for what stays.
@@ -80,6 +91,10 @@ pub struct SubscriptionChange {
     pub redrive_policy: Option<String>,
     /// `SubscriptionRoleArn`.
     pub role: Option<String>,
+    /// `WebhookFormat`; an empty text removes it.
+    pub webhook: Option<String>,
+    /// `WebhookRoutingKey`, which PagerDuty's format needs and no other has.
+    pub routing_key: Option<Secret>,
 }
 
 #[derive(Deserialize)]
@@ -109,11 +124,31 @@ impl Subscription {
             let (raw, scope, policy) = (s.raw, s.filter_scope, s.filter_policy.clone());
             (raw, scope, policy, s.delivery_policy.clone(), s.dead_letters.clone(), s.role.clone())
         };
-        set(self) == set(other)
+        let webhook = |s: &Self| (s.webhook, s.routing_key.clone());
+        set(self) == set(other) && webhook(self) == webhook(other)
+    }
+
+    /// Whether a routing key was set, which is shown to nobody.
+    pub fn has_routing_key(&self) -> bool {
+        self.routing_key.is_some()
+    }
+
+    /// When and how its endpoint is called, with what its topic's policy says.
+    pub fn effective(&self, topic: Option<&TopicPolicy>) -> Effective {
+        let mut effective = Effective::of(topic, self.delivery_policy.as_ref());
+        if self.webhook.is_some() {
+            effective.request_policy.header_content_type = chat::CONTENT_TYPE.to_owned();
+        }
+        effective
     }
 
     /// Applies a change to a subscription of `topic`, refusing values that are not valid.
-    pub(super) fn change(&mut self, topic: &Arn, change: &SubscriptionChange) -> Result<(), FlowError> {
+    pub(super) fn change(
+        &mut self,
+        topic: &Arn,
+        change: &SubscriptionChange,
+        keys: &RoutingKeys,
+    ) -> Result<(), FlowError> {
         if let Some(raw) = change.raw {
             if raw && self.protocol() == Protocol::Lambda {
                 let text = format!("RawMessageDelivery: not supported by the protocol {}", self.protocol().name());
@@ -145,7 +180,46 @@ impl Subscription {
         if let Some(role) = &change.role {
             self.role = Some(self.checked_role(role)?);
         }
-        Ok(())
+        self.change_webhook(change, keys)
+    }
+
+    fn change_webhook(&mut self, change: &SubscriptionChange, keys: &RoutingKeys) -> Result<(), FlowError> {
+        let invalid = |why: &str| Err(FlowError::Invalid(format!("Invalid parameter: {why}")));
+        if let Some(name) = change.webhook.as_deref() {
+            self.webhook = WebhookFormat::of_name(name);
+            if self.webhook.is_none() && !name.is_empty() {
+                return invalid("WebhookFormat: slack, teams or pagerduty was expected");
+            }
+        }
+        let is_pager = self.webhook == Some(WebhookFormat::PagerDuty);
+        match &change.routing_key {
+            Some(_) if !is_pager => return invalid("WebhookRoutingKey: only the WebhookFormat pagerduty has one"),
+            Some(key) => self.routing_key = Some(keys.seal(self, key)?),
+            None if !is_pager => self.routing_key = None,
+            None if self.routing_key.is_none() => {
+                return invalid("WebhookFormat: pagerduty needs the attribute WebhookRoutingKey, set by Subscribe");
+            }
+            None => {}
+        }
+        let request = self.delivery_policy.as_ref().and_then(|policy| policy.request_policy.as_ref());
+        match self.webhook {
+            None => Ok(()),
+            Some(_) if !self.protocol().is_web() => {
+                invalid("WebhookFormat: only the protocols http and https have one")
+            }
+            Some(_) if self.raw => invalid("WebhookFormat: a message cannot be raw and in another's words"),
+            Some(_) if request.is_some_and(|request| request.header_content_type != chat::CONTENT_TYPE) => {
+                invalid("WebhookFormat: its bodies are application/json, and DeliveryPolicy says another content type")
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Subscription {
+    /// Without what proves something, and without the endpoint, whose path and query may.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Subscription({}, {})", self.id, self.protocol().name())
     }
 }
 

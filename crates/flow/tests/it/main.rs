@@ -23,4 +23,5 @@ mod topic;
 mod topic_backlog;
 mod topic_kept;
 mod topic_local;
+mod topic_outside;
 mod world;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use base::{
 };
 use bytes::Bytes;
 use flow::bus::{InputSpec, RuleSpec, RuleState, RuleTarget, TargetRetry};
-use flow::topic::{SignatureVersion, Signed, Signer};
+use flow::topic::{Mail, MailError, Mailer, SignatureVersion, Signed, Signer};
 use flow::{Flow, FlowConfig, FlowPorts, SearchDomains};
 use http::{Request, Response, StatusCode};
 use log::{Append, Log, LogConfig, NewRecord, ReadLimit, Record, ShardRef, Stream, StreamKey, StreamKind, StreamSpec};
@@ -53,6 +54,7 @@ pub struct World {
     pub env: Env,
     pub functions: Arc<Functions>,
     pub web: Arc<Web>,
+    pub post: Arc<PostOffice>,
     pub search: Arc<Search>,
 }
 
@@ -63,6 +65,7 @@ pub struct Outside {
     now: Mutex<Timestamp>,
     pub functions: Arc<Functions>,
     pub web: Arc<Web>,
+    post: Arc<PostOffice>,
     search: Arc<Search>,
 }
 
@@ -74,6 +77,7 @@ impl Outside {
             now: Mutex::new(start()),
             functions: Arc::default(),
             web: Arc::default(),
+            post: Arc::default(),
             search: Arc::default(),
         }
     }
@@ -96,6 +100,7 @@ impl Outside {
                 env,
                 functions: self.functions.clone(),
                 web: self.web.clone(),
+                post: self.post.clone(),
                 search: self.search.clone(),
             };
             let result = run(&world).await;
@@ -121,7 +126,15 @@ impl World {
         let fs = SimFs::new(seed);
         let clock = Arc::new(TestClock::at(start()));
         let env = Env { clock: clock.clone(), rng: Arc::new(SeededRng::new(seed)), fs: Arc::new(fs.clone()) };
-        Self { fs, clock, env, functions: Arc::default(), web: Arc::default(), search: Arc::default() }
+        Self {
+            fs,
+            clock,
+            env,
+            functions: Arc::default(),
+            web: Arc::default(),
+            post: Arc::default(),
+            search: Arc::default(),
+        }
     }
 
     pub fn objects() -> PathBuf {
@@ -144,6 +157,7 @@ impl World {
             http: self.web.clone(),
             master_key: base::MasterKey::new([7; 32]),
             signer: Arc::new(Quill),
+            mailer: self.post.clone(),
             search: self.search.clone(),
         };
         let config = FlowConfig {
@@ -432,6 +446,44 @@ impl Invoke for Functions {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Where mails are taken: not those to `no…`, and none while it is closed.
+#[derive(Default)]
+pub struct PostOffice {
+    taken: Mutex<Vec<Mail>>,
+    attempts: AtomicUsize,
+    closed: AtomicBool,
+}
+
+impl PostOffice {
+    pub fn mails(&self) -> Vec<Mail> {
+        self.taken.lock().unwrap().clone()
+    }
+
+    /// Mails that were brought, taken or not.
+    pub fn attempts(&self) -> usize {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
+    pub fn close(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Mailer for PostOffice {
+    async fn send(&self, mail: Mail) -> Result<(), MailError> {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(MailError::Failed("closed".into()));
+        }
+        if mail.to.starts_with("no") {
+            return Err(MailError::Refused("no such mailbox".into()));
+        }
+        self.taken.lock().unwrap().push(mail);
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use base::{AccountId, Region};
 
 use super::ConfigError;
 use super::layers::Layers;
-use super::setting::{LogFormat, Networks, Secret, Setting};
+use super::setting::{LogFormat, MailTls, Networks, Secret, Setting};
 
 /// One key, as `--help` and the docs show it.
 #[derive(Debug, Clone, Copy)]
@@ -195,6 +195,27 @@ settings! {
         /// itself listens on one), none, or a list such as 10.1.0.0/16, 127.0.0.0/8. Link-local and metadata
         /// addresses are never called.
         networks: Networks = "auto";
+    }
+    /// Mails to subscribers of topics. Without a host none is sent: the newest are kept, as files that people and mail
+    /// programs can read, in the folder mail-outbox of the data folder.
+    mail: Mail {
+        /// The mail server's name or address.
+        host: String = "";
+        /// Its port; 0 is what the kind of TLS has: 587 with starttls, 465 with always, 25 with off.
+        port: u16 = "0";
+        /// starttls (from after the greeting on, and never without), always (from the first byte on) or off. Without it a
+        /// password is sent to this machine only.
+        tls: MailTls = "starttls";
+        /// PEM: the authority of the mail server's certificate, when it is not one that this machine trusts.
+        ca_file: Option<PathBuf> = "";
+        /// The user to log in as; nobody when empty.
+        user: String = "";
+        /// The user's password.
+        password: Secret = "", secret true;
+        /// A file whose only line is the password, in place of it.
+        password_file: Option<PathBuf> = "";
+        /// The address that mails come from.
+        sender: String = "tidegate@localhost";
     }
     /// What runs functions.
     runtimes: Runtimes {

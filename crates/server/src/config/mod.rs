@@ -13,11 +13,11 @@ mod tests;
 
 pub use error::ConfigError;
 pub use keys::{
-    Account, Auth, Bus, Config, Functions, Index, KEYS, Key, Log, Logging, Master, Outgoing, Root, Runtimes, SECTIONS,
-    Server, Streams, Tls,
+    Account, Auth, Bus, Config, Functions, Index, KEYS, Key, Log, Logging, Mail, Master, Outgoing, Root, Runtimes,
+    SECTIONS, Server, Streams, Tls,
 };
 pub use layers::Layers;
 pub use load::default_file;
 #[cfg(test)]
 pub use setting::Setting;
-pub use setting::{LogFormat, Networks, Secret};
+pub use setting::{LogFormat, MailTls, Networks, Secret};

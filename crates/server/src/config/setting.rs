@@ -30,7 +30,7 @@ macro_rules! numbers {
         }
     )*};
 }
-numbers!(u32, u64, usize);
+numbers!(u16, u32, u64, usize);
 
 impl Setting for bool {
     const SHAPE: &'static str = "true or false";
@@ -146,6 +146,30 @@ impl Setting for LogFormat {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
             _ => Err("expected auto, text or json".to_owned()),
+        }
+    }
+}
+
+/// How mail servers are spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailTls {
+    /// With TLS from after the greeting on.
+    StartTls,
+    /// With TLS from the first byte on.
+    Always,
+    /// Without TLS.
+    Off,
+}
+
+impl Setting for MailTls {
+    const SHAPE: &'static str = "starttls, always or off";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "starttls" => Ok(Self::StartTls),
+            "always" => Ok(Self::Always),
+            "off" => Ok(Self::Off),
+            _ => Err("expected starttls, always or off".to_owned()),
         }
     }
 }

@@ -88,6 +88,12 @@ const MEASURES: &[(Kind, &str, &str)] = &[
     (Counter, "tidegate_rule_invocations_total", "Events that a rule's targets took."),
     (Counter, "tidegate_rule_failed_invocations_total", "Events that a rule's targets refused for good."),
     (Counter, "tidegate_topic_published_messages_total", "Messages published to a topic."),
+    (
+        Counter,
+        "tidegate_mails_total",
+        "Mails to subscribers, by outcome: sent, kept (in the outbox), refused or failed.",
+    ),
+    (Counter, "tidegate_mail_outbox_dropped_total", "Mails that newer ones pushed out of the outbox."),
     (Counter, "tidegate_topic_notifications_total", "Notifications of a topic's subscribers, by outcome."),
     (Counter, "tidegate_queue_sent_messages_total", "Messages sent to a queue."),
     (Counter, "tidegate_queue_received_messages_total", "Messages handed out by a queue."),

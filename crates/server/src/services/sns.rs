@@ -91,7 +91,7 @@ fn by(call: &Call) -> By {
 fn protocol(name: &str) -> Result<Protocol, ServiceError> {
     let invalid = |text: String| ServiceError::new("InvalidParameter", format!("Invalid parameter: {text}"));
     Protocol::of_name(name).ok_or_else(|| match name {
-        "application" | "email" | "email-json" | "sms" => invalid(format!(
+        "application" | "sms" => invalid(format!(
             "Protocol Reason: the protocol {name} is not available in this version of Tidegate; {} are",
             Protocol::ALL.map(Protocol::name).join(", ")
         )),

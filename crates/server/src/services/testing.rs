@@ -10,7 +10,7 @@ use base::{
     Scope, SeededRng, TestClock, Timestamp,
 };
 use bytes::Bytes;
-use flow::topic::{SignatureVersion, Signed, Signer};
+use flow::topic::{Mail, MailError, Mailer, SignatureVersion, Signed, Signer};
 use flow::{Flow, FlowConfig, FlowPorts, SearchDomains};
 use log::{Log, LogConfig, ReadLimit, StreamKey, StreamKind, StreamSpec};
 use wire::Call;
@@ -44,6 +44,7 @@ impl House {
             http: nobody.clone(),
             master_key: base::MasterKey::new([7; 32]),
             signer: nobody.clone(),
+            mailer: nobody.clone(),
             search: nobody,
         };
         let config = FlowConfig {
@@ -98,6 +99,13 @@ impl Invoke for Nobody {
 impl HttpClient for Nobody {
     async fn send(&self, request: http::Request<Bytes>, _: Duration) -> Result<http::Response<Bytes>, HttpError> {
         Err(HttpError { url: request.uri().to_string(), message: "nobody is there".into() })
+    }
+}
+
+#[async_trait]
+impl Mailer for Nobody {
+    async fn send(&self, _: Mail) -> Result<(), MailError> {
+        Err(MailError::Failed("nobody is there".into()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base::{Scope, TopicName};
 use flow::topic::{
-    Effective, FilterScope, SignatureVersion, Subscription, SubscriptionChange, TopicChange, TopicInfo, TopicPolicy,
+    FilterScope, Secret, SignatureVersion, Subscription, SubscriptionChange, TopicChange, TopicInfo, TopicPolicy,
     is_fifo, topic_arn,
 };
 use serde::Serialize;
@@ -20,6 +20,9 @@ const REFUSED: [(&str, &str); 5] = [
     ("ReplayPolicy", "archives of FIFO topics are not available in this version of Tidegate"),
     ("DataProtectionPolicy", "data protection policies are not available in this version of Tidegate"),
 ];
+
+/// What is shown of a secret.
+const HIDDEN: &str = "(hidden)";
 
 fn refused(name: &str) -> ServiceError {
     let why = REFUSED.iter().find(|(refused, _)| *refused == name).map(|(_, why)| *why);
@@ -174,6 +177,8 @@ pub(super) fn of_subscription_change(
             "DeliveryPolicy" => change.delivery_policy = Some(value),
             "RedrivePolicy" => change.redrive_policy = Some(value),
             "SubscriptionRoleArn" => change.role = Some(value),
+            "WebhookFormat" => change.webhook = Some(value),
+            "WebhookRoutingKey" => change.routing_key = Some(Secret::new(value)),
             _ => return Err(refused(&name)),
         }
     }
@@ -210,8 +215,13 @@ pub(super) fn of_subscription(
         shown.insert("DeliveryPolicy", json(policy));
     }
     if subscription.protocol().is_web() {
-        let own = subscription.delivery_policy.as_ref();
-        shown.insert("EffectiveDeliveryPolicy", json(&Effective::of(topic.delivery_policy.as_ref(), own)));
+        shown.insert("EffectiveDeliveryPolicy", json(&subscription.effective(topic.delivery_policy.as_ref())));
+    }
+    if let Some(format) = subscription.webhook {
+        shown.insert("WebhookFormat", format.name().to_owned());
+    }
+    if subscription.has_routing_key() {
+        shown.insert("WebhookRoutingKey", HIDDEN.to_owned());
     }
     if let Some(role) = &subscription.role {
         shown.insert("SubscriptionRoleArn", role.to_string());

@@ -120,7 +120,8 @@ async fn a_subscription_is_pending_until_its_own_token_confirms_it() {
     for (protocol, endpoint) in [
         ("https", "http://h/"),
         ("http", "https://h/"),
-        ("email", "ops@example.com"),
+        ("email", "ops"),
+        ("email-json", "a@h\r\nBcc: b@h"),
         ("http", "ftp://h/"),
         ("http", ""),
         ("sms", "+1"),
