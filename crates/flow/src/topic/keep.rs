@@ -2,8 +2,8 @@
 //!
 //! Owns the reconciler that lets the topics' logs go. Promises that a message stays while a confirmed subscription has
 //! not dealt with it, and that of a FIFO topic stays what its deduplication reads at a start. How long that can be is
-//! bounded by what gives messages up: an hour for web endpoints, a day where they are not even attempted, 23 days for
-//! subscribers of this server. A topic without subscriptions keeps nothing.
+//! bounded by what gives messages up: an hour for web endpoints, seven for mails, a day where they are not even attempted,
+//! 23 days for subscribers of this server. A topic without subscriptions keeps nothing.
 //! Must not know how messages are delivered.
 
 use base::{Scope, TopicName};
