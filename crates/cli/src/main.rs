@@ -11,6 +11,7 @@ mod flags;
 mod ingest;
 mod logging;
 mod logs;
+mod plan;
 mod rule;
 mod serve;
 mod stream;
@@ -38,6 +39,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: rule::command, run: rule::run },
     Subcommand { command: event::command, run: event::run },
     Subcommand { command: logs::command, run: logs::run },
+    Subcommand { command: plan::command, run: plan::run },
     Subcommand { command: demo::command, run: demo::run },
     Subcommand { command: config::command, run: config::run },
 ];

@@ -2,7 +2,7 @@
 //!
 //! Owns what a person types and reads. Speaks to the server as any client of Kinesis does, and knows nothing else of it.
 
-mod api;
+pub mod api;
 mod describe;
 mod ls;
 mod put;

@@ -20,6 +20,7 @@ pub mod invocations;
 pub mod mapping;
 mod metrics;
 mod needed;
+pub mod plan;
 pub mod producer;
 pub mod queue;
 pub mod router;
