@@ -5,6 +5,7 @@ import os
 import shlex
 import stat
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -40,43 +41,63 @@ def test_metrics_need_a_key_and_tell_of_the_streams(new_server):
     assert "fsync" in text and "# HELP" in text
 
 
-def test_root_keys_are_made_once_and_kept_private(tmp_path):
-    folder, port = tmp_path / "data", free_port()
+def test_root_keys_are_made_once_and_shown_on_a_terminal_only(tmp_path):
+    port = free_port()
     env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TIDEGATE_ROOT"))}
 
-    def start():
+    def serve(folder, terminal):
+        """What a server says from its start to its stop, and what `tidegate env` prints meanwhile."""
+        ours, theirs = os.openpty() if terminal else os.pipe()
         process = subprocess.Popen([BIN, "serve", "--data-dir", folder, "--listen", f"127.0.0.1:{port}"],
-                                   env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        import urllib.request
+                                   env=env, stdout=theirs, stderr=theirs)
+        os.close(theirs)
 
         def ready():
-            assert process.poll() is None, process.stdout.read()
+            assert process.poll() is None
             try:
                 return urllib.request.urlopen(f"http://127.0.0.1:{port}/_tidegate/health", timeout=2).status == 200
             except OSError:
                 return False
         wait_for(ready, 30, "health")
-        return process
-
-    def end(process):
+        exports = run("env", "--data-dir", folder, env=env)
+        assert exports.returncode == 0, exports.stderr
+        words = [word for line in exports.stdout.splitlines() for word in shlex.split(line) if "=" in word]
+        values = dict(word.split("=", 1) for word in words)
+        aws = subprocess.run([AWS, "sts", "get-caller-identity"], env=env | values, capture_output=True, text=True, timeout=60)
+        assert aws.returncode == 0, aws.stderr
         process.terminate()
-        out = process.communicate(timeout=30)[0]
-        assert process.returncode == 0, out
-        return out
+        assert process.wait(timeout=30) == 0
+        said = b""
+        try:
+            while part := os.read(ours, 65_536):
+                said += part
+        except OSError:  # how a terminal ends
+            pass
+        os.close(ours)
+        return said.decode(), values
 
-    first = end(start())
-    exports = run("env", "--data-dir", folder, env=env)
-    assert exports.returncode == 0, exports.stderr
-    values = dict(word.split("=", 1) for line in exports.stdout.splitlines() for word in shlex.split(line) if "=" in word)
-    assert values["AWS_SECRET_ACCESS_KEY"] in first
-    kept = folder / "credentials"
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    process = start()
-    aws = subprocess.run([AWS, "sts", "get-caller-identity"], env=env | values, capture_output=True, text=True, timeout=60)
-    again = end(process)
-    assert aws.returncode == 0, aws.stderr
-    assert values["AWS_SECRET_ACCESS_KEY"] not in again
-    assert values["AWS_ENDPOINT_URL"] == f"http://127.0.0.1:{port}"
+    folder = tmp_path / "data"
+    first, values = serve(folder, terminal=True)
+    assert values["AWS_SECRET_ACCESS_KEY"] in first and values["AWS_ENDPOINT_URL"] == f"http://127.0.0.1:{port}"
+    assert stat.S_IMODE((folder / "credentials").stat().st_mode) == 0o600
+    again, same = serve(folder, terminal=True)
+    assert same == values and values["AWS_SECRET_ACCESS_KEY"] not in again
+    quiet, others = serve(tmp_path / "other", terminal=False)
+    assert others["AWS_ACCESS_KEY_ID"] in quiet and others["AWS_SECRET_ACCESS_KEY"] not in quiet
+    # The server is gone, and so is what told of it.
+    assert not (folder / "server.json").exists()
+
+
+def test_a_shell_that_evaluates_a_failed_env_fails(tmp_path):
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TIDEGATE_ROOT"))}
+    script = f'eval "$({shlex.quote(BIN)} env --data-dir {tmp_path}/none)" && echo went on'
+    result = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, timeout=60)
+    assert result.returncode != 0 and result.stdout == "" and "no root key" in result.stderr
+
+
+def test_a_level_that_is_none_is_refused(tmp_path):
+    result = run("serve", "--data-dir", tmp_path / "data", "--logging-level", "nonsense")
+    assert result.returncode != 0 and "logging.level 'nonsense' is not a level or filter" in result.stderr
 
 
 def test_a_folder_serves_one_process(new_server):
@@ -149,8 +170,56 @@ def test_the_aws_cli(server, unique):
     assert aws("firehose", "list-delivery-streams")["HasMoreDeliveryStreams"] is False
 
 
+def test_the_aws_cli_drives_rules_schedules_topics_and_queues(server, unique):
+    def aws(*args):
+        # Its version 1 has an address of its own for SQS, which no variable changes.
+        place = ["--endpoint-url", server.url] if args[0] == "sqs" else []
+        out = subprocess.run([AWS, *place, *args, "--output", "json"], env=server.client_env(), capture_output=True, text=True,
+                             timeout=60)
+        assert out.returncode == 0, out.stderr
+        return json.loads(out.stdout or "null")
+
+    url = aws("sqs", "create-queue", "--queue-name", unique, "--attributes", "VisibilityTimeout=5")["QueueUrl"]
+    queue = aws("sqs", "get-queue-attributes", "--queue-url", url, "--attribute-names", "All")["Attributes"]["QueueArn"]
+
+    def received():
+        got = aws("sqs", "receive-message", "--queue-url", url, "--wait-time-seconds", "20")["Messages"][0]
+        aws("sqs", "delete-message", "--queue-url", url, "--receipt-handle", got["ReceiptHandle"])
+        return got["Body"]
+
+    aws("sqs", "send-message", "--queue-url", url, "--message-body", "by hand")
+    assert received() == "by hand"
+
+    aws("events", "put-rule", "--name", unique, "--event-pattern", json.dumps({"source": [unique]}))
+    target = {"Id": "1", "Arn": queue, "InputTransformer": {"InputPathsMap": {"n": "$.detail.n"}, "InputTemplate": '"n is <n>"'}}
+    assert aws("events", "put-targets", "--rule", unique, "--targets", json.dumps([target]))["FailedEntryCount"] == 0
+    event = {"Source": unique, "DetailType": "t", "Detail": json.dumps({"n": 7})}
+    aws("events", "put-events", "--entries", json.dumps([event]))
+    assert received() == '"n is 7"'
+    whole = json.dumps({"id": "i", "detail-type": "t", "source": "s", "account": "000000000000", "time": "2026-01-01T00:00:00Z",
+                        "region": REGION, "resources": [], "detail": {}})
+    assert aws("events", "test-event-pattern", "--event-pattern", '{"source":["s"]}', "--event", whole) == {"Result": True}
+    archive = aws("events", "create-archive", "--archive-name", unique[:40], "--event-source-arn",
+                  f"arn:aws:events:{REGION}:000000000000:event-bus/default", "--retention-days", "1")
+    assert archive["State"] == "ENABLED"
+
+    aws("scheduler", "create-schedule", "--name", unique, "--schedule-expression", "at(2099-01-01T00:00:00)",
+        "--flexible-time-window", "Mode=OFF", "--target",
+        json.dumps({"Arn": queue, "RoleArn": "arn:aws:iam::000000000000:role/any", "Input": "later"}))
+    assert aws("scheduler", "get-schedule", "--name", unique)["State"] == "ENABLED"
+    aws("scheduler", "delete-schedule", "--name", unique)
+
+    topic = aws("sns", "create-topic", "--name", unique)["TopicArn"]
+    aws("sns", "subscribe", "--topic-arn", topic, "--protocol", "sqs", "--notification-endpoint", queue,
+        "--attributes", "RawMessageDelivery=true")
+    aws("sns", "publish", "--topic-arn", topic, "--message", "an alert")
+    assert received() == "an alert"
+    aws("events", "delete-archive", "--archive-name", unique[:40])
+    aws("sqs", "purge-queue", "--queue-url", url)
+
+
 def test_help_teaches():
-    for command in ([], ["serve"], ["env"], ["ingest"], ["logs"], ["demo"]):
+    for command in ([], ["serve"], ["env"], ["ingest"], ["logs"], ["plan"], ["event"], ["rule"], ["demo"]):
         result = run(*command, "--help")
         assert result.returncode == 0 and "tidegate" in result.stdout.lower(), command
     text = run("serve", "--help").stdout

@@ -105,6 +105,22 @@ pub struct InvokeOutcome {
     pub duration: Duration,
 }
 
+impl InvokeOutcome {
+    /// How the function failed, if it did: with the type of its error, but not its message, which its own log has.
+    pub fn failure(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Failed {
+            error_type: String,
+        }
+        let error = self.error.as_ref()?;
+        Some(match serde_json::from_slice::<Failed>(&self.payload) {
+            Ok(failed) => format!("the function failed: {error}: {:.100}", failed.error_type),
+            Err(_) => format!("the function failed: {error}"),
+        })
+    }
+}
+
 /// Why a function could not be called.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]

@@ -87,6 +87,11 @@ impl Client {
         Self::new(&needed("AWS_ENDPOINT_URL")?, region.as_deref().unwrap_or("us-east-1"), keys, ca_file.as_deref())
     }
 
+    /// The region that calls are signed for.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
     /// Where the server is.
     pub fn endpoint(&self) -> &str {
         &self.endpoint

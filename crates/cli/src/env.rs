@@ -15,7 +15,7 @@ use crate::flags;
 
 const EXAMPLES: &str = "\
 Examples:
-  eval \"$(tidegate env)\"                     this shell's AWS CLI and SDKs talk to the server
+  eval \"$(tidegate env)\" && aws …           this shell's AWS CLI and SDKs talk to the server
   tidegate env --format json                 the same for programs
   docker run --env-file <(tidegate env --format docker) …";
 
@@ -34,11 +34,16 @@ pub fn command() -> Command {
     flags::with_data_dir(command)
 }
 
-/// Prints them.
+/// Prints them. A shell that evaluates the output of a failure is told to fail, too: else it would go on with whatever
+/// account it had before.
 pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let config = flags::config(args)?;
-    let variables = variables(&config)?;
-    let text = match args.get_one::<String>("format").map(String::as_str) {
+    let format = args.get_one::<String>("format").map(String::as_str);
+    let variables = flags::config(args).map_err(Into::into).and_then(|config| variables(&config));
+    if variables.is_err() && format == Some("shell") {
+        std::io::stdout().write_all(b"false\n").context("cannot print")?;
+    }
+    let variables = variables?;
+    let text = match format {
         Some("json") => {
             let object: serde_json::Map<_, _> =
                 variables.iter().map(|(k, v)| ((*k).to_owned(), v.as_str().into())).collect();

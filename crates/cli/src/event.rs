@@ -14,6 +14,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::client::{Client, Target};
+use crate::failure;
 
 const ABOUT: &str = "Follow events through buses, rules and targets";
 
@@ -27,7 +28,9 @@ Examples:
   tidegate event trace 019ab0c5-7e1f-7b3a-9c41-5f0e7d2c8a11
   tidegate event trace $ID | jq -r '.buses[].rules[].targets[] | select(.outcome != \"delivered\")'
 
-Exit status: 0 the event is known, 1 it is not, or the server cannot be asked.";
+For a function, delivered means that its queue has the event; what it did then is in `tidegate logs`.
+
+Exit status: 0 the event is known, 1 it is not, 2 the server cannot be asked.";
 
 #[derive(Deserialize)]
 struct Way {
@@ -77,7 +80,11 @@ pub fn command() -> Command {
 
 /// Does what the subcommand says.
 pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let Some(("trace", args)) = args.subcommand() else { return Ok(ExitCode::FAILURE) };
+    let Some(("trace", args)) = args.subcommand() else { return Ok(ExitCode::from(2)) };
+    Ok(failure::answered("event trace", trace(args)))
+}
+
+fn trace(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     let id = args.get_one::<String>("id").context("an event's id is needed")?;
     let client = Client::from_environment()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
@@ -89,11 +96,7 @@ pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     } else {
         out.write_all(text(&way).as_bytes())
     };
-    match printed.and_then(|()| out.flush()) {
-        // The reader of our output has seen enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
-        _ => {}
-    }
+    printed.and_then(|()| out.flush())?;
     Ok(if way.buses.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -1,4 +1,26 @@
-//! A failure in one line, with its causes, each said once.
+//! A failure in one line, with its causes, each said once; and how a subcommand that asks something ends.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// How a subcommand ends whose exit status answers a question: its answer, or 2 with the reason on standard error when
+/// there is none.
+pub fn answered(name: &str, ended: anyhow::Result<ExitCode>) -> ExitCode {
+    match ended {
+        Ok(code) => code,
+        // The reader of our output has seen enough.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With standard error closed there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "tidegate {name}: {}", in_words(&error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
 
 /// The message and those of its causes that it does not already hold: many messages name their cause themselves.
 pub fn in_words(error: &anyhow::Error) -> String {

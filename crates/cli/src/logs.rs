@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use crate::client::{Client, Target};
+use crate::failure;
 use crate::figures::age;
 
 const ABOUT: &str = "\
@@ -19,11 +20,14 @@ Print the log of a function, the oldest line first
 
 Standard output and error of the function's code, with the START, END and REPORT lines of its invocations. The server
 keeps a week of it, and is the one that AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY name.
+What is printed is text, in a pipe too, unless --json asks for lines of JSON, whose time is in milliseconds since 1970.
 
 Examples:
   tidegate logs alert
   tidegate logs alert -f --since 10m
-  tidegate logs alert --json | jq -r 'select(.line | startswith(\"REPORT\")).line'";
+  tidegate logs alert --json | jq -r 'select(.line | startswith(\"REPORT\")).line'
+
+Exit status: 0 the log was read to its end, 2 it cannot be read.";
 
 /// Seconds that the server may wait for the next line.
 const WAIT: &str = "5";
@@ -71,6 +75,10 @@ pub fn command() -> Command {
 
 /// Prints the log.
 pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
+    Ok(failure::answered("logs", print(args)))
+}
+
+fn print(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     let function = args.get_one::<FunctionName>("function").context("a function's name is needed")?;
     let reader = Reader {
         client: Client::from_environment()?,
@@ -80,15 +88,7 @@ pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     };
     let since = args.get_one::<Duration>("since").map(|age| SystemClock::new().now() - *age);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    match runtime.block_on(reader.print(since)) {
-        // The reader of our output has seen enough.
-        Err(error) if is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
-        ended => ended.map(|()| ExitCode::SUCCESS),
-    }
-}
-
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    runtime.block_on(reader.print(since)).map(|()| ExitCode::SUCCESS)
 }
 
 struct Reader {

@@ -14,6 +14,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use flow::plan::{Lag, Load, Outlook, Pipeline, Remedies};
 use serde_json::{Value, json};
 
+use crate::failure;
 use crate::figures::{self, thousands};
 
 const ABOUT: &str = "\
@@ -32,7 +33,7 @@ Examples:
   tidegate plan --mapping 91eaeb7e-c976-4939-8d62-f1e5a1ca8e2b --within 15m
   tidegate plan --mapping 91eaeb7e-c976-4939-8d62-f1e5a1ca8e2b --parallelization 4
 
-Exit status: 0 it keeps up or catches up, 1 it falls behind or nothing can be said.";
+Exit status: 0 it keeps up or catches up, 1 it falls behind, 2 nothing can be said.";
 
 /// The figures that are given, each in place of what is measured.
 #[derive(Default)]
@@ -110,6 +111,10 @@ fn rate(text: &str) -> Result<f64, String> {
 
 /// Does what the subcommand says.
 pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
+    Ok(failure::answered("plan", plan(args)))
+}
+
+fn plan(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     let time = |name: &str| args.get_one::<Duration>(name).copied();
     let number = |name: &str| args.get_one::<u32>(name).copied();
     let fraction = |name: &str| args.get_one::<f64>(name).copied();
@@ -140,11 +145,7 @@ pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     };
     let mut out = io::stdout().lock();
     let text = if args.get_flag("json") || !out.is_terminal() { format!("{}\n", plan.json()) } else { plan.text() };
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // The reader of our output has seen enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
-        _ => {}
-    }
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())?;
     Ok(if matches!(plan.outlook, Outlook::FallsBehind(_)) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -265,7 +266,7 @@ impl Plan {
 mod tests {
     use super::*;
 
-    fn plan(args: &[&str]) -> Plan {
+    fn planned(args: &[&str]) -> Plan {
         let args = command().try_get_matches_from([&["plan"], args].concat()).unwrap();
         let number = |name: &str| args.get_one::<u32>(name).copied();
         let given = Given {
@@ -284,7 +285,7 @@ mod tests {
 
     #[test]
     fn the_answer_tells_how_it_came_about() {
-        let behind = plan(&["--shards", "2", "--batch", "1000", "--duration", "1.7s", "--incoming", "100000/min"]);
+        let behind = planned(&["--shards", "2", "--batch", "1000", "--duration", "1.7s", "--incoming", "100000/min"]);
         let expected = "\
 2 shards x 1,000 records / 1.700 s = 1,176 records/s
 1,667 records/s come in
@@ -299,7 +300,7 @@ to have caught up within 1 h 00 min, any one of these would do:
 ";
         assert_eq!(behind.text(), expected);
         assert_eq!(behind.json()["outlook"], "falls behind");
-        let ahead = plan(&["--shards", "4", "--batch", "1000", "--duration", "1700ms", "--incoming", "1666.7"]);
+        let ahead = planned(&["--shards", "4", "--batch", "1000", "--duration", "1700ms", "--incoming", "1666.7"]);
         assert_eq!(
             ahead.text(),
             "4 shards x 1,000 records / 1.700 s = 2,352 records/s\n1,667 records/s come in\nit keeps up\n(a note)\n"

@@ -49,21 +49,8 @@ pub fn command() -> Command {
 /// Does what the subcommand says.
 pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     let Some(("test", args)) = args.subcommand() else { return Ok(ExitCode::from(2)) };
-    Ok(match test(args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        // The reader of our output has seen enough.
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            // With standard error closed there is nobody left to tell.
-            let _ = writeln!(io::stderr(), "tidegate rule test: {}", failure::in_words(&error));
-            ExitCode::from(2)
-        }
-    })
-}
-
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    let found = test(args).map(|any| if any { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    Ok(failure::answered("rule test", found))
 }
 
 /// Tells of every event; whether one matches.

@@ -108,8 +108,8 @@ impl Signals {
     }
 }
 
-/// What whoever started it wants to know: text on a terminal, a line of the log elsewhere. A new secret is shown in
-/// either case, this once and not as a part of the log.
+/// What whoever started it wants to know: text on a terminal, a line of the log elsewhere. A new secret is shown on a
+/// terminal only: what else reads standard error keeps it.
 fn greet(server: &Server) {
     let (running, dir) = (server.running(), server.data_dir());
     let (key, origin) = server.root_key();
@@ -130,16 +130,19 @@ fn greet(server: &Server) {
         );
         text +=
             &format!("\nPoint the AWS CLI and SDKs at it:  eval \"$(tidegate env --data-dir {})\"\n\n", dir.display());
+        if origin == RootKeyOrigin::Made {
+            text += &format!(
+                "New root key, shown this once and kept in {}:\n  {}\n  {}\n\n",
+                kept.display(),
+                key.access_key_id,
+                key.secret.reveal()
+            );
+        }
     } else {
+        if origin == RootKeyOrigin::Made {
+            tracing::info!(root_key = key.access_key_id, secret_in = %kept.display(), "a new root key was made");
+        }
         tracing::info!(endpoint = running.endpoint, data = %dir.display(), root_key = key.access_key_id, "ready");
-    }
-    if origin == RootKeyOrigin::Made {
-        text += &format!(
-            "New root key, shown this once and kept in {}:\n  {}\n  {}\n\n",
-            kept.display(),
-            key.access_key_id,
-            key.secret.reveal()
-        );
     }
     // With standard error closed there is nobody to greet.
     let _ = std::io::stderr().write_all(text.as_bytes());

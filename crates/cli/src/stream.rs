@@ -73,22 +73,12 @@ pub fn command() -> Command {
 pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     let Some((name, args)) = args.subcommand() else { return Ok(ExitCode::from(2)) };
     let Some(chosen) = SUBCOMMANDS.iter().find(|sub| sub.name == name) else { return Ok(ExitCode::from(2)) };
-    let ended = Calls::new(name).and_then(|calls| (chosen.run)(&calls, args));
-    Ok(match ended {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Incomplete) => ExitCode::FAILURE,
-        Ok(Outcome::Interrupted) => ExitCode::from(130),
-        // The reader of our output has seen enough.
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(name, &failure::in_words(&error));
-            ExitCode::from(2)
-        }
-    })
-}
-
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    let ended = Calls::new(name).and_then(|calls| (chosen.run)(&calls, args)).map(|outcome| match outcome {
+        Outcome::Done => ExitCode::SUCCESS,
+        Outcome::Incomplete => ExitCode::FAILURE,
+        Outcome::Interrupted => ExitCode::from(130),
+    });
+    Ok(failure::answered(&format!("stream {name}"), ended))
 }
 
 /// A line on standard error, where nobody may be listening any more.

@@ -254,12 +254,12 @@ impl Attempt for Caller {
             Err(reason) => return Attempted::Refused(format!("the event cannot be read: {reason}")),
         };
         match self.invoke.invoke(call).await {
-            Ok(outcome) => match outcome.error {
+            Ok(outcome) => match outcome.failure() {
                 None => {
                     metrics::invoked_async(&self.function, "done");
                     Attempted::Done
                 }
-                Some(error) => Attempted::Failed(format!("the function failed: {error}")),
+                Some(failure) => Attempted::Failed(failure),
             },
             Err(error) if error.kind.is_transient() => Attempted::Later(error.message),
             Err(error) => Attempted::Refused(error.message),

@@ -1,6 +1,6 @@
 //! The data folder: made private, locked by one process, and saying where that process answers.
 //!
-//! Layout: `lock`, `server.json` (where the last server answered), `credentials`, `master.key` and `master.id`, and a folder or file a room. Must not
+//! Layout: `lock`, `server.json` (where the server answers), `credentials`, `master.key` and `master.id`, and a folder or file a room. Must not
 //! know what the rooms keep.
 
 use std::io;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 const RUNNING: &str = "server.json";
 
-/// Where the server that holds a data folder answers, or the last one answered, as `server.json` keeps it.
+/// Where the server that holds a data folder answers, as `server.json` keeps it until a clean stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     /// Such as `http://127.0.0.1:4566`.
@@ -107,6 +107,14 @@ impl DataDir {
     }
 }
 
+impl DataDir {
+    /// Says that this process answers no more.
+    pub fn withdraw(&self) -> Result<(), DataDirError> {
+        let path = self.path.join(RUNNING);
+        self.fs.remove_file(&path).map_err(|source| DataDirError::Io { path, source })
+    }
+}
+
 fn holder(fs: &dyn Fs, path: &Path) -> String {
     match Running::read(fs, path) {
         Ok(Some(running)) => format!("another server (process {}, {})", running.pid, running.endpoint),
@@ -139,6 +147,8 @@ mod tests {
         let refused = DataDir::open(fs.clone(), &path).map(|_| ()).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Conflict);
         assert!(refused.to_string().contains("process 42, http://127.0.0.1:1"), "{refused}");
+        first.withdraw().unwrap();
+        assert_eq!(Running::read(&*fs, &path).unwrap().map(|running| running.pid), None);
         drop(first);
         DataDir::open(fs, &path).unwrap();
     }

@@ -100,10 +100,11 @@ impl Server {
     pub async fn start(config: Config, env: Env) -> Result<Self, StartError> {
         crate::metrics::install();
         let dir = DataDir::open(Arc::clone(&env.fs), &config.server.data_dir)?;
-        let root_key = RootKey::find_or_make(&config.root, &env, dir.path())?;
-        let master_key = master_key::find_or_make(&config.master, &env, dir.path())?;
         let tls = certificate(&config, &env)?;
         let listener = bind(config.server.listen, tls.clone()).await?;
+        // Not before: a start that fails would make the key that the next one is to show.
+        let root_key = RootKey::find_or_make(&config.root, &env, dir.path())?;
+        let master_key = master_key::find_or_make(&config.master, &env, dir.path())?;
         let endpoint = config.endpoint(listener.address());
         // Functions call from this machine, without having to trust the certificate or to know the name in it.
         let inside = match tls {
@@ -204,6 +205,7 @@ impl Server {
         if !self.tasks.stop(deadline.saturating_sub(self.env.clock.instant())).await {
             unfinished.push("some background tasks had not ended".to_owned());
         }
+        self.dir.withdraw().unwrap_or_else(|e| unfinished.push(e.to_string()));
         if unfinished.is_empty() { Ok(()) } else { Err(StopError(unfinished.join("; "))) }
     }
 }

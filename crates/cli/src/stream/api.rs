@@ -158,12 +158,18 @@ impl Kinesis {
         self.call(operation, &input).await.map_err(|error| match error.downcast::<Refusal>() {
             Ok(Refusal { code, message }) if code == "ResourceNotFoundException" && message.starts_with("Stream ") => {
                 let message = message.trim_end_matches('.');
-                let message = format!("{message}; `tidegate stream ls` lists the streams there are");
+                let region = self.client.region();
+                let message = format!("{message}; `tidegate stream ls` lists the streams of {region} (AWS_REGION)");
                 Refusal { code, message }.into()
             }
             Ok(refusal) => refusal.into(),
             Err(error) => error,
         })
+    }
+
+    /// The region that is asked.
+    pub fn region(&self) -> &str {
+        self.client.region()
     }
 
     /// The stream as a whole.

@@ -46,7 +46,10 @@ pub fn run(calls: &Calls, args: &ArgMatches) -> anyhow::Result<Outcome> {
             print(&format!("{line}\n"))?;
         }
     } else if streams.is_empty() {
-        print("no streams yet; make one with: aws kinesis create-stream --stream-name NAME --shard-count 1\n")?;
+        let region = calls.kinesis.region();
+        print(&format!(
+            "no streams in {region} yet; make one with: aws kinesis create-stream --stream-name NAME --shard-count 1\n"
+        ))?;
     } else {
         let mut rows = vec![table::row(["NAME", "STATUS", "MODE", "CREATED"])];
         rows.extend(streams.iter().map(|stream| {

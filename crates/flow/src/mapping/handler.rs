@@ -134,8 +134,8 @@ impl Handler for Caller {
                 self.last.set(format!("PROBLEM: {}", error.message));
                 Outcome::Later(error.message)
             }
-            Ok(outcome) => match outcome.error {
-                Some(error) => failed(None, format!("the function failed: {error}")),
+            Ok(outcome) => match outcome.failure() {
+                Some(failure) => failed(None, failure),
                 None if !self.report_item_failures => {
                     self.last.set("OK");
                     Outcome::Done

@@ -125,7 +125,8 @@ settings! {
         /// needed when a public authority issued the certificate.
         ca_file: Option<PathBuf> = "";
     }
-    /// The master key, under which streams with encryption are sealed on disk.
+    /// The master key, under which encrypted streams and queues, secrets of connections and the key of notifications
+    /// are sealed on disk.
     master: Master {
         /// A file with 32 random bytes as 64 hexadecimal digits (openssl rand -hex 32) that other users cannot read.
         /// By default master.key in the data folder, made at first start. Losing it is losing what was encrypted.
@@ -219,7 +220,7 @@ settings! {
     }
     /// What runs functions.
     runtimes: Runtimes {
-        /// The Python interpreter, a name in PATH or a path.
+        /// The Python interpreter, a name in PATH or a path. Every python3.x runtime runs in it, whatever its number.
         python_interpreter: PathBuf = "python3";
     }
     /// The environments in which functions run.
