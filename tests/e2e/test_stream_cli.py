@@ -10,7 +10,7 @@ import threading
 from datetime import datetime, timezone
 
 import pytest
-from conftest import ACCOUNT, BIN, create_stream, read_stream, wait_for
+from conftest import ACCOUNT, BIN, REGION, create_stream, read_stream, wait_for
 
 
 @pytest.fixture
@@ -297,9 +297,9 @@ def test_mistakes_are_named_with_what_to_do(server, stream, unique):
 
     assert mistake("tail", "absent") == (
         f"tidegate stream tail: Stream absent under account {ACCOUNT} not found; "
-        "`tidegate stream ls` lists the streams of us-east-1 (AWS_REGION) (ResourceNotFoundException)\n")
+        f"`tidegate stream ls` lists the streams of {REGION} (AWS_REGION) (ResourceNotFoundException)\n")
     for command in (["put", "absent", "x"], ["describe", "absent"], ["split", "absent", "0"], ["merge", "absent", "0", "1"]):
-        assert "`tidegate stream ls` lists the streams of us-east-1 (AWS_REGION)" in mistake(*command)
+        assert f"`tidegate stream ls` lists the streams of {REGION} (AWS_REGION)" in mistake(*command)
     assert "has no shardId-000000000007; open are shardId-000000000000, shardId-000000000001" in mistake("split", unique, "7")
     assert "1 does not split shardId-000000000000: --at must be more than 0 + 1 and less than" in mistake("split", unique, "0", "--at", "1")
     assert "are no neighbours; next to shardId-000000000000 lie: shardId-000000000001" in mistake("merge", unique, "0", "0")
