@@ -199,7 +199,9 @@ def test_an_api_destination_by_oauth(server, unique, endpoint):
             "AuthorizationEndpoint": f"{endpoint.url}/token", "HttpMethod": "POST"}})
     destination = events.create_api_destination(
         Name=unique, ConnectionArn=connection["ConnectionArn"], HttpMethod="POST", InvocationEndpoint=f"{endpoint.url}/hook")
-    rule(server, unique, [{"Id": "api", "Arn": destination["ApiDestinationArn"]}])
+    target = {"Id": "api", "Arn": destination["ApiDestinationArn"]}
+    rule(server, unique, [target | {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/r"}])
+    assert refused(events.put_targets, Rule=unique, Targets=[target]) == "ValidationException"
     event = put(server, unique, n=1)
     _, body = wait_for(lambda: endpoint.taken("/hook"), 20, "the call")[0]
     assert body["id"] == event

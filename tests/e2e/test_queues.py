@@ -245,7 +245,7 @@ def test_dead_letters_move_once_and_back(server, sqs):
     for m in range(5):
         sqs.send_message(QueueUrl=dead, MessageBody=f"direct {m}")
     handle = sqs.start_message_move_task(SourceArn=arn("dead"), DestinationArn=arn("work"), MaxNumberOfMessagesPerSecond=1)["TaskHandle"]
-    assert refused(sqs.start_message_move_task, SourceArn=arn("dead"), DestinationArn=arn("work"))[0].endswith("UnsupportedOperation")
+    assert refused(sqs.start_message_move_task, SourceArn=arn("dead"), DestinationArn=arn("work"))[0] == "InvalidParameterValue"
     sqs.cancel_message_move_task(TaskHandle=handle)
     wait_for(lambda: sqs.list_message_move_tasks(SourceArn=arn("dead"))["Results"][0]["Status"] == "CANCELLED", what="the end of a cancelled task")
     assert len(sqs.list_message_move_tasks(SourceArn=arn("dead"), MaxResults=10)["Results"]) == 2

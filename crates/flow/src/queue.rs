@@ -47,7 +47,7 @@ mod target;
 pub use config::{
     Attributes as QueueAttributes, Fifo, MAX_MESSAGE_BYTES, QueueInfo, Redrive, RedriveAllow, queue_arn, queue_of,
 };
-pub use message::{Attribute, Head, Message};
+pub use message::{Attribute, Head, Message, is_number, is_text};
 pub use moves::{MoveStatus, MoveTask};
 pub use receive::{Receive, Received};
 pub use room::{Created, Queues};

@@ -157,6 +157,11 @@ impl Topics {
         Ok(())
     }
 
+    /// Gives a message its deduplication id where the topic says how, or says what it lacks.
+    pub fn complete_message(&self, topic: &TopicInfo, message: &mut Message) -> Result<(), FlowError> {
+        fifo::complete(topic.fifo, message)
+    }
+
     /// Whether a message can be published to a topic; completes it where the topic says how.
     pub fn check_message(&self, topic: &TopicInfo, message: &mut Message) -> Result<(), FlowError> {
         fifo::complete(topic.fifo, message)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::{ArchiveName, Arn, BusName, Position, Scope, StateStore, Table, Timestamp};
 use log::{StreamKey, StreamKind};
-use rules::Pattern;
+use rules::{Engine, Event, Pattern, Scratch};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -79,6 +79,24 @@ pub(super) fn stream_key(scope: &Scope, archive: &ArchiveName) -> StreamKey {
 
 pub(super) fn retention(days: u32) -> Duration {
     if days == 0 { FOREVER } else { Duration::from_secs(u64::from(days) * 86_400).min(FOREVER) }
+}
+
+/// The matcher of an archive that is created or changed: a pattern that asks for replayed events is refused.
+pub(super) fn check(pattern: Option<&str>) -> Result<Pattern, FlowError> {
+    let compiled = compile(pattern)?;
+    let asked: Option<Value> = pattern.and_then(|text| serde_json::from_str(text).ok());
+    if let Some(replay) = asked.as_ref().and_then(|asked| asked.get("replay-name")) {
+        let condition = Pattern::parse(json!({ "replay-name": replay }).to_string());
+        let mut engine = Engine::default();
+        engine.insert((), &condition.map_err(|error| FlowError::Invalid(error.to_string()))?);
+        let takes_others =
+            Event::check(b"{}").is_ok_and(|event| engine.matches(event, &mut Scratch::default()).next().is_some());
+        if !takes_others {
+            let message = "an archive takes no event of a replay: its pattern cannot ask for a replay-name";
+            return Err(FlowError::Invalid(message.to_owned()));
+        }
+    }
+    Ok(compiled)
 }
 
 /// The matcher of an archive: its pattern, and no replayed events.

@@ -167,7 +167,7 @@ impl Archives {
             return Err(FlowError::Conflict(format!("Archive {name} already exists.")));
         }
         self.buses().bus(scope, bus)?;
-        config::compile(spec.pattern.as_deref())?;
+        config::check(spec.pattern.as_deref())?;
         let since = self.buses().tail(scope, bus).await?;
         let key = config::stream_key(scope, name);
         match self.log().delete_stream(&key).await {
@@ -208,7 +208,7 @@ impl Archives {
             retention_days: before.retention_days,
         };
         change(&mut spec);
-        let pattern = config::compile(spec.pattern.as_deref())?;
+        let pattern = config::check(spec.pattern.as_deref())?;
         if spec.retention_days != before.retention_days {
             let retention = config::retention(spec.retention_days);
             self.log().set_retention(&config::stream_key(scope, name), retention).await?;
@@ -313,7 +313,8 @@ impl Archives {
             }
         }
         if replays.iter().filter(|replay| !replay.state.is_over()).count() >= MAX_REPLAYS {
-            return Err(FlowError::LimitExceeded(format!("at most {MAX_REPLAYS} replays are under way at once")));
+            let message = "The requested resource exceeds the maximum number allowed.";
+            return Err(FlowError::LimitExceeded(message.to_owned()));
         }
         let bus_end = self.buses().tail(scope, &spec.bus).await?;
         let replay = replay::begin(spec, &archive, bus_end, now);

@@ -256,25 +256,9 @@ impl Buses {
                 )));
             }
             target.since = tail;
-            if target.arn.service() == "events" && target.arn.resource_of("api-destination").is_some() {
-                match self.inner.ports.destinations.destination_of(scope, &target.arn) {
-                    Ok(_) => good.push(target),
-                    Err(error) if error.kind() == base::ErrorKind::NotFound => {
-                        failed.push(failure(target.id, "ResourceNotFoundException", error.to_string()));
-                    }
-                    Err(error) => return Err(error),
-                }
-                continue;
-            }
-            match self.inner.ports.router.check(&target.arn).await {
-                Ok(()) => good.push(target),
-                Err(error) if error.kind.is_transient() => {
-                    failed.push(failure(target.id, "InternalException", error.message))
-                }
-                Err(error) if error.kind == base::ErrorKind::NotFound => {
-                    failed.push(failure(target.id, "ResourceNotFoundException", error.message));
-                }
-                Err(error) => return Err(FlowError::Invalid(error.message)),
+            match self.reach(scope, &target).await? {
+                None => good.push(target),
+                Some(failure) => failed.push(failure),
             }
         }
         stored::update(self.state(), rule_key(scope, bus, rule), "rule", |old: Option<Rule>| {
@@ -283,13 +267,37 @@ impl Buses {
                 put_target(&mut changed.targets, target);
             }
             if changed.targets.len() > MAX_TARGETS {
-                return Err(FlowError::LimitExceeded(format!("a rule has at most {MAX_TARGETS} targets")));
+                let message = "The requested resource exceeds the maximum number allowed.";
+                return Err(FlowError::LimitExceeded(message.to_owned()));
             }
             Ok((Change::Put(changed, Vec::new()), ()))
         })
         .await?;
         self.reload(scope, bus)?;
         Ok(failed)
+    }
+
+    /// Looks whether what a target addresses is there.
+    async fn reach(&self, scope: &Scope, target: &RuleTarget) -> Result<Option<FailedTarget>, FlowError> {
+        let missing = |why: String| Ok(Some(failure(target.id.clone(), "ResourceNotFoundException", why)));
+        if target.arn.service() == "events" && target.arn.resource_of("api-destination").is_some() {
+            return match self.inner.ports.destinations.destination_of(scope, &target.arn) {
+                Ok(found) => {
+                    target.http.clone().unwrap_or_default().check(&found.endpoint)?;
+                    Ok(None)
+                }
+                Err(error) if error.kind() == base::ErrorKind::NotFound => missing(error.to_string()),
+                Err(error) => Err(error),
+            };
+        }
+        match self.inner.ports.router.check(&target.arn).await {
+            Ok(()) => Ok(None),
+            Err(error) if error.kind.is_transient() => {
+                Ok(Some(failure(target.id.clone(), "InternalException", error.message)))
+            }
+            Err(error) if error.kind == base::ErrorKind::NotFound => missing(error.message),
+            Err(error) => Err(FlowError::Invalid(error.message)),
+        }
     }
 
     /// Removes targets by id; unknown ids are answered.

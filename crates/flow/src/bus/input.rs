@@ -3,8 +3,9 @@
 //! Owns `Input`, `InputPath` and `InputTransformer` as "Amazon EventBridge input transformation" (EventBridge User
 //! Guide) describes them. Promises that a template accepted here always renders. Must not know the targets.
 //!
-//! A placeholder inside a JSON string takes the value's text (strings bare, anything else as JSON), escaped; elsewhere
-//! the value as JSON. A path that finds nothing gives nothing inside a string and `null` elsewhere.
+//! A placeholder inside a JSON string takes the value's text, escaped: strings bare, lists and objects without the
+//! quotes around their strings; elsewhere the value as JSON. A path that finds nothing gives nothing inside a string and
+//! an empty string elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -74,8 +75,8 @@ const RESERVED: [&str; 5] = [
 ];
 
 impl InputSpec {
-    /// Checks and prepares it.
-    pub(crate) fn compile(&self) -> Result<Input, FlowError> {
+    /// Checks and prepares it, for the target of this id.
+    pub(crate) fn compile(&self, target: &str) -> Result<Input, FlowError> {
         let invalid = |message: String| Err(FlowError::Invalid(message));
         match self {
             Self::Event => Ok(Input::Event),
@@ -90,12 +91,12 @@ impl InputSpec {
             Self::Transformer { paths, .. } if paths.len() > MAX_VARIABLES => {
                 invalid(format!("an input transformer has at most {MAX_VARIABLES} variables"))
             }
-            Self::Transformer { paths, template } => compile_template(paths, template),
+            Self::Transformer { paths, template } => compile_template(target, paths, template),
         }
     }
 }
 
-fn compile_template(paths: &BTreeMap<String, String>, template: &str) -> Result<Input, FlowError> {
+fn compile_template(target: &str, paths: &BTreeMap<String, String>, template: &str) -> Result<Input, FlowError> {
     let mut compiled = BTreeMap::new();
     for (name, path) in paths {
         if name.starts_with("aws.") || name.is_empty() || !name.chars().all(is_name) {
@@ -109,7 +110,9 @@ fn compile_template(paths: &BTreeMap<String, String>, template: &str) -> Result<
             && !compiled.contains_key(name)
             && !RESERVED.contains(&name.as_str())
         {
-            return Err(FlowError::Invalid(format!("the input template names <{name}>, which no input path defines")));
+            return Err(FlowError::Invalid(format!(
+                "InputTemplate for target {target} contains invalid placeholder {name}."
+            )));
         }
     }
     // Whatever the values, the result is JSON exactly when it is with a sample.
@@ -200,7 +203,12 @@ fn value(name: &str, paths: &BTreeMap<String, Path>, event: &Value, around: &Sur
         "aws.events.event.json" => Some(event.clone()),
         "aws.events.event" => {
             let mut event = event.clone();
-            event.as_object_mut().map(|fields| fields.remove("detail"));
+            if let Some(fields) = event.as_object_mut() {
+                fields.remove("detail");
+                // So the service writes it here, and only here.
+                let kind = fields.remove("detail-type");
+                fields.extend(kind.map(|kind| ("detailType".to_owned(), kind)));
+            }
             Some(event)
         }
         _ => paths.get(name).and_then(|path| path.find(event)).cloned(),
@@ -210,13 +218,41 @@ fn value(name: &str, paths: &BTreeMap<String, Path>, event: &Value, around: &Sur
 fn push(out: &mut String, value: Option<&Value>, in_string: bool) {
     match value {
         None if in_string => {}
-        None => out.push_str("null"),
+        None => out.push_str("\"\""),
         Some(value) if !in_string => out.push_str(&value.to_string()),
         Some(value) => {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let mut text = String::new();
+            bare(&mut text, value);
             let quoted = Value::from(text).to_string();
             out.push_str(&quoted[1..quoted.len() - 1]);
         }
+    }
+}
+
+/// A value as JSON, but without quotes around strings and names.
+fn bare(out: &mut String, value: &Value) {
+    let separate = |out: &mut String, at: usize| out.push_str(if at > 0 { "," } else { "" });
+    match value {
+        Value::String(text) => out.push_str(text),
+        Value::Array(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                separate(out, at);
+                bare(out, item);
+            }
+            out.push(']');
+        }
+        Value::Object(members) => {
+            out.push('{');
+            for (at, (name, member)) in members.iter().enumerate() {
+                separate(out, at);
+                out.push_str(name);
+                out.push(':');
+                bare(out, member);
+            }
+            out.push('}');
+        }
+        other => out.push_str(&other.to_string()),
     }
 }
 
@@ -232,7 +268,7 @@ mod tests {
             ingested: Timestamp::from_millis(0),
         };
         let raw = Bytes::from(event.to_string());
-        String::from_utf8(spec.compile().unwrap().apply(event, &raw, &around).unwrap().to_vec()).unwrap()
+        String::from_utf8(spec.compile("t").unwrap().apply(event, &raw, &around).unwrap().to_vec()).unwrap()
     }
 
     fn template(paths: &[(&str, &str)], template: &str) -> InputSpec {
@@ -242,13 +278,21 @@ mod tests {
 
     #[test]
     fn templates_place_values_by_their_context() {
-        let event = serde_json::json!({"detail": {"id": "i-1", "n": 2, "o": {"a": "\""}, "q": "say \"x\""}});
-        let paths =
-            [("id", "$.detail.id"), ("n", "$.detail.n"), ("o", "$.detail.o"), ("q", "$.detail.q"), ("no", "$.no")];
+        let event = serde_json::json!({"detail-type": "t", "detail": {
+            "id": "i-1", "n": 2, "o": {"a": "\""}, "q": "say \"x\"",
+            "list": ["ACTIVE", 1, null], "nested": {"acc_id": "0a", "sf": {"id": ["baz"]}},
+        }});
+        let paths = ["id", "n", "o", "q", "no", "list", "nested"].map(|name| (name, format!("$.detail.{name}")));
+        let paths = paths.each_ref().map(|(name, path)| (*name, path.as_str()));
         let cases = [
             (r#""<id> in <n> <no>!""#, r#""i-1 in 2 !""#),
-            (r#"{"id":<id>,"n":<n>,"o":<o>,"no":<no>}"#, r#"{"id":"i-1","n":2,"o":{"a":"\""},"no":null}"#),
-            (r#""<q> <o>""#, r#""say \"x\" {\"a\":\"\\\"\"}""#),
+            (r#"{"id":<id>,"n":<n>,"o":<o>,"no":<no>}"#, r#"{"id":"i-1","n":2,"o":{"a":"\""},"no":""}"#),
+            (r#""<q> <o>""#, r#""say \"x\" {a:\"}""#),
+            // As the service was seen to write them.
+            (r#""<list> <nested>""#, r#""[ACTIVE,1,null] {acc_id:0a,sf:{id:[baz]}}""#),
+            (r#"{"l":<list>}"#, r#"{"l":["ACTIVE",1,null]}"#),
+            (r#"<aws.events.event>"#, r#"{"detailType":"t"}"#),
+            (r#"<aws.events.event.json>"#, &event.to_string()),
             (r#""a \<id> \" <id>""#, r#""a <id> \" i-1""#),
             (r#""<aws.events.rule-name>""#, r#""r""#),
         ];
@@ -275,7 +319,7 @@ mod tests {
             ingested: Timestamp::from_millis(0),
         };
         let spec = template(&[("a", "$.detail.a")], &format!("\"{}\"", "<a>".repeat(2)));
-        assert_eq!(spec.compile().unwrap().apply(&event, &Bytes::new(), &around), None);
+        assert_eq!(spec.compile("t").unwrap().apply(&event, &Bytes::new(), &around), None);
     }
 
     #[test]
@@ -287,7 +331,9 @@ mod tests {
             template(&[("a", "$.x")], "{\"k\": <a>"),
             template(&[("aws.x", "$.x")], "\"y\""),
         ] {
-            assert!(spec.compile().is_err(), "{spec:?}");
+            assert!(spec.compile("t").is_err(), "{spec:?}");
         }
+        let error = template(&[], "\"<zz>\"").compile("t").unwrap_err().to_string();
+        assert!(error.ends_with("InputTemplate for target t contains invalid placeholder zz."), "{error}");
     }
 }

@@ -135,17 +135,23 @@ pub struct RuleTarget {
 }
 
 /// How long a target that cannot receive now is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetRetry {
-    /// Retries, 0 to 185.
-    pub max_attempts: u32,
-    /// Age of the event in seconds, 60 to 86,400.
-    pub max_age_secs: u32,
+    /// Retries, 0 to 185, which is what it is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// Age of the event in seconds, 60 to 86,400, which is what it is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_secs: Option<u32>,
 }
 
-impl Default for TargetRetry {
-    fn default() -> Self {
-        Self { max_attempts: 185, max_age_secs: 86_400 }
+impl TargetRetry {
+    fn max_attempts(self) -> u32 {
+        self.max_attempts.unwrap_or(185)
+    }
+
+    fn max_age_secs(self) -> u32 {
+        self.max_age_secs.unwrap_or(86_400)
     }
 }
 
@@ -218,7 +224,7 @@ impl RuleTarget {
                 self.id.chars().take(64).collect::<String>()
             )));
         }
-        if self.retry.max_attempts > 185 || !(60..=86_400).contains(&self.retry.max_age_secs) {
+        if self.retry.max_attempts() > 185 || !(60..=86_400).contains(&self.retry.max_age_secs()) {
             return Err(FlowError::Invalid(
                 "a retry policy has 0 to 185 attempts and an event age of 60 to 86400 seconds".to_owned(),
             ));
@@ -254,12 +260,12 @@ impl RuleTarget {
             id: self.id.clone(),
             arn: self.arn.clone(),
             dead_letter: self.dead_letter.clone(),
-            input: Arc::new(self.input.compile()?),
+            input: Arc::new(self.input.compile(&self.id)?),
             message_group: self.message_group.clone(),
             http: self.http.clone().unwrap_or_default(),
             partition_key_path: self.partition_key_path.as_deref().map(Path::parse).transpose()?,
-            max_attempts: self.retry.max_attempts,
-            max_age: Duration::from_secs(self.retry.max_age_secs.into()),
+            max_attempts: self.retry.max_attempts(),
+            max_age: Duration::from_secs(self.retry.max_age_secs().into()),
             since: self.since,
         })
     }

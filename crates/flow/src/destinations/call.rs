@@ -23,6 +23,7 @@ use serde_json::Value;
 use super::authorization::{Authorization, Credentials, Parameter};
 use super::token::NoToken;
 use super::{ApiDestination, Destinations};
+use crate::FlowError;
 use crate::bus::path::Path;
 use crate::spool::Attempted;
 
@@ -46,7 +47,44 @@ pub struct HttpParameters {
 }
 
 /// Why a call cannot be made as it is configured.
-struct Misfit(String);
+pub(super) struct Misfit(String);
+
+impl From<Misfit> for FlowError {
+    fn from(Misfit(why): Misfit) -> Self {
+        Self::Invalid(why)
+    }
+}
+
+impl HttpParameters {
+    /// Refuses what no call could carry, at a destination of this endpoint.
+    pub(crate) fn check(&self, endpoint: &str) -> Result<(), FlowError> {
+        let (wildcards, values) = (endpoint.matches('*').count(), self.path.len());
+        if wildcards != values {
+            return Err(FlowError::Invalid(format!(
+                "PathParameterValues has {values} values, but the endpoint has {wildcards} *"
+            )));
+        }
+        let literal = |value: &'_ str| if value.starts_with("$.") { String::new() } else { value.to_owned() };
+        let mut headers = HeaderMap::new();
+        self.headers.iter().try_for_each(|(name, value)| set(&mut headers, name, &literal(value)))?;
+        Ok(())
+    }
+}
+
+impl Authorization {
+    /// Refuses headers that no call could carry.
+    pub(super) fn check(&self) -> Result<(), FlowError> {
+        let mut headers = HeaderMap::new();
+        let mut all: Vec<&Parameter> = self.parameters.headers.iter().collect();
+        match &self.credentials {
+            Credentials::ApiKey { name, value } => set(&mut headers, name, value.reveal())?,
+            Credentials::Oauth { parameters, .. } => all.extend(&parameters.headers),
+            Credentials::Basic { .. } => {}
+        }
+        all.iter().try_for_each(|header| set(&mut headers, &header.key, header.value.reveal()))?;
+        Ok(())
+    }
+}
 
 fn failed(code: &str, reason: impl std::fmt::Display) -> Attempted {
     Attempted::Failed(format!("{code}: {reason}"))
@@ -292,84 +330,4 @@ fn encode(out: &mut String, text: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::destinations::{Parameters, Secret};
-
-    fn parameter(key: &str, value: &str) -> Parameter {
-        Parameter { key: key.into(), value: Secret::new(value.into()), is_secret: true }
-    }
-
-    #[test]
-    fn a_call_is_made_of_destination_connection_and_target() {
-        let destination = ApiDestination {
-            name: "d".into(),
-            id: "1".into(),
-            description: None,
-            connection: "arn:aws:events:us-east-1:000000000000:connection/c/1".parse().unwrap(),
-            endpoint: "https://example.com/users/*/alerts?v=1".into(),
-            method: "POST".into(),
-            rate: 1,
-            created: Timestamp::default(),
-            modified: Timestamp::default(),
-        };
-        let authorization = Authorization {
-            credentials: Credentials::ApiKey { name: "x-key".into(), value: Secret::new("k".into()) },
-            parameters: Parameters {
-                headers: vec![parameter("x-both", "connection")],
-                query: vec![parameter("q", "a b")],
-                body: vec![parameter("team", "soc")],
-            },
-        };
-        let target = HttpParameters {
-            path: vec!["$.detail.user".into()],
-            headers: [("x-both".into(), "target".into()), ("x-one".into(), "$.id".into())].into(),
-            query: BTreeMap::new(),
-        };
-        let event = Bytes::from_static(br#"{"id":"e","detail":{"user":"kim/../x"}}"#);
-        let Ok(request) =
-            request(&destination, &authorization, None, &target, (&event, &Bytes::from_static(b"{\"a\":1}")))
-        else {
-            panic!("it can be made")
-        };
-        assert_eq!(request.uri(), "https://example.com/users/kim%2F..%2Fx/alerts?v=1&q=a%20b");
-        let header = |name: &str| request.headers()[name].to_str().unwrap();
-        assert_eq!((header("x-key"), header("x-both"), header("x-one")), ("k", "connection", "e"));
-        assert_eq!(header("user-agent"), "Amazon/EventBridge/ApiDestinations");
-        assert_eq!(request.body(), r#"{"a":1,"team":"soc"}"#);
-        assert!(!format!("{:?}", request.headers()).contains("connection"), "values are not shown");
-    }
-
-    #[test]
-    fn answers_are_judged_by_their_code_and_retry_after() {
-        let now: Timestamp = "1994-11-06T08:49:07Z".parse().unwrap();
-        let judged = |status: u16, after: Option<&str>| {
-            let mut answer = Response::builder().status(status);
-            if let Some(after) = after {
-                answer = answer.header("retry-after", after);
-            }
-            match judge(&answer.body(Bytes::new()).unwrap(), now) {
-                Attempted::Done => "done".to_owned(),
-                Attempted::Failed(_) => "again".to_owned(),
-                Attempted::FailedFor(_, wait) => format!("again in {}", wait.as_secs()),
-                Attempted::Later(_) => "later".to_owned(),
-                Attempted::Refused(_) => "over".to_owned(),
-            }
-        };
-        for (status, after, expected) in [
-            (204, None, "done"),
-            (401, None, "again"),
-            (407, None, "again"),
-            (409, None, "again"),
-            (429, Some("120"), "again in 120"),
-            (503, Some("Sun, 06 Nov 1994 08:49:37 GMT"), "again in 30"),
-            (503, Some("-1"), "over"),
-            (500, Some("soon"), "again"),
-            (302, None, "over"),
-            (400, Some("120"), "over"),
-            (404, None, "over"),
-        ] {
-            assert_eq!(judged(status, after), expected, "{status} {after:?}");
-        }
-    }
-}
+mod tests;

@@ -143,6 +143,7 @@ impl Destinations {
     }
 
     fn check_authorization(&self, authorization: &Authorization) -> Result<(), FlowError> {
+        authorization.check()?;
         match &authorization.credentials {
             super::Credentials::Oauth { endpoint, .. } => self.check_endpoint(endpoint),
             _ => Ok(()),

@@ -79,6 +79,24 @@ pub struct Head {
     pub moved: bool,
 }
 
+/// Whether a message may have this text ("SendMessage", SQS API Reference).
+pub fn is_text(text: &str) -> bool {
+    let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
+    text.chars().all(allowed)
+}
+
+/// Whether an attribute of the type `Number` may have this value: up to 38 digits, between 10^-128 and 10^126
+/// ("Message attribute data types", SQS Developer Guide).
+pub fn is_number(text: &str) -> bool {
+    const MOST_DIGITS: usize = 38;
+    let Ok(value) = text.parse::<f64>() else { return false };
+    // "inf" and "NaN" are numbers to the parser.
+    let in_range = value == 0.0 || (1e-128..=1e126).contains(&value.abs());
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    in_range && digits.trim_matches('0').len() <= MOST_DIGITS
+}
+
 fn is_zero(ms: &u64) -> bool {
     *ms == 0
 }
@@ -127,6 +145,17 @@ mod tests {
             let head = Head { id: "i".into(), attributes: attributes.collect(), group, dedup, delay_ms, ..Head::default() };
             let message = Message { head, body: body.into() };
             prop_assert_eq!(Message::decode(&message.encode().unwrap()).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn numbers_are_bounded_in_digits_and_size() {
+        let long = |digits: usize| format!("00{}000.0", "1".repeat(digits));
+        for good in ["0", "-0.0", "05", "+5", ".5e1", "1e126", "-1e-128", &long(38)] {
+            assert!(is_number(good), "{good}");
+        }
+        for bad in ["", "x", "inf", "NaN", "1e127", "1e-129", "0x1", "1 ", &long(39)] {
+            assert!(!is_number(bad), "{bad}");
         }
     }
 

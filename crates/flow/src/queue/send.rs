@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::dedup::{self, First, Key};
 use super::live::{Draft, Live, Underway};
-use super::message::{Head, Message};
+use super::message::{Head, Message, is_text};
 use crate::producer::{into_stream, stable_uuid};
 use crate::router::before_append;
 use crate::{FlowError, metrics};
@@ -226,11 +226,7 @@ pub(super) fn taken(live: &Live, producer: ProducerId) -> Option<Position> {
 }
 
 fn from_delivery(live: &Live, producer: ProducerId, delivery: &Delivery) -> Result<Message, TargetError> {
-    let invalid = |what: &str| TargetError { kind: ErrorKind::Invalid, message: format!("{}: {what}", live.arn) };
     let attributes = &live.info().attributes;
-    if std::str::from_utf8(&delivery.payload).is_err() {
-        return Err(invalid("a message must be UTF-8 text"));
-    }
     let id = stable_uuid(producer, delivery.position);
     let mut head = Head { id: id.clone(), sender: "tidegate".to_owned(), ..Head::default() };
     head.group = delivery.partition_key.as_ref().map(ToString::to_string);
@@ -249,6 +245,10 @@ pub(super) fn fits(live: &Live, message: &Message) -> Result<(), TargetError> {
     let own = message.head.attributes.iter().map(|(name, a)| name.len() + a.data_type.len() + a.value.len());
     if message.body.len() + own.sum::<usize>() > attributes.max_message_bytes as usize {
         return Err(invalid(&format!("a message has more than {} bytes", attributes.max_message_bytes)));
+    }
+    let texts = message.head.attributes.values().filter(|a| !a.data_type.starts_with("Binary"));
+    if !std::str::from_utf8(&message.body).is_ok_and(is_text) || !texts.map(|a| &a.value).all(|text| is_text(text)) {
+        return Err(invalid("a message must be UTF-8 text without control characters but tab and line ends"));
     }
     if attributes.fifo.is_some() && message.head.group.is_none() {
         return Err(invalid("a FIFO queue takes no message without a group"));

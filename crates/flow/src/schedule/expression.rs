@@ -61,9 +61,8 @@ impl Expression {
 }
 
 fn rate_parts(text: &str) -> Result<(u32, &str), BadExpression> {
-    let mut parts = text.split_ascii_whitespace();
-    let (Some(value), Some(unit), None) = (parts.next(), parts.next(), parts.next()) else { return Err(BadExpression) };
-    if !value.bytes().all(|b| b.is_ascii_digit()) {
+    let (value, unit) = text.split_once(' ').ok_or(BadExpression)?;
+    if value.is_empty() || !value.bytes().all(|b| b.is_ascii_digit()) {
         return Err(BadExpression);
     }
     Ok((value.parse().map_err(|_| BadExpression)?, unit))

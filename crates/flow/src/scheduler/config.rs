@@ -3,6 +3,7 @@
 use base::{Arn, ScheduleGroupName, ScheduleName, Scope, StateStore, Table, Timestamp};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::schedule::{Expression, Handled, Timetable, time_zone};
 use crate::{FlowError, stored};
@@ -109,6 +110,47 @@ pub struct Schedule {
     /// Of the call that created it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) token: Option<String>,
+    /// The last calls that replaced it, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) updates: Vec<Update>,
+}
+
+/// A call that replaced a schedule, as far as it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Update {
+    token: String,
+    /// The SHA-256 of the spec, hexadecimal.
+    spec: String,
+}
+
+impl Update {
+    pub fn new(token: String, spec: &ScheduleSpec) -> Result<Self, FlowError> {
+        let hash = Sha256::digest(stored::encode("schedule", spec)?);
+        Ok(Self { token, spec: hash.iter().map(|byte| format!("{byte:02x}")).collect() })
+    }
+}
+
+impl Schedule {
+    /// Whether a call is the repetition of one that is remembered; a conflict when it is that one's token only.
+    pub(super) fn knows(&self, update: &Update) -> Result<bool, FlowError> {
+        match self.updates.iter().find(|known| known.token == update.token) {
+            Some(known) if known.spec == update.spec => Ok(true),
+            Some(_) => Err(FlowError::Conflict(format!(
+                "Schedule {} was updated otherwise by a call with the same ClientToken.",
+                self.name
+            ))),
+            None => Ok(false),
+        }
+    }
+
+    /// Remembers a call in place of the oldest one.
+    pub(super) fn note(&mut self, update: Update) {
+        const REMEMBERED: usize = 8;
+        if self.updates.len() >= REMEMBERED {
+            self.updates.remove(0);
+        }
+        self.updates.push(update);
+    }
 }
 
 /// Which instants are dealt with.

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::creation;
-use super::config::{self, CLOCKS, Clock, Key, SCHEDULES, Schedule, ScheduleSpec, beginning};
+use super::config::{self, CLOCKS, Clock, Key, SCHEDULES, Schedule, ScheduleSpec, Update, beginning};
 use super::deletions::Deletions;
 use super::groups::{GROUPS, is_default, key as group_row};
 use super::queue::Waiting;
@@ -296,8 +296,16 @@ impl Schedules {
         self.check(scope, &spec, None).await?;
         let place = self.quota().place(scope)?;
         let now = self.now();
-        let schedule =
-            Schedule { name: name.clone(), group: group.clone(), spec, created: now, modified: now, since: now, token };
+        let schedule = Schedule {
+            name: name.clone(),
+            group: group.clone(),
+            spec,
+            created: now,
+            modified: now,
+            since: now,
+            token,
+            updates: Vec::new(),
+        };
         let clock = stored::encode("clock", &Clock { handled: self.first_clock(&schedule) })?;
         let mut batch = Batch::new()
             .require(SCHEDULES, row.clone(), Precondition::Absent)
@@ -326,25 +334,36 @@ impl Schedules {
         }
     }
 
-    /// Replaces a schedule. One whose timetable is another begins anew.
+    /// Replaces a schedule. One whose timetable is another begins anew. The same call again, by its token, does nothing
+    /// as long as that is remembered, even if another was in between.
     pub async fn update(
         &self,
         scope: &Scope,
         group: &ScheduleGroupName,
         name: &ScheduleName,
         spec: ScheduleSpec,
+        token: Option<String>,
     ) -> Result<(), FlowError> {
         self.group(scope, group)?;
         let key = (scope.clone(), group.clone(), name.clone());
+        let update = token.map(|token| Update::new(token, &spec)).transpose()?;
         loop {
             let before = self.state().get(SCHEDULES, &config::row(&key))?;
             let (Some(before), Some(old)) = (before, config::find(self.state(), &key)?) else {
                 return Err(no_schedule(name));
             };
+            if let Some(update) = &update
+                && old.knows(update)?
+            {
+                return Ok(());
+            }
             self.check(scope, &spec, Some(&old.spec)).await?;
             let (now, same) = (self.now(), same_times(&old.spec, &spec));
             let since = if same { old.since } else { now };
-            let schedule = Schedule { spec: spec.clone(), modified: now, since, ..old };
+            let mut schedule = Schedule { spec: spec.clone(), modified: now, since, ..old };
+            if let Some(update) = &update {
+                schedule.note(update.clone());
+            }
             let row = stored::encode("schedule", &schedule)?;
             let mut batch = Batch::new().require(SCHEDULES, config::row(&key), Precondition::Equals(before)).put(
                 SCHEDULES,

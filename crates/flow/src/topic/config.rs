@@ -88,8 +88,11 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), FlowError> {
         let message = "Could not complete request: tag quota of per resource exceeded".to_owned();
         return Err(FlowError::Limit { of: "Tag", message });
     }
-    let ok =
-        |(key, value): (&String, &String)| (1..=128).contains(&key.chars().count()) && value.chars().count() <= 256;
+    let ok = |(key, value): (&String, &String)| {
+        // Those are the service's own.
+        let reserved = key.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("aws:"));
+        !reserved && (1..=128).contains(&key.chars().count()) && value.chars().count() <= 256
+    };
     if !tags.iter().all(ok) {
         return Err(FlowError::Invalid("Invalid parameter: Tags".to_owned()));
     }

@@ -31,7 +31,11 @@ impl Filter {
     pub fn new(subscription: &Subscription) -> Result<Self, FlowError> {
         let policy = subscription.filter_policy.as_deref().map(|text| {
             check(text, subscription.filter_scope)?;
-            let pattern = Pattern::parse(text).map_err(invalid)?;
+            let pattern = Pattern::parse(text).map_err(|error| {
+                let why = error.to_string();
+                // That there is an event pattern is EventBridge's to say.
+                invalid(why.strip_prefix("Event pattern is not valid. Reason: ").unwrap_or(&why))
+            })?;
             let mut engine = Engine::default();
             engine.insert((), &pattern);
             Ok::<_, FlowError>(engine)
@@ -95,6 +99,13 @@ fn operators(value: &Value) -> Result<(), FlowError> {
             // A branch of `$or` has lists, an operator has none but its own.
             Value::Object(one) if one.len() == 1 => match one.iter().next() {
                 Some((name, _)) if name == "wildcard" => Err(invalid("Unrecognized match type wildcard")),
+                // Of what patterns can exclude, SNS knows prefixes only, beside values.
+                Some((name, Value::Object(inner))) if name == "anything-but" => {
+                    match inner.keys().find(|key| *key != "prefix") {
+                        Some(key) => Err(invalid(format!("Unsupported anything-but pattern: {key}"))),
+                        None => Ok(()),
+                    }
+                }
                 Some((name, Value::Array(_))) if !KNOWN.contains(&name.as_str()) => operators(&one[name]),
                 _ => Ok(()),
             },
@@ -133,6 +144,10 @@ mod tests {
             (&or, attributes, false),
             (r#"{"a":[{"wildcard":"x*"}]}"#, attributes, false),
             (r#"{"a":[{"prefix":"wildcard"}]}"#, attributes, true),
+            (r#"{"a":[{"anything-but":{"prefix":"x"}}]}"#, attributes, true),
+            (r#"{"a":[{"anything-but":["x"]}]}"#, attributes, true),
+            (r#"{"a":[{"anything-but":{"suffix":"x"}}]}"#, attributes, false),
+            (r#"{"a":{"b":[{"anything-but":{"equals-ignore-case":"x"}}]}}"#, body, false),
             ("[]", attributes, false),
         ] {
             assert_eq!(check(policy, scope).is_ok(), ok, "{policy}");

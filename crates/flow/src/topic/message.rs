@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::endpoint::Protocol;
 use crate::FlowError;
+use crate::queue::is_number;
 
 /// Bytes of a message with its attributes, unless its topic has another `MaximumMessageSize`.
 pub const MAX_MESSAGE_BYTES: u32 = 262_144;
@@ -119,12 +120,18 @@ impl Message {
     pub(super) fn attributes_for_filter(&self) -> Value {
         let value = |a: &Attribute| match a.data_type.split('.').next() {
             Some("Binary") => None,
-            Some("Number") => serde_json::from_str(&a.value).ok(),
+            Some("Number") => number(&a.value),
             _ if a.data_type == "String.Array" => serde_json::from_str(&a.value).ok(),
             _ => Some(Value::from(a.value.clone())),
         };
         self.attributes.iter().filter_map(|(name, a)| Some((name.clone(), value(a)?))).collect()
     }
+}
+
+/// A number as JSON writes it. Senders may write it otherwise: `05`, `+5`, `5.`, `.5e1`.
+fn number(text: &str) -> Option<Value> {
+    let plain = || text.parse::<f64>().ok()?.to_string().parse().ok();
+    serde_json::from_str(text).ok().or_else(plain).map(Value::Number)
 }
 
 impl Attribute {
@@ -140,7 +147,7 @@ impl Attribute {
         if !name_ok || !kind_ok || self.value.is_empty() {
             return invalid(format!("the message attribute '{shown}'"));
         }
-        if kind == "Number" && !self.value.parse::<f64>().is_ok_and(f64::is_finite) {
+        if kind == "Number" && !is_number(&self.value) {
             return invalid(format!("the message attribute '{shown}' is not a number"));
         }
         let is_array = || {
@@ -200,6 +207,11 @@ mod tests {
             ("b", "Binary", "AA=="),
         ]);
         assert_eq!(message.attributes_for_filter(), json!({"s": "5", "n": 5, "l": ["a", 1]}));
+        for (text, number) in [("05", "5"), ("+5", "5"), ("5.", "5"), (".5e1", "5"), ("-.25", "-0.25"), ("1e3", "1e3")]
+        {
+            let seen = self::message(&[("n", "Number", text)]).attributes_for_filter();
+            assert_eq!(seen["n"], serde_json::from_str::<Value>(number).unwrap(), "{text}");
+        }
     }
 
     #[test]
@@ -214,6 +226,7 @@ mod tests {
             ("a..b", "String", "x"),
             ("a", "Number", "x"),
             ("a", "Number", "inf"),
+            ("a", "Number", "1e200"),
             ("a", "Text", "x"),
             ("a", "String", ""),
             ("a", "String.Array", "[[1]]"),

@@ -165,7 +165,7 @@ async fn targets_that_cannot_be_put_are_named() {
         put(RuleTarget { id: format!("t{n}"), ..target(stream_arn("s")) }).await.unwrap();
     }
     let sixth = put(RuleTarget { id: "t6".into(), ..target(stream_arn("s")) }).await;
-    assert!(sixth.unwrap_err().to_string().contains("at most 5 targets"));
+    assert!(sixth.unwrap_err().to_string().contains("The requested resource exceeds the maximum"));
     assert!(buses.delete_rule(&scope(), &default_bus(), &rule).await.is_err(), "it has targets");
     let ids: Vec<String> = ["t", "t0", "t1", "t2", "t3"].map(str::to_owned).into();
     assert!(buses.remove_targets(&scope(), &default_bus(), &rule, &ids).await.unwrap().is_empty());

@@ -93,9 +93,9 @@ async fn attempts_end_as_the_policy_says() {
         ..target(function_arn(id))
     };
     for (name, retry, dead) in [
-        ("few", TargetRetry { max_attempts: 3, max_age_secs: 86_400 }, few),
-        ("old", TargetRetry { max_attempts: 185, max_age_secs: 60 }, old),
-        ("never", TargetRetry { max_attempts: 0, max_age_secs: 86_400 }, never),
+        ("few", TargetRetry { max_attempts: Some(3), max_age_secs: Some(86_400) }, few),
+        ("old", TargetRetry { max_attempts: Some(185), max_age_secs: Some(60) }, old),
+        ("never", TargetRetry { max_attempts: Some(0), max_age_secs: Some(86_400) }, never),
     ] {
         house.rule(name, ALL, RuleState::Enabled, to(name, retry, dead)).await;
     }
@@ -135,7 +135,7 @@ fn nothing_that_waits_is_lost_when_the_power_fails() {
         let house = world.open().await;
         let dead = queue(&house, "dead").await;
         world.functions.available(|_| true);
-        let retry = TargetRetry { max_attempts: 12, max_age_secs: 86_400 };
+        let retry = TargetRetry { max_attempts: Some(12), max_age_secs: Some(86_400) };
         let to = RuleTarget { retry, dead_letter: Some(dead), ..target(function_arn("alert")) };
         house.rule("r", ALL, RuleState::Enabled, to).await;
         world.functions.available(|_| false);

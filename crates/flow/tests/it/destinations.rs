@@ -77,7 +77,7 @@ async fn what_an_endpoint_does_not_take_ends_as_its_answer_says() {
     let world = World::new(42);
     let house = world.open().await;
     let to = destination(&house, &api_key(), 300).await;
-    let retry = TargetRetry { max_attempts: 2, max_age_secs: 86_400 };
+    let retry = TargetRetry { max_attempts: Some(2), max_age_secs: Some(86_400) };
     house.rule("r", ALL, RuleState::Enabled, RuleTarget { retry, ..target(to) }).await;
     world.web.answer(|_| Reply::Status(400));
     put(&house, 1).await;

@@ -62,6 +62,12 @@ async fn an_event_that_a_queue_cannot_take_is_refused_before_its_neighbours_are_
         assert_eq!(taken.is_ok(), one.payload.len() == 1);
     }
     assert_eq!(house.bodies("q").await, ["a", "b"]);
+    // What no sender may write.
+    for text in ["a\u{1}b\u{0}c", "\u{fffe}"] {
+        let refused = target.deliver(&to, ProducerId(7), &[delivery(4, text.into(), None)]).await.unwrap_err();
+        assert_eq!(refused.kind, base::ErrorKind::Invalid);
+    }
+    assert_eq!(house.visible("q").await, 0);
     let ungrouped = [delivery(1, "a".into(), None)];
     let to = queue_arn(&scope(), &name("f.fifo"));
     assert_eq!(target.deliver(&to, ProducerId(7), &ungrouped).await.unwrap_err().kind, base::ErrorKind::Invalid);

@@ -117,7 +117,7 @@ async fn an_update_runs_nothing_again() {
     let before = house.out().await;
     assert_eq!(before.iter().filter(|at| *at == "2026-11-23T04:10:00Z").count(), 1, "{before:?}");
     let update = async |text: &str, spec: ScheduleSpec| {
-        house.flow.schedules.update(&scope(), &group(), &name(text), spec).await.unwrap();
+        house.flow.schedules.update(&scope(), &group(), &name(text), spec, None).await.unwrap();
     };
     update("once", ScheduleSpec { enabled: false, ..once.clone() }).await;
     update("once", ScheduleSpec { description: Some("on again".into()), ..once }).await;
@@ -227,15 +227,15 @@ async fn tokens_groups_and_refusals() {
     assert_eq!(message(again), "Schedule s already exists.");
     let wrong = spec("rate(5 seconds)", to(stream_arn("out")));
     assert_eq!(
-        message(schedules.update(&scope, &own, &s, wrong).await),
+        message(schedules.update(&scope, &own, &s, wrong, None).await),
         "Invalid Schedule Expression rate(5 seconds)."
     );
     let mut wrong = once();
     wrong.zone = Some("Europe/Atlantis".into());
-    assert!(message(schedules.update(&scope, &own, &s, wrong).await).contains("Europe/Atlantis"));
+    assert!(message(schedules.update(&scope, &own, &s, wrong, None).await).contains("Europe/Atlantis"));
     let elsewhere = spec("rate(5 minutes)", to(Arn::new("ecs", &scope, "cluster/c")));
-    assert!(message(schedules.update(&scope, &own, &s, elsewhere).await).contains("cannot be a target"));
-    let absent = schedules.update(&scope, &own, &name("absent"), once()).await;
+    assert!(message(schedules.update(&scope, &own, &s, elsewhere, None).await).contains("cannot be a target"));
+    let absent = schedules.update(&scope, &own, &name("absent"), once(), None).await;
     assert_eq!(message(absent), "Schedule absent does not exist.");
     schedules.delete(&scope, &own, &s, Some("d".into())).await.unwrap();
     schedules.delete(&scope, &own, &s, Some("d".into())).await.unwrap();

@@ -153,6 +153,22 @@ async fn what_cannot_be_delivered_is_in_the_dead_letter_queue() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_no_queue_takes_as_it_is_becomes_a_dead_letter() {
+    let world = World::new(33);
+    let house = world.open().await;
+    create(&house, &topic()).await;
+    for queue in ["raw", "dead"] {
+        house.queue(queue, QueueAttributes::default()).await;
+    }
+    let raw = SubscriptionChange { raw: Some(true), redrive_policy: Some(redrive("dead")), ..Default::default() };
+    subscribe_queue(&house, &topic(), "raw", &raw).await;
+    publish(&house, &["a\u{1}b\u{0}c", "good"]).await;
+    assert_eq!(&*body(&received(&house, "dead", 1).await[0]), "a\u{1}b\u{0}c");
+    assert_eq!(&*body(&received(&house, "raw", 1).await[0]), "good");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_endpoint_is_called_no_faster_than_its_policy_says_and_a_pause_is_kept() {
     let world = World::new(24);
     let house = world.open().await;

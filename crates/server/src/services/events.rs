@@ -57,6 +57,14 @@ fn failed(error: FlowError) -> ServiceError {
     }
 }
 
+/// The error of describing what is not there.
+fn undescribed(what: &str, error: FlowError) -> ServiceError {
+    failed(match error {
+        FlowError::NotFound(message) => FlowError::NotFound(format!("Failed to describe the {what}. {message}")),
+        error => error,
+    })
+}
+
 /// Code and message of an entry whose bus did not take it.
 fn failed_entry(error: &FlowError) -> (String, String) {
     let error = ServiceError::from_kinded(SERVICE, error);
@@ -101,6 +109,11 @@ fn pattern(text: &str) -> Result<rules::Pattern, ServiceError> {
     rules::Pattern::parse(text).map_err(|e| ServiceError::new("InvalidEventPatternException", e.to_string()))
 }
 
+/// When a bus was created, which is when it was changed last. The default bus was always there.
+fn changed(bus: &flow::bus::BusInfo) -> Option<base::Timestamp> {
+    (bus.name.as_str() != "default").then_some(bus.created)
+}
+
 fn shown_rule(scope: &Scope, rule: flow::bus::Rule) -> Rule {
     Rule {
         arn: Some(rule_arn(scope, &rule.bus, &rule.name).to_string()),
@@ -124,6 +137,9 @@ impl Events for EventBridge {
     ) -> Result<CreateEventBusOutput, ServiceError> {
         only(SERVICE, &input, &["Name", "Description"])?;
         let name = input.name.parse().map_err(|e: base::InvalidId| invalid(e.to_string()))?;
+        if input.name.contains('/') {
+            return Err(invalid("Event bus name can't contain '/': those names are for partner event buses."));
+        }
         let arn = self.buses.create_bus(&call.scope, &name, input.description.clone()).await.map_err(failed)?;
         let (event_bus_arn, description) = (Some(arn.to_string()), input.description);
         Ok(CreateEventBusOutput { event_bus_arn, description, ..Default::default() })
@@ -146,11 +162,13 @@ impl Events for EventBridge {
     ) -> Result<DescribeEventBusOutput, ServiceError> {
         let bus = bus_of(&call.scope, input.name.as_deref())?;
         let info = self.buses.bus(&call.scope, &bus).map_err(failed)?;
+        let created = changed(&info);
         Ok(DescribeEventBusOutput {
             arn: Some(bus_arn(&call.scope, &bus).to_string()),
             name: Some(bus.to_string()),
             description: info.description,
-            creation_time: (bus.as_str() != "default").then_some(info.created),
+            creation_time: created,
+            last_modified_time: created,
             ..Default::default()
         })
     }
@@ -168,6 +186,8 @@ impl Events for EventBridge {
         let shown = buses.into_iter().map(|bus| EventBus {
             arn: Some(bus_arn(&call.scope, &bus.name).to_string()),
             name: Some(bus.name.to_string()),
+            creation_time: changed(&bus),
+            last_modified_time: changed(&bus),
             description: bus.description,
             ..Default::default()
         });

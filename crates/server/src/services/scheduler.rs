@@ -5,6 +5,8 @@
 mod groups;
 mod read;
 mod show;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -90,8 +92,9 @@ impl Scheduler for SchedulerService {
         input: UpdateScheduleInput,
     ) -> Result<UpdateScheduleOutput, ServiceError> {
         let (group, name) = (group(input.group_name.as_deref())?, name(&input.name)?);
+        let token = input.client_token.clone();
         let spec = read::updated(input)?;
-        self.schedules.update(&call.scope, &group, &name, spec).await.map_err(failed)?;
+        self.schedules.update(&call.scope, &group, &name, spec, token).await.map_err(failed)?;
         Ok(UpdateScheduleOutput {
             schedule_arn: schedule_arn(&call.scope, &group, &name).to_string(),
             ..Default::default()

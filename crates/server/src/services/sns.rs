@@ -69,7 +69,11 @@ fn topic_of(scope: &Scope, text: &str) -> Result<TopicName, ServiceError> {
     if arn.service() != "sns" || arn.resource().contains(':') {
         return Err(invalid("TopicArn", "it is not the ARN of a topic"));
     }
-    if arn.scope().as_ref() != Some(scope) {
+    let of = arn.scope();
+    if of.as_ref().is_some_and(|of| of.region != scope.region) {
+        return Err(ServiceError::new("InvalidParameter", "Invalid parameter: TopicArn"));
+    }
+    if of.as_ref() != Some(scope) {
         return Err(ServiceError::new("NotFound", "Topic does not exist"));
     }
     topic_name(arn.resource())
@@ -213,7 +217,8 @@ impl Sns for Notifications {
         call: &Call,
         input: ConfirmSubscriptionInput,
     ) -> Result<ConfirmSubscriptionOutput, ServiceError> {
-        let strict = input.authenticate_on_unsubscribe.is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let strict = input.authenticate_on_unsubscribe.as_deref();
+        let strict = strict.map_or(Ok(false), |value| attributes::is_true("AuthenticateOnUnsubscribe", value))?;
         let by = by(call);
         if strict && by == By::Link {
             let message = "AuthenticateOnUnsubscribe needs a signed call";

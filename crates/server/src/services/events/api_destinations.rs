@@ -4,7 +4,7 @@ use flow::destinations::{ApiDestination, ApiDestinationSpec, api_destination_arn
 use wire::events::*;
 use wire::{Call, ServiceError};
 
-use super::{EventBridge, bad_token, failed, invalid, limit, page};
+use super::{EventBridge, bad_token, failed, invalid, limit, page, undescribed};
 
 fn arn(text: &str) -> Result<base::Arn, ServiceError> {
     text.parse().map_err(|e: base::ArnError| invalid(e.to_string()))
@@ -68,7 +68,8 @@ pub(super) fn describe(
     call: &Call,
     input: &DescribeApiDestinationInput,
 ) -> Result<DescribeApiDestinationOutput, ServiceError> {
-    let found = service.destinations.destination(&call.scope, &input.name).map_err(failed)?;
+    let found = service.destinations.destination(&call.scope, &input.name);
+    let found = found.map_err(|error| undescribed("api-destination(s)", error))?;
     Ok(DescribeApiDestinationOutput {
         api_destination_arn: Some(api_destination_arn(&call.scope, &found).to_string()),
         api_destination_state: state(service, call, &found),

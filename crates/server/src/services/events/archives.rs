@@ -49,6 +49,9 @@ pub(super) async fn update(
     input: UpdateArchiveInput,
 ) -> Result<UpdateArchiveOutput, ServiceError> {
     only(SERVICE, &input, &["ArchiveName", "Description", "EventPattern", "RetentionDays"])?;
+    if input.event_pattern.is_none() && input.retention_days.is_none() && input.description.is_none() {
+        return Err(invalid("At least one of EventPattern, RetentionDays or Description must be provided."));
+    }
     let name = name(&input.archive_name)?;
     if let Some(text) = &input.event_pattern {
         pattern(text)?;

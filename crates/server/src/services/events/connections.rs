@@ -7,7 +7,7 @@ use flow::destinations::{
 use wire::events::*;
 use wire::{Call, ServiceError, only};
 
-use super::{EventBridge, SERVICE, bad_token, failed, invalid, limit, page};
+use super::{EventBridge, SERVICE, bad_token, failed, invalid, limit, page, undescribed};
 
 fn state(connection: &Connection) -> Option<String> {
     Some(if connection.is_authorized() { "AUTHORIZED" } else { "DEAUTHORIZED" }.to_owned())
@@ -39,7 +39,7 @@ pub(super) async fn create(
         parameters: p.o_auth_http_parameters,
     });
     let credentials = Given { basic, key, oauth }.credentials(&input.authorization_type, None)?;
-    let authorization = Authorization { credentials, parameters: parameters(given.invocation_http_parameters) };
+    let authorization = Authorization { credentials, parameters: parameters(given.invocation_http_parameters)? };
     let spec = ConnectionSpec { name: input.name, description: input.description };
     let made = service.destinations.create_connection(&call.scope, spec, &authorization).await.map_err(failed)?;
     Ok(CreateConnectionOutput {
@@ -91,7 +91,7 @@ pub(super) async fn update(
         let (credentials, kept) = before.map(|b| (b.credentials, b.parameters)).unzip();
         let credentials = given.clone().credentials(kind, credentials).map_err(|e| FlowError::Invalid(e.message))?;
         let parameters = match &added {
-            Some(_) => parameters(added.clone()),
+            Some(_) => parameters(added.clone()).map_err(|e| FlowError::Invalid(e.message))?,
             None => kept.unwrap_or_default(),
         };
         Ok(Some(Authorization { credentials, parameters }))
@@ -112,7 +112,8 @@ pub(super) fn describe(
     call: &Call,
     input: &DescribeConnectionInput,
 ) -> Result<DescribeConnectionOutput, ServiceError> {
-    let found = service.destinations.connection(&call.scope, &input.name).map_err(failed)?;
+    let found = service.destinations.connection(&call.scope, &input.name);
+    let found = found.map_err(|error| undescribed("connection(s)", error))?;
     Ok(DescribeConnectionOutput {
         connection_arn: Some(connection_arn(&call.scope, &found).to_string()),
         connection_state: state(&found),
@@ -256,28 +257,29 @@ impl Oauth {
             endpoint: self.endpoint.or(address).ok_or_else(lacking)?,
             method: self.method.or(verb).ok_or_else(lacking)?,
             parameters: match self.parameters {
-                Some(given) => parameters(Some(given)),
+                Some(given) => parameters(Some(given))?,
                 None => added.unwrap_or_default(),
             },
         })
     }
 }
 
-fn parameter(key: Option<String>, value: Option<String>, is_secret: Option<bool>) -> Parameter {
-    let value = Secret::new(value.unwrap_or_default());
-    Parameter { key: key.unwrap_or_default(), value, is_secret: is_secret.unwrap_or(false) }
+fn parameter(key: Option<String>, value: Option<String>, is_secret: Option<bool>) -> Result<Parameter, ServiceError> {
+    let missing = || invalid("Parameter Key is required for each HTTP parameter of a connection.");
+    let key = key.filter(|key| !key.is_empty()).ok_or_else(missing)?;
+    Ok(Parameter { key, value: Secret::new(value.unwrap_or_default()), is_secret: is_secret.unwrap_or(false) })
 }
 
-fn parameters(given: Option<ConnectionHttpParameters>) -> Parameters {
-    let Some(given) = given else { return Parameters::default() };
+fn parameters(given: Option<ConnectionHttpParameters>) -> Result<Parameters, ServiceError> {
+    let Some(given) = given else { return Ok(Parameters::default()) };
     let headers = given.header_parameters.into_iter().flatten();
     let query = given.query_string_parameters.into_iter().flatten();
     let body = given.body_parameters.into_iter().flatten();
-    Parameters {
-        headers: headers.map(|p| parameter(p.key, p.value, p.is_value_secret)).collect(),
-        query: query.map(|p| parameter(p.key, p.value, p.is_value_secret)).collect(),
-        body: body.map(|p| parameter(p.key, p.value, p.is_value_secret)).collect(),
-    }
+    Ok(Parameters {
+        headers: headers.map(|p| parameter(p.key, p.value, p.is_value_secret)).collect::<Result<_, _>>()?,
+        query: query.map(|p| parameter(p.key, p.value, p.is_value_secret)).collect::<Result<_, _>>()?,
+        body: body.map(|p| parameter(p.key, p.value, p.is_value_secret)).collect::<Result<_, _>>()?,
+    })
 }
 
 fn kind_of(credentials: &Credentials) -> &'static str {
@@ -322,7 +324,8 @@ fn shown_parameters(parameters: &Parameters) -> Option<ConnectionHttpParameters>
 
 fn shown(authorization: &Authorization) -> ConnectionAuthResponseParameters {
     let mut out = ConnectionAuthResponseParameters {
-        invocation_http_parameters: shown_parameters(&authorization.parameters),
+        // Shown even if there are none, unlike those of OAuth.
+        invocation_http_parameters: Some(shown_parameters(&authorization.parameters).unwrap_or_default()),
         ..Default::default()
     };
     match authorization.credentials.clone() {

@@ -88,18 +88,21 @@ fn read(target: Target) -> Result<RuleTarget, ServiceError> {
             )));
         }
     };
-    let mut retry = TargetRetry::default();
-    if let Some(policy) = target.retry_policy {
-        let number = |value: Option<i32>, default: u32| value.map_or(Some(default), |value| u32::try_from(value).ok());
-        let out_of_range = || invalid("a retry policy's numbers cannot be negative");
-        retry.max_attempts = number(policy.maximum_retry_attempts, retry.max_attempts).ok_or_else(out_of_range)?;
-        retry.max_age_secs =
-            number(policy.maximum_event_age_in_seconds, retry.max_age_secs).ok_or_else(out_of_range)?;
+    let policy = target.retry_policy.unwrap_or_default();
+    let number = |value: Option<i32>| value.map(u32::try_from).transpose();
+    let out_of_range = |_| invalid("a retry policy's numbers cannot be negative");
+    let retry = TargetRetry {
+        max_attempts: number(policy.maximum_retry_attempts).map_err(out_of_range)?,
+        max_age_secs: number(policy.maximum_event_age_in_seconds).map_err(out_of_range)?,
+    };
+    let address = arn(&target.arn)?;
+    if target.role_arn.is_none() && address.service() == "events" && address.resource_of("api-destination").is_some() {
+        return Err(invalid(format!("RoleArn is required for target {address}.")));
     }
     let message_group = target.sqs_parameters.map(|parameters| group(&target.id, parameters)).transpose()?;
     Ok(RuleTarget {
         id: target.id,
-        arn: arn(&target.arn)?,
+        arn: address,
         input,
         partition_key_path: target.kinesis_parameters.map(|parameters| parameters.partition_key_path),
         http: target.http_parameters.map(http),
@@ -161,8 +164,8 @@ fn show(target: RuleTarget) -> Target {
         target.message_group.map(|group| SqsParameters { message_group_id: Some(group.to_string()) });
     if target.retry != TargetRetry::default() {
         shown.retry_policy = Some(RetryPolicy {
-            maximum_retry_attempts: i32::try_from(target.retry.max_attempts).ok(),
-            maximum_event_age_in_seconds: i32::try_from(target.retry.max_age_secs).ok(),
+            maximum_retry_attempts: target.retry.max_attempts.and_then(|n| i32::try_from(n).ok()),
+            maximum_event_age_in_seconds: target.retry.max_age_secs.and_then(|n| i32::try_from(n).ok()),
         });
     }
     shown.dead_letter_config = target.dead_letter.map(|queue| DeadLetterConfig { arn: Some(queue.to_string()) });

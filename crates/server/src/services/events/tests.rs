@@ -128,8 +128,14 @@ async fn targets_are_shown_as_they_were_put_and_those_that_cannot_be_are_named()
     assert_eq!(failed.target_id.as_deref(), Some("missing"));
     assert_eq!(failed.error_code.as_deref(), Some("ResourceNotFoundException"));
     let list = ListTargetsByRuleInput { rule: "r".into(), ..Default::default() };
-    let listed = world.service.list_targets_by_rule(&world.call(), list).await.unwrap().targets.unwrap();
+    let listed = world.service.list_targets_by_rule(&world.call(), list.clone()).await.unwrap().targets.unwrap();
     assert_eq!(listed, std::slice::from_ref(&good));
+    // What is given is shown, the default too.
+    let policy = RetryPolicy { maximum_retry_attempts: Some(185), maximum_event_age_in_seconds: None };
+    let same = Target { retry_policy: Some(policy), ..good.clone() };
+    world.targets("r", vec![same.clone()]).await.unwrap();
+    let listed = world.service.list_targets_by_rule(&world.call(), list).await.unwrap().targets.unwrap();
+    assert_eq!(listed, [same]);
     let letters = DeadLetterConfig { arn: Some("arn:aws:sqs:eu-central-1:000000000000:q".into()) };
     let no_queue = Target { dead_letter_config: Some(letters), ..good.clone() };
     let misfit =
@@ -209,4 +215,112 @@ async fn a_pattern_is_tried_on_a_whole_event_only() {
     assert_eq!(test(event, r#"{"source":["other"]}"#).await.unwrap().result, Some(false));
     assert_eq!(test("{}", r#"{"source":["mine"]}"#).await.unwrap_err().code, "ValidationException");
     assert_eq!(test(event, "[]").await.unwrap_err().code, "InvalidEventPatternException");
+}
+
+#[tokio::test(start_paused = true)]
+async fn buses_and_archives_are_named_dated_and_changed_as_on_the_service() {
+    let world = World::new().await;
+    let (service, call) = (&world.service, world.call());
+    let create = async |name: &str| {
+        let input = CreateEventBusInput { name: name.into(), ..Default::default() };
+        service.create_event_bus(&call, input).await
+    };
+    assert_eq!(create("a/b").await.unwrap_err().code, "ValidationException");
+    create("b").await.unwrap();
+    let input = DescribeEventBusInput { name: Some("b".into()) };
+    let bus = service.describe_event_bus(&call, input).await.unwrap();
+    assert!(bus.creation_time.is_some() && bus.last_modified_time == bus.creation_time);
+    let input = ListEventBusesInput { name_prefix: Some("b".into()), ..Default::default() };
+    let listed = service.list_event_buses(&call, input).await.unwrap().event_buses.unwrap();
+    assert_eq!((listed[0].creation_time, listed[0].last_modified_time), (bus.creation_time, bus.last_modified_time));
+    let archive = async |pattern: &str| {
+        let input = CreateArchiveInput {
+            archive_name: "a".into(),
+            event_source_arn: bus.arn.clone().unwrap(),
+            event_pattern: Some(pattern.into()),
+            ..Default::default()
+        };
+        service.create_archive(&call, input).await
+    };
+    let error = archive(r#"{"replay-name":["nope"]}"#).await.unwrap_err();
+    assert!(error.message.contains("replay-name"), "{}", error.message);
+    archive(r#"{"source":["mine"],"replay-name":[{"exists":false}]}"#).await.unwrap();
+    let update = UpdateArchiveInput { archive_name: "unknown".into(), ..Default::default() };
+    let error = service.update_archive(&call, update.clone()).await.unwrap_err();
+    let said = "At least one of EventPattern, RetentionDays or Description must be provided.";
+    assert_eq!((&*error.code, &*error.message), ("ValidationException", said));
+    let pattern = Some(r#"{"replay-name":["nope"]}"#.to_owned());
+    let update = UpdateArchiveInput { archive_name: "a".into(), event_pattern: pattern, ..update };
+    assert_eq!(service.update_archive(&call, update).await.unwrap_err().code, "ValidationException");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_and_its_destination_are_refused_when_no_call_could_be_made() {
+    let world = World::new().await;
+    let (service, call) = (&world.service, world.call());
+    let connect = async |name: &str, key: &str, header: Option<&str>| {
+        let header =
+            ConnectionHeaderParameter { key: header.map(Into::into), value: Some("v".into()), ..Default::default() };
+        let input = CreateConnectionInput {
+            name: name.into(),
+            authorization_type: "API_KEY".into(),
+            auth_parameters: CreateConnectionAuthRequestParameters {
+                api_key_auth_parameters: Some(CreateConnectionApiKeyAuthRequestParameters {
+                    api_key_name: key.into(),
+                    api_key_value: "k".into(),
+                    ..Default::default()
+                }),
+                invocation_http_parameters: Some(ConnectionHttpParameters {
+                    header_parameters: Some(vec![header]),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        service.create_connection(&call, input).await
+    };
+    for (key, header) in
+        [("x-key", None), ("x-key", Some("")), ("x-key", Some("Host")), ("Content-Length", Some("x-a"))]
+    {
+        assert_eq!(connect("c", key, header).await.unwrap_err().code, "ValidationException", "{key} {header:?}");
+    }
+    let input = DescribeConnectionInput { name: "c".into(), ..Default::default() };
+    let error = service.describe_connection(&call, input.clone()).await.unwrap_err();
+    let said = "Failed to describe the connection(s). Connection 'c' does not exist.";
+    assert_eq!((&*error.code, &*error.message), ("ResourceNotFoundException", said));
+    let connection_arn = connect("c", "x-key", Some("x-a")).await.unwrap().connection_arn.unwrap();
+    let shown = service.describe_connection(&call, input).await.unwrap().auth_parameters.unwrap();
+    assert!(shown.invocation_http_parameters.is_some());
+    let input = DescribeApiDestinationInput { name: "d".into(), ..Default::default() };
+    let error = service.describe_api_destination(&call, input).await.unwrap_err();
+    let said = "Failed to describe the api-destination(s). An api-destination 'd' does not exist.";
+    assert_eq!((&*error.code, &*error.message), ("ResourceNotFoundException", said));
+    let input = CreateApiDestinationInput {
+        name: "d".into(),
+        connection_arn,
+        invocation_endpoint: "https://example.com/users/*/alerts".into(),
+        http_method: "POST".into(),
+        ..Default::default()
+    };
+    let arn = service.create_api_destination(&call, input).await.unwrap().api_destination_arn.unwrap();
+    world.rule("r").await;
+    let error = world.targets("r", vec![target("1", &arn)]).await.unwrap_err();
+    assert_eq!(
+        (&*error.code, &*error.message),
+        ("ValidationException", &*format!("RoleArn is required for target {arn}."))
+    );
+    let with = |path: &[&str], header: &str| Target {
+        role_arn: Some(format!("arn:aws:iam::{ACCOUNT}:role/r")),
+        http_parameters: Some(HttpParameters {
+            path_parameter_values: Some(path.iter().map(|value| (*value).to_owned()).collect()),
+            header_parameters: Some([(header.to_owned(), "v".to_owned())].into()),
+            ..Default::default()
+        }),
+        ..target("1", &arn)
+    };
+    for bad in [with(&[], "x-a"), with(&["a", "b"], "x-a"), with(&["$.id"], "Transfer-Encoding")] {
+        assert_eq!(world.targets("r", vec![bad]).await.unwrap_err().code, "ValidationException");
+    }
+    assert_eq!(world.targets("r", vec![with(&["$.id"], "x-a")]).await.unwrap().failed_entry_count, Some(0));
 }

@@ -1,5 +1,7 @@
 //! Groups of schedules and their tags on the wire.
 
+use std::collections::BTreeMap;
+
 use base::{Arn, ScheduleGroupName};
 use flow::scheduler::{Group, group_arn};
 use wire::scheduler::*;
@@ -16,7 +18,7 @@ pub(super) async fn create(
     input: CreateScheduleGroupInput,
 ) -> Result<CreateScheduleGroupOutput, ServiceError> {
     let name = group(Some(&input.name))?;
-    let tags = input.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect();
+    let tags = tags_of(input.tags.unwrap_or_default())?;
     service.schedules.create_group(&call.scope, &name, tags, input.client_token).await.map_err(failed)?;
     Ok(CreateScheduleGroupOutput {
         schedule_group_arn: group_arn(&call.scope, &name).to_string(),
@@ -78,15 +80,29 @@ fn tagged(call: &Call, text: &str) -> Result<ScheduleGroupName, ServiceError> {
     group(Some(name.ok_or_else(|| invalid(format!("{arn} is not a schedule group of this account and region")))?))
 }
 
+/// Tags, each key once, none of the service's own.
+fn tags_of(given: Vec<Tag>) -> Result<BTreeMap<String, String>, ServiceError> {
+    let mut tags = BTreeMap::new();
+    for Tag { key, value, .. } in given {
+        if key.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("aws:")) {
+            return Err(invalid(format!("Tag key {key} is not valid: keys beginning with aws: are reserved.")));
+        }
+        if tags.contains_key(&key) {
+            return Err(invalid(format!("Tag key {key} is given more than once.")));
+        }
+        tags.insert(key, value);
+    }
+    Ok(tags)
+}
+
 pub(super) async fn tag(
     service: &SchedulerService,
     call: &Call,
     input: TagResourceInput,
 ) -> Result<TagResourceOutput, ServiceError> {
     let name = tagged(call, &input.resource_arn)?;
-    let change = |tags: &mut std::collections::BTreeMap<String, String>| {
-        tags.extend(input.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())));
-    };
+    let new = tags_of(input.tags)?;
+    let change = |tags: &mut BTreeMap<String, String>| tags.extend(new.clone());
     service.schedules.tag_group(&call.scope, &name, change).await.map_err(failed)?;
     Ok(TagResourceOutput::default())
 }
@@ -97,7 +113,7 @@ pub(super) async fn untag(
     input: &UntagResourceInput,
 ) -> Result<UntagResourceOutput, ServiceError> {
     let name = tagged(call, &input.resource_arn)?;
-    let change = |tags: &mut std::collections::BTreeMap<String, String>| {
+    let change = |tags: &mut BTreeMap<String, String>| {
         tags.retain(|key, _| !input.tag_keys.contains(key));
     };
     service.schedules.tag_group(&call.scope, &name, change).await.map_err(failed)?;

@@ -129,6 +129,10 @@ fn target(target: Target) -> Result<ScheduleTarget, ServiceError> {
     if service == "sqs" && address.resource().ends_with(".fifo") && group.is_none() {
         return Err(invalid("MessageGroupId must be specified for a FIFO queue target."));
     }
+    let group_ok = |group: &String| (1..=128).contains(&group.len()) && group.bytes().all(|b| b.is_ascii_graphic());
+    if group.as_ref().is_some_and(|group| !group_ok(group)) {
+        return Err(invalid("MessageGroupId has 1 to 128 letters, digits and punctuation marks."));
+    }
     if let Some(input) = &target.input
         && (bus || service == "lambda")
     {

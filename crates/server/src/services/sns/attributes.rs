@@ -13,11 +13,12 @@ use wire::ServiceError;
 use super::invalid;
 
 /// Attributes of the service that Tidegate does not execute, and why.
-const REFUSED: [(&str, &str); 5] = [
+const REFUSED: [(&str, &str); 6] = [
     ("KmsMasterKeyId", "there is no KMS; a stream's records can be sealed under the server's master key"),
     ("Policy", "policies of topics come with identity"),
     ("ArchivePolicy", "archives of FIFO topics are not available in this version of Tidegate"),
     ("ReplayPolicy", "archives of FIFO topics are not available in this version of Tidegate"),
+    ("TracingConfig", "there is no tracing, and the trace of a publisher is not passed on"),
     ("DataProtectionPolicy", "data protection policies are not available in this version of Tidegate"),
 ];
 
@@ -36,7 +37,7 @@ fn refused(name: &str) -> ServiceError {
     }
 }
 
-fn is_true(name: &str, value: &str) -> Result<bool, ServiceError> {
+pub(super) fn is_true(name: &str, value: &str) -> Result<bool, ServiceError> {
     match value.to_ascii_lowercase().as_str() {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -95,11 +96,6 @@ fn set(change: &mut TopicChange, name: &str, value: String) -> Result<(), Servic
         "MaximumMessageSize" => {
             let bytes = value.parse().map_err(|_| invalid("MaximumMessageSize", "a number of bytes was expected"))?;
             change.max_message_bytes = Some(bytes);
-        }
-        // Nothing is traced here; what a publisher sends along is passed on nowhere, as no protocol here has a place.
-        "TracingConfig" if value == "PassThrough" => {}
-        "TracingConfig" => {
-            return Err(invalid("TracingConfig", "only PassThrough is available in this version of Tidegate"));
         }
         "ContentBasedDeduplication" => change.content_based_deduplication = Some(is_true(name, &value)?),
         "FifoThroughputScope" => {

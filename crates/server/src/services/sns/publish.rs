@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flow::queue::is_number;
 use flow::topic::{Accepted, Attribute, Message, TopicInfo, binary_value, sequence_number};
 use wire::sns::*;
 use wire::{Call, ServiceError, only};
@@ -54,7 +55,8 @@ pub(super) async fn one(
         group: input.message_group_id,
         dedup: input.message_deduplication_id,
     };
-    let message = message(service, &info, said)?;
+    let mut message = message(service, &info, said)?;
+    service.topics.check_message(&info, &mut message).map_err(failed)?;
     let accepted = service.topics.publish(&call.scope, &topic, vec![message]).await.map_err(failed)?;
     let (message_id, sequence_number) = accepted.into_iter().next().map(shown).unwrap_or_default();
     Ok(PublishOutput { message_id, sequence_number })
@@ -78,14 +80,15 @@ pub(super) async fn batch(
         return Err(ServiceError::new("BatchRequestTooLong", message));
     }
     let (mut ids, mut messages, mut failures) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in entries {
-        let id = entry.id.clone();
-        match of_entry(service, &info, entry) {
-            Ok(message) => {
+    // What cannot be read fails the call, what the topic does not take its entry.
+    let read = |entry: PublishBatchRequestEntry| Ok((entry.id.clone(), of_entry(service, &info, entry)?));
+    for (id, mut message) in entries.into_iter().map(read).collect::<Result<Vec<_>, ServiceError>>()? {
+        match service.topics.check_message(&info, &mut message) {
+            Ok(()) => {
                 ids.push(id);
                 messages.push(message);
             }
-            Err(error) => failures.push(failure(id, error)),
+            Err(error) => failures.push(failure(id, failed(error))),
         }
     }
     let mut successful = Vec::new();
@@ -189,28 +192,71 @@ fn texts(message: String, structure: Option<&str>) -> Result<Texts, ServiceError
     }
 }
 
+/// A message with its deduplication id, not yet looked at whether its topic takes it.
 fn message(service: &Notifications, info: &TopicInfo, said: Said) -> Result<Message, ServiceError> {
     let mut attributes = BTreeMap::new();
     for (name, value) in said.attributes.unwrap_or_default() {
         let read = attribute(&name, value)?;
         attributes.insert(name, read);
     }
+    let beside: usize = attributes.iter().map(|(name, a)| name.len() + a.data_type.len() + a.value.len()).sum();
+    // The texts that are taken out of it are shorter.
+    if said.message.len() + beside > info.max_message() as usize {
+        return Err(ServiceError::new("InvalidParameter", "Invalid parameter: Message too long"));
+    }
     let (text, texts) = texts(said.message, said.structure.as_deref())?;
     let id = service.env.rng.uuid();
     let mut message =
         Message { id, subject: said.subject, text, texts, attributes, group: said.group, dedup: said.dedup };
-    service.topics.check_message(info, &mut message).map_err(failed)?;
+    service.topics.complete_message(info, &mut message).map_err(failed)?;
     Ok(message)
+}
+
+/// What is wrong with an attribute's name, as the service says it.
+fn check_name(name: &str) -> Result<(), String> {
+    let lower = name.to_ascii_lowercase();
+    // Publishers to phones and devices use those of SNS itself.
+    let reserved = ["aws.", "amazon."].iter().any(|prefix| lower.starts_with(prefix)) && !lower.starts_with("aws.sns.");
+    if name.len() > 256 {
+        return Err("Length of message attribute name must be less than 256 bytes.".to_owned());
+    }
+    if let Some(bad) = name.chars().find(|c| !c.is_ascii_alphanumeric() && !"_-.".contains(*c)) {
+        let code = u32::from(bad);
+        return Err(format!(
+            "Invalid non-alphanumeric character '#x{code:X}' was found in the message attribute name. Can only include \
+             alphanumeric characters, hyphens, underscores, or dots."
+        ));
+    }
+    let end = |which: &str| Err(format!("Invalid message attribute name {which} with character '.' was found."));
+    match name {
+        "" => Err("Length of message attribute name must be greater than 0.".to_owned()),
+        _ if name.starts_with('.') => end("starting"),
+        _ if name.ends_with('.') => end("ending"),
+        _ if name.contains("..") => Err("Message attribute name can not have successive '.' character.".to_owned()),
+        _ if reserved => Err("Message attribute names beginning with 'AWS.' or 'Amazon.' are reserved.".to_owned()),
+        _ => Ok(()),
+    }
 }
 
 fn attribute(name: &str, value: MessageAttributeValue) -> Result<Attribute, ServiceError> {
     let refused = |reason: String| Err(ServiceError::new("ParameterValueInvalid", reason));
+    if let Err(reason) = check_name(name) {
+        return refused(reason);
+    }
     let kind = value.data_type.split('.').next().unwrap_or_default();
     if !matches!(kind, "String" | "Number" | "Binary") {
         return refused(format!(
             "The message attribute '{name}' has an invalid message attribute type, the set of supported type prefixes \
              is Binary, Number, and String."
         ));
+    }
+    let (field, misfit) = match kind {
+        "Binary" => ("Binary", value.string_value.is_some()),
+        _ => ("String", value.binary_value.is_some()),
+    };
+    if misfit {
+        let data_type = value.data_type;
+        return refused(format!("The message attribute '{name}' with type '{data_type}' must use field '{field}'."));
     }
     let text = match (value.string_value, value.binary_value) {
         (Some(text), None) if kind != "Binary" && !text.is_empty() => text,
@@ -223,7 +269,7 @@ fn attribute(name: &str, value: MessageAttributeValue) -> Result<Attribute, Serv
             ));
         }
     };
-    if kind == "Number" && !text.parse::<f64>().is_ok_and(f64::is_finite) {
+    if kind == "Number" && !is_number(&text) {
         return refused(format!("Could not cast message attribute '{name}' value to number."));
     }
     Ok(Attribute { data_type: value.data_type, value: text })

@@ -26,14 +26,15 @@ pub(super) fn queue(call: &Call, url: &str) -> Result<QueueName, ServiceError> {
     Ok(name)
 }
 
-/// The ARN of a queue of this account and region.
-pub(super) fn arn(scope: &Scope, text: &str) -> Result<Arn, ServiceError> {
+/// The error of a parameter whose ARN is no queue's.
+pub(super) fn no_queue_for(parameter: &str) -> ServiceError {
+    let message = format!("The resource that you specified for the {parameter} parameter doesn't exist.");
+    ServiceError::new("ResourceNotFoundException", message)
+}
+
+/// The ARN of a queue of this account and region, that a parameter gives.
+pub(super) fn arn(scope: &Scope, parameter: &str, text: &str) -> Result<Arn, ServiceError> {
     let arn: Arn = text.parse().map_err(|_| invalid(format!("'{text}' is not the ARN of a queue.")))?;
     let here = flow::queue::queue_of(&arn).is_some_and(|(of, _)| of == *scope);
-    here.then_some(arn).ok_or_else(|| {
-        ServiceError::new(
-            "ResourceNotFoundException",
-            "The resource that you specified for the SourceArn parameter doesn't exist.",
-        )
-    })
+    here.then_some(arn).ok_or_else(|| no_queue_for(parameter))
 }

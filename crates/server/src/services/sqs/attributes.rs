@@ -59,6 +59,10 @@ fn set_fifo(attributes: &mut QueueAttributes, name: &str, value: &str) -> Result
     let Some(fifo) = &mut attributes.fifo else { return Err(unknown(name)) };
     match (name, value) {
         ("FifoQueue", "true") => {}
+        ("FifoQueue", "false") => {
+            let message = "Invalid value for the parameter FifoQueue. Reason: Modifying queue type is not supported.";
+            return Err(ServiceError::new("InvalidAttributeValue", message));
+        }
         ("ContentBasedDeduplication", _) => fifo.content_based_deduplication = switch(name, value)?,
         ("DeduplicationScope", "queue") => fifo.deduplicate_by_group = false,
         ("DeduplicationScope", "messageGroup") => fifo.deduplicate_by_group = true,

@@ -3,14 +3,14 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flow::FlowError;
-use flow::queue::{MoveStatus, MoveTask};
+use flow::queue::{MoveStatus, MoveTask, queue_of};
 use serde::{Deserialize, Serialize};
 use wire::sqs::*;
 use wire::{Call, ServiceError};
 
-use super::address::{arn, queue, url};
+use super::address::{arn, no_queue_for, queue, url};
 use super::admin::paged;
-use super::{QueueService, failed, invalid, invalid_value, unsupported};
+use super::{QueueService, failed, invalid, invalid_value};
 
 /// Messages a second of a task ("StartMessageMoveTask", SQS API Reference).
 const MOST_PER_SECOND: i32 = 500;
@@ -38,11 +38,8 @@ pub(super) fn sources(
 
 fn failed_task(error: FlowError) -> ServiceError {
     match error {
-        FlowError::NotFound(_) => {
-            no_resource("The resource that you specified for the SourceArn parameter doesn't exist.")
-        }
-        FlowError::Conflict(message) => unsupported(message),
-        FlowError::Invalid(message) => invalid(message),
+        FlowError::NotFound(_) => no_queue_for("SourceArn"),
+        FlowError::Conflict(message) | FlowError::Invalid(message) => invalid(message),
         error => failed(error),
     }
 }
@@ -56,8 +53,14 @@ pub(super) async fn start(
     call: &Call,
     input: StartMessageMoveTaskInput,
 ) -> Result<StartMessageMoveTaskOutput, ServiceError> {
-    let source = arn(&call.scope, &input.source_arn)?;
-    let destination = input.destination_arn.map(|text| arn(&call.scope, &text)).transpose()?;
+    let source = arn(&call.scope, "SourceArn", &input.source_arn)?;
+    let destination = input.destination_arn.map(|text| arn(&call.scope, "DestinationArn", &text)).transpose()?;
+    if let Some((_, name)) = destination.as_ref().and_then(queue_of) {
+        service.queues.get(&call.scope, &name).map_err(|error| match error {
+            FlowError::NotFound(_) => no_queue_for("DestinationArn"),
+            error => failed(error),
+        })?;
+    }
     let rate = input.max_number_of_messages_per_second;
     if let Some(rate) = rate.filter(|rate| !(1..=MOST_PER_SECOND).contains(rate)) {
         let reason = "You must specify a value between 1 and 500.";
@@ -91,7 +94,7 @@ pub(super) fn list(
     call: &Call,
     input: ListMessageMoveTasksInput,
 ) -> Result<ListMessageMoveTasksOutput, ServiceError> {
-    let source = arn(&call.scope, &input.source_arn)?;
+    let source = arn(&call.scope, "SourceArn", &input.source_arn)?;
     let most = input.max_results.unwrap_or(1);
     if !(1..=10).contains(&most) {
         return Err(invalid_value(most, "MaxResults", "Must be between 1 and 10, if provided."));

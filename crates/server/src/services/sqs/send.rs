@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base::Principal;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flow::queue::{Attribute, Head, MAX_MESSAGE_BYTES, Message, QueueAttributes, Sent};
+use flow::queue::{Attribute, Head, MAX_MESSAGE_BYTES, Message, QueueAttributes, Sent, is_number, is_text};
 use wire::sqs::*;
 use wire::{Call, ServiceError};
 
@@ -73,6 +73,7 @@ pub(super) async fn batch(
             format!("Batch requests cannot be longer than {MAX_MESSAGE_BYTES} bytes. You have sent {bytes} bytes.");
         return Err(ServiceError::new("BatchRequestTooLong", message));
     }
+    check_batch_order(&info.attributes, &input.entries)?;
     let mut output = SendMessageBatchOutput::default();
     let (mut messages, mut entries) = (Vec::new(), Vec::new());
     for entry in input.entries {
@@ -178,8 +179,7 @@ fn sender(call: &Call) -> String {
 }
 
 fn check_characters(body: &str) -> Result<(), ServiceError> {
-    let valid = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}');
-    if body.chars().all(valid) {
+    if is_text(body) {
         return Ok(());
     }
     let message = "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to \
@@ -199,6 +199,9 @@ pub(super) fn check_id(name: &str, given: Option<&str>) -> Result<(), ServiceErr
         }
     }
 }
+
+const NO_DEDUP: &str =
+    "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly";
 
 /// Group, deduplication id and delay, as the kind of queue takes them.
 fn check_order(
@@ -226,9 +229,20 @@ fn check_order(
         return Err(missing("MessageGroupId"));
     }
     if dedup.is_none() && !fifo.content_based_deduplication {
-        return Err(invalid(
-            "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly",
-        ));
+        return Err(invalid(NO_DEDUP));
+    }
+    Ok(())
+}
+
+/// What an entry for a FIFO queue lacks fails its whole batch.
+fn check_batch_order(queue: &QueueAttributes, entries: &[SendMessageBatchRequestEntry]) -> Result<(), ServiceError> {
+    let Some(fifo) = queue.fifo else { return Ok(()) };
+    if entries.iter().any(|entry| entry.message_group_id.is_none()) {
+        // Unlike that of a single message.
+        return Err(invalid(missing("MessageGroupId").message));
+    }
+    if !fifo.content_based_deduplication && entries.iter().any(|entry| entry.message_deduplication_id.is_none()) {
+        return Err(invalid(NO_DEDUP));
     }
     Ok(())
 }
@@ -304,8 +318,7 @@ fn attribute(
         ("Binary", None, Some(bytes)) if !bytes.is_empty() => STANDARD.encode(bytes),
         ("String" | "Number", Some(text), None) if !text.is_empty() => {
             check_characters(&text)?;
-            // "inf" and "NaN" are numbers to the parser.
-            if kind == "Number" && !text.parse::<f64>().is_ok_and(f64::is_finite) {
+            if kind == "Number" && !is_number(&text) {
                 return Err(invalid(format!("Can't cast the value of message (user) attribute '{name}' to a number.")));
             }
             text
@@ -313,7 +326,7 @@ fn attribute(
         _ => {
             let what = if kind == "Binary" { "Binary" } else { "String" };
             return Err(invalid(format!(
-                "The message (user) attribute '{name}' must contain a non-empty value of type '{what}'."
+                "Message (user) attribute '{name}' must contain a non-empty value of type '{what}'."
             )));
         }
     };

@@ -74,6 +74,8 @@ fn attributes_are_bounded_and_unknown_ones_refused() {
     }
     assert!(set("ContentBasedDeduplication", "true", true).unwrap().fifo.unwrap().content_based_deduplication);
     assert_eq!(set("FifoThroughputLimit", "perMessageGroupId", true).unwrap_err(), "InvalidAttributeValue");
+    assert_eq!(set("FifoQueue", "false", true).unwrap_err(), "InvalidAttributeValue");
+    assert_eq!(set("FifoQueue", "false", false).unwrap_err(), "InvalidAttributeName");
     for policy in [
         r#"{"deadLetterTargetArn":"arn:aws:sqs:eu-central-1:000000000000:d","maxReceiveCount":0}"#,
         r#"{"deadLetterTargetArn":"dummy","maxReceiveCount":1}"#,
@@ -199,4 +201,99 @@ async fn every_listed_operation_but_permissions_is_done() {
     assert_eq!((&*error.code, error.status), ("NotImplemented", Some(501)));
     let done = SERVICE.model().operations.iter().filter(|operation| operation.done).count();
     assert_eq!(done, SERVICE.model().operations.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_for_a_fifo_queue_is_sent_whole_or_not_at_all() {
+    let world = World::new().await;
+    let url = world.create("q.fifo", &[("FifoQueue", "true")]).await.unwrap();
+    let whole = SendMessageBatchRequestEntry {
+        id: "good".into(),
+        message_body: "m".into(),
+        message_group_id: Some("g".into()),
+        message_deduplication_id: Some("d".into()),
+        ..Default::default()
+    };
+    let no_group = SendMessageBatchRequestEntry { id: "bad".into(), message_group_id: None, ..whole.clone() };
+    let no_dedup = SendMessageBatchRequestEntry { id: "bad".into(), message_deduplication_id: None, ..whole.clone() };
+    let send = async |entries: Vec<SendMessageBatchRequestEntry>| {
+        let input = SendMessageBatchInput { queue_url: url.clone(), entries, ..Default::default() };
+        world.service.send_message_batch(&world.house.call(), input).await
+    };
+    // As the service was seen to answer (recorded in LocalStack's snapshots of SQS).
+    for (bad, said) in [
+        (no_group, "The request must contain the parameter MessageGroupId."),
+        (
+            no_dedup,
+            "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly",
+        ),
+    ] {
+        let error = send(vec![whole.clone(), bad]).await.unwrap_err();
+        assert_eq!((&*error.code, &*error.message), ("InvalidParameterValue", said));
+    }
+    assert!(world.receive(&url).await.is_empty(), "nothing was sent");
+    assert_eq!(send(vec![whole]).await.unwrap().successful.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attributes_of_messages_are_checked_as_the_service_does() {
+    let world = World::new().await;
+    let url = world.create("q", &[]).await.unwrap();
+    let send = async |data_type: &str, value: &str| {
+        let attribute = MessageAttributeValue {
+            data_type: data_type.into(),
+            string_value: Some(value.into()),
+            ..Default::default()
+        };
+        let input = SendMessageInput {
+            queue_url: url.clone(),
+            message_body: "m".into(),
+            message_attributes: Some([("n".to_owned(), attribute)].into()),
+            ..Default::default()
+        };
+        world.service.send_message(&world.house.call(), input).await
+    };
+    send("Number", "05").await.unwrap();
+    let ones = "1".repeat(50);
+    let cast = "Can't cast the value of message (user) attribute 'n' to a number.";
+    for (data_type, value, said) in [
+        ("String", "", "Message (user) attribute 'n' must contain a non-empty value of type 'String'."),
+        ("Number", "1e200", cast),
+        ("Number", &*ones, cast),
+    ] {
+        let error = send(data_type, value).await.unwrap_err();
+        assert_eq!((&*error.code, &*error.message), ("InvalidParameterValue", said));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_task_says_which_queue_is_missing_and_runs_once_at_a_time() {
+    let world = World::new().await;
+    let arn = |name: &str| format!("arn:aws:sqs:eu-central-1:{ACCOUNT}:{name}");
+    let letters = world.create("letters", &[]).await.unwrap();
+    let redrive = format!(r#"{{"deadLetterTargetArn":"{}","maxReceiveCount":1}}"#, arn("letters"));
+    world.create("q", &[("RedrivePolicy", &redrive)]).await.unwrap();
+    let start = async |source: &str, destination: &str| {
+        let input = StartMessageMoveTaskInput {
+            source_arn: arn(source),
+            destination_arn: Some(arn(destination)),
+            max_number_of_messages_per_second: Some(1),
+            ..Default::default()
+        };
+        world.service.start_message_move_task(&world.house.call(), input).await
+    };
+    for (source, destination, parameter) in
+        [("none", "q", "SourceArn"), ("letters", "none", "DestinationArn"), ("letters", "a b", "DestinationArn")]
+    {
+        let error = start(source, destination).await.unwrap_err();
+        let said = format!("The resource that you specified for the {parameter} parameter doesn't exist.");
+        assert_eq!((&*error.code, &*error.message), ("ResourceNotFoundException", &*said));
+    }
+    for _ in 0..3 {
+        world.send(&letters, "x").await.unwrap();
+    }
+    start("letters", "q").await.unwrap();
+    let error = start("letters", "q").await.unwrap_err();
+    assert_eq!(error.code, "InvalidParameterValue");
+    assert!(error.message.starts_with("There is already a task running."), "{}", error.message);
 }
