@@ -25,7 +25,8 @@ pub fn start(config: &Logging) -> anyhow::Result<()> {
 /// Whether a part of a filter is a level, or has one. The library takes any other word for the name of a module, which
 /// would silence everything else.
 fn says_a_level(part: &str) -> bool {
-    part.contains('=') || part.trim().parse::<tracing::level_filters::LevelFilter>().is_ok()
+    let part = part.trim();
+    part.contains('=') || (!part.is_empty() && part.parse::<tracing::level_filters::LevelFilter>().is_ok())
 }
 
 #[cfg(test)]
