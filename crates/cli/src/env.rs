@@ -34,8 +34,8 @@ pub fn command() -> Command {
     flags::with_data_dir(command)
 }
 
-/// Prints them. A shell that evaluates the output of a failure is told to fail, too: else it would go on with whatever
-/// account it had before.
+/// Prints them. A shell that evaluates what is printed of a failure is told to fail, too: else it would go on with
+/// whatever account it had before. Of misuse, which is told before this, nothing is printed to evaluate.
 pub fn run(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     let format = args.get_one::<String>("format").map(String::as_str);
     let variables = flags::config(args).map_err(Into::into).and_then(|config| variables(&config));

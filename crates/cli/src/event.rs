@@ -96,7 +96,7 @@ fn trace(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     } else {
         out.write_all(text(&way).as_bytes())
     };
-    printed.and_then(|()| out.flush())?;
+    failure::printed(printed.and_then(|()| out.flush()))?;
     Ok(if way.buses.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

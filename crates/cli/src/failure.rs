@@ -18,6 +18,11 @@ pub fn answered(name: &str, ended: anyhow::Result<ExitCode>) -> ExitCode {
     }
 }
 
+/// What printing came to; that the reader has seen enough is no failure.
+pub fn printed(result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+}
+
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }

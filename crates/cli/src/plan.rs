@@ -145,7 +145,7 @@ fn plan(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     };
     let mut out = io::stdout().lock();
     let text = if args.get_flag("json") || !out.is_terminal() { format!("{}\n", plan.json()) } else { plan.text() };
-    out.write_all(text.as_bytes()).and_then(|()| out.flush())?;
+    failure::printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
     Ok(if matches!(plan.outlook, Outlook::FallsBehind(_)) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

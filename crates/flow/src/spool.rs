@@ -22,11 +22,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::{Position, Rng, StateError, StateStore, TaskGroup, Timestamp};
 use futures::future::FutureExt;
-use log::{ReadLimit, Record, ShardRef, StreamId};
+use log::{LogError, ReadLimit, Record, ShardRef, StreamId};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::{Batch, Handler, Loop, Outcome};
+use crate::metrics;
 use queue::{Entry, Queue, Row};
 pub(crate) use queue::{due, first, forget, forget_on, sweep, waiting};
 use slots::{Slot, Slots};
@@ -206,6 +207,12 @@ impl<A: Attempt> Spool<A> {
         let limit = ReadLimit { records: 1, bytes: usize::MAX };
         let record = match inner.consumers.log.read(inner.settings.slot, position, limit).await {
             Ok(slice) => slice.records.into_iter().find(|r| r.position == position),
+            // It will never be read again, and would hold its log for ever.
+            Err(error @ LogError::Corrupt { .. }) => {
+                metrics::dropped(&inner.settings.id, "corrupt", 1);
+                tracing::error!(consumer = inner.settings.id, %position, %error, "a record that waits for a retry is corrupt");
+                return self.remove(position).await;
+            }
             Err(error) => {
                 let (consumer, now) = (&inner.settings.id, inner.consumers.env.clock.now());
                 tracing::warn!(consumer, %position, %error, "a record that waits for a retry cannot be read now");

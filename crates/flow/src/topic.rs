@@ -30,7 +30,7 @@ mod sign;
 mod subscribing;
 mod subscription;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -120,6 +120,8 @@ struct Inner {
     group: TaskGroup,
     /// By the subscription's id.
     running: Mutex<HashMap<String, (Running, Arc<Live>)>>,
+    /// The tokens whose question is under way.
+    asking: Mutex<HashSet<String>>,
     /// One consumer is started, changed or removed at a time: what runs is what is stored last.
     turn: Semaphore,
 }
@@ -135,6 +137,7 @@ impl Topics {
             fifo: fifo::Known::default(),
             group: group.child(),
             running: Mutex::default(),
+            asking: Mutex::default(),
             turn: Semaphore::new(1),
         };
         Self { inner: Arc::new(inner) }
@@ -142,7 +145,9 @@ impl Topics {
 
     /// Starts the consumers of all confirmed subscriptions and asks the others again that have not been asked.
     pub(crate) async fn restore(&self) -> Result<(), FlowError> {
-        for (scope, topic) in config::all_topics(&*self.inner.ports.state)? {
+        let topics = config::all_topics(&*self.inner.ports.state)?;
+        self.delete_strays(&topics).await?;
+        for (scope, topic) in topics {
             self.keep_log(&scope, &topic.name).await?;
             self.drop_expired(&scope, &topic.name).await?;
             for subscription in config::subscriptions_of(&*self.inner.ports.state, &scope, &topic.name)? {

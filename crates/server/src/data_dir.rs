@@ -111,7 +111,10 @@ impl DataDir {
     /// Says that this process answers no more.
     pub fn withdraw(&self) -> Result<(), DataDirError> {
         let path = self.path.join(RUNNING);
-        self.fs.remove_file(&path).map_err(|source| DataDirError::Io { path, source })
+        match self.fs.remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(DataDirError::Io { path, source }),
+            _ => Ok(()),
+        }
     }
 }
 

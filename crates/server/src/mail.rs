@@ -52,7 +52,7 @@ pub(crate) struct Mails {
 }
 
 enum Way {
-    Relay(Relay),
+    Relay(Box<Relay>),
     Outbox(Arc<Outbox>),
 }
 
@@ -61,7 +61,7 @@ impl Mails {
     pub fn new(env: &Env, dir: &Path, config: &config::Mail) -> Result<Self, MailSettingError> {
         let sender: Address = config.sender.parse().map_err(|e| MailSettingError::new("sender", e))?;
         let way = match Relay::new(&*env.fs, config, &sender)? {
-            Some(relay) => Way::Relay(relay),
+            Some(relay) => Way::Relay(Box::new(relay)),
             None => Way::Outbox(Arc::new(Outbox::new(Arc::clone(&env.fs), dir.join("mail-outbox")))),
         };
         Ok(Self { sender, way })
@@ -203,6 +203,7 @@ mod tests {
             ((|m| m.sender = "nobody".into()) as fn(&mut config::Mail), "mail.sender"),
             (|m| (m.user, m.password) = ("u".into(), "p".to_owned().into()), "mail.host"),
             (|m| m.port = 25, "mail.host"),
+            (|m| m.tls = config::MailTls::StartTls, "mail.host"),
             (|m| (m.host, m.user) = ("h".into(), "u".into()), "mail.password"),
             (|m| (m.host, m.password) = ("h".into(), "p".to_owned().into()), "mail.user"),
             (|m| (m.host, m.password_file) = ("h".into(), Some("/none".into())), "mail.password_file"),
@@ -214,6 +215,7 @@ mod tests {
                 },
                 "mail.tls",
             ),
+            (|m| (m.host, m.tls, m.ca_file) = ("h".into(), config::MailTls::Off, Some("/none".into())), "mail.ca_file"),
         ] {
             let error = refused(change);
             assert!(error.starts_with(&format!("{key}: ")), "{key}: {error}");

@@ -30,7 +30,7 @@ pub enum MasterKeyError {
     },
     /// The file that the settings name is not there, or the one that was kept.
     #[error(
-        "the master key {path} is not there; without it, what was encrypted cannot be read. Put it back, or name its place with TIDEGATE_MASTER_KEY_FILE. Only if nothing (a stream, a queue, a connection, signing.key) was ever encrypted here: remove {mark}, and a new key is made"
+        "the master key {path} is not there; without it, what was encrypted cannot be read. Put it back, or name its place with TIDEGATE_MASTER_KEY_FILE. Only if nothing (a stream, a queue, a connection, a webhook's key, signing.key) was ever encrypted here: remove {mark}, and a new key is made"
     )]
     Lost {
         /// Where it should be.

@@ -2,6 +2,7 @@
 //!
 //! Must not know what is computed from them.
 
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -46,7 +47,10 @@ pub(super) fn complete(given: &mut Given, mapping: &str, over: Duration) -> anyh
         let shards = Kinesis::from_environment()?.summary(&stream).await?.open_shard_count;
         let shards = u32::try_from(shards).context("so many shards cannot be")?;
         let first = read(&client, &clock).await?;
-        tracing::info!("the mapping is watched for {} s", over.as_secs_f64());
+        if io::stderr().is_terminal() {
+            // With standard error closed there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "the mapping is watched for {} s", over.as_secs_f64());
+        }
         clock.sleep(over).await;
         let last = read(&client, &clock).await?;
         fill(given, &mapping, shards, &first, &last)

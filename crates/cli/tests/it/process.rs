@@ -31,13 +31,12 @@ pub struct Serve {
 impl Serve {
     /// Starts one on a new folder or a used one and reads until its greeting is complete.
     pub fn start(dir: &Path) -> Self {
-        let first = !dir.join("credentials").exists();
         let dir = dir.display().to_string();
         let mut command = tidegate(&["serve", "--data-dir", &dir, "--listen", "127.0.0.1:0"]);
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut greeting = String::new();
-        while !greeting.contains("\"ready\"") || (first && !greeting.ends_with("\n\n")) {
+        while !greeting.contains("\"ready\"") {
             assert_ne!(stderr.read_line(&mut greeting).unwrap(), 0, "ended early: {greeting}");
         }
         Self { child, greeting, stderr }

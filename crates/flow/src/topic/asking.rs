@@ -1,15 +1,18 @@
 //! Asking a subscriber to confirm.
 //!
-//! Promises that the confirmation message is sent until the endpoint takes it or the default policy of its
-//! protocol gives up; a restart
+//! Promises that the confirmation message is sent until the endpoint takes it, the default policy of its protocol gives
+//! up, or nothing is to be confirmed any more; that a subscription is asked by one task at a time; and that a restart
 //! begins again, as the document says whether it was taken.
+
+use std::collections::HashSet;
+use std::sync::{MutexGuard, PoisonError};
 
 use base::{Arn, Scope, TopicName};
 use serde_json::Value;
 
 use super::attributes::TopicInfo;
 use super::chat::{self, Notice};
-use super::config::topic_arn;
+use super::config::{stored, topic_arn};
 use super::deliver::{TIMEOUT, judge, request};
 use super::endpoint::Protocol;
 use super::envelope::confirmation_type;
@@ -19,16 +22,33 @@ use super::{Topics, mail};
 use crate::spool::Attempted;
 
 impl Topics {
-    /// Sends the confirmation message in the background.
+    /// Sends the confirmation message in the background, unless that is under way.
     pub(super) fn ask(&self, scope: &Scope, topic: &TopicInfo, subscription: Subscription) {
         let name = format!("confirm:{}", subscription.id);
+        if !self.asking().insert(subscription.token.clone()) {
+            return;
+        }
         let (this, scope, topic, stopping) = (self.clone(), scope.clone(), topic.clone(), self.inner.group.stopping());
         self.inner.group.spawn_infallible(name, async move {
             tokio::select! {
                 () = this.ask_until_taken(&scope, &topic, &subscription) => {}
                 () = stopping.cancelled() => {}
             }
+            this.asking().remove(&subscription.token);
         });
+    }
+
+    fn asking(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.inner.asking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The subscription as it is now, while this question is still to be asked.
+    fn still_asked(&self, scope: &Scope, topic: &TopicName, asked: &Subscription) -> Option<Subscription> {
+        match stored(self.inner.ports.state.as_ref(), scope, topic, &asked.id) {
+            Ok(now) => now.filter(|now| !now.confirmed && now.token == asked.token),
+            // It is asked once more at the worst.
+            Err(_) => Some(asked.clone()),
+        }
     }
 
     async fn ask_until_taken(&self, scope: &Scope, topic: &TopicInfo, subscription: &Subscription) {
@@ -37,6 +57,7 @@ impl Topics {
         let policy = if subscription.protocol().is_mail() { HealthyRetry::MAIL } else { HealthyRetry::default() };
         let mut attempts = 0;
         loop {
+            let Some(subscription) = &self.still_asked(scope, &topic.name, subscription) else { return };
             let outcome = self.ask_once(scope, topic, subscription).await;
             attempts += 1;
             let id = &subscription.id;
@@ -52,7 +73,9 @@ impl Topics {
                 Attempted::FailedFor(reason, pause) => (reason, policy.delay(attempts).map(|delay| delay.max(pause))),
             };
             tracing::warn!(topic = %arn, subscription = id, reason, "the confirmation could not be sent");
-            let Some(delay) = delay else { return };
+            let Some(delay) = delay else {
+                return tracing::error!(topic = %arn, subscription = id, attempts, "nobody was asked to confirm: given up");
+            };
             clock.sleep(delay).await;
         }
     }

@@ -3,11 +3,16 @@
 //! Owns the reconciler that lets the topics' logs go. Promises that a message stays while a confirmed subscription has
 //! not dealt with it, and that of a FIFO topic stays what its deduplication reads at a start. How long that can be is
 //! bounded by what gives messages up: an hour for web endpoints, seven for mails, a day where they are not even attempted,
-//! 23 days for subscribers of this server. A topic without subscriptions keeps nothing.
+//! 23 days for subscribers of this server; and, beyond that, by how long a dead-letter queue takes nothing. A topic
+//! without subscriptions keeps nothing.
 //! Must not know how messages are delivered.
 
-use base::{Scope, TopicName};
+use std::collections::HashSet;
 
+use base::{Scope, TopicName};
+use log::{StreamKey, StreamKind};
+
+use super::attributes::TopicInfo;
 use super::config::{all_topics, subscriptions_of};
 use super::fifo::LOOK_BACK;
 use super::{Topics, consumer_id, stream_key};
@@ -24,12 +29,22 @@ impl Topics {
         Ok(())
     }
 
+    /// Deletes the logs of topics that were deleted only in part: nobody would ever let them go.
+    pub(super) async fn delete_strays(&self, topics: &[(Scope, TopicInfo)]) -> Result<(), FlowError> {
+        let known: HashSet<StreamKey> = topics.iter().map(|(scope, topic)| stream_key(scope, &topic.name)).collect();
+        for stray in self.log().all_streams(StreamKind::Topic).into_iter().filter(|s| !known.contains(&s.key)) {
+            self.log().delete_stream(&stray.key).await?;
+        }
+        Ok(())
+    }
+
     /// Lets go what nobody needs any more, on a period.
     pub(super) async fn release_logs(self) {
         let (clock, stopping) = (&self.inner.ports.consumers.env.clock, self.inner.group.stopping());
         loop {
-            if let Err(error) = self.release_all().await {
-                tracing::warn!(%error, "the logs of topics cannot be shortened now");
+            match all_topics(self.state()) {
+                Ok(topics) => self.release_all(topics).await,
+                Err(error) => tracing::warn!(%error, "the logs of topics cannot be shortened now"),
             }
             tokio::select! {
                 () = clock.sleep(PERIOD) => {}
@@ -38,12 +53,13 @@ impl Topics {
         }
     }
 
-    async fn release_all(&self) -> Result<(), FlowError> {
-        for (scope, topic) in all_topics(self.state())? {
-            self.release(&scope, &topic.name, topic.fifo.is_some()).await?;
+    async fn release_all(&self, topics: Vec<(Scope, TopicInfo)>) {
+        for (scope, topic) in topics {
+            if let Err(error) = self.release(&scope, &topic.name, topic.fifo.is_some()).await {
+                tracing::warn!(%scope, topic = %topic.name, %error, "the log of a topic cannot be shortened now");
+            }
             tokio::task::yield_now().await;
         }
-        Ok(())
     }
 
     async fn release(&self, scope: &Scope, topic: &TopicName, is_fifo: bool) -> Result<(), FlowError> {

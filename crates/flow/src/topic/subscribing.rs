@@ -80,17 +80,25 @@ impl Topics {
         topic: &TopicName,
         asked: Subscribing<'_>,
     ) -> Result<Subscription, FlowError> {
-        let info = self.topic(scope, topic)?;
+        self.topic(scope, topic)?;
         endpoint::check(asked.protocol, asked.endpoint, (scope, is_fifo(topic)))?;
         self.drop_expired(scope, topic).await?;
-        let existing = subscriptions_of(self.state(), scope, topic)?;
         let is_same = |s: &&Subscription| s.endpoint == asked.endpoint && s.protocol() == asked.protocol;
+        // One that was ended by its link has ended: this is another.
+        for ended in subscriptions_of(self.state(), scope, topic)?.iter().filter(is_same).filter(|s| s.left) {
+            self.remove(scope, topic, &ended.id).await?;
+        }
+        // From here on nobody else subscribes, and the topic is not deleted.
+        let turn = self.inner.turn.acquire().await;
+        let info = self.topic(scope, topic)?;
+        let existing = subscriptions_of(self.state(), scope, topic)?;
         if let Some(old) = existing.iter().find(is_same) {
             return self.again(scope, topic, &info, old, asked.change);
         }
         self.check_quota_of(&info, asked.protocol, &existing)?;
         let mut subscription = self.pending(asked.protocol, asked.endpoint);
         subscription.change(&topic_arn(scope, topic), asked.change, &self.inner.routing_keys).map_err(of_attributes)?;
+        self.check_key_is_safe(&subscription)?;
         if asked.protocol == Protocol::Firehose && subscription.role.is_none() {
             let text = "SubscriptionRoleArn is needed for the protocol firehose";
             return Err(FlowError::Invalid(format!("Invalid parameter: Attributes Reason: {text}")));
@@ -99,7 +107,6 @@ impl Topics {
         self.check_there(asked.protocol, asked.endpoint).await?;
         let (table, key) = subscription_key(scope, topic, &subscription.id);
         let mut batch = Batch::new();
-        let turn = self.inner.turn.acquire().await;
         if asked.protocol.is_local() {
             (subscription.asked, subscription.confirmed, subscription.authenticated) = (true, true, true);
             batch.writes.extend(self.beginning(scope, topic, &subscription.id)?);
@@ -201,6 +208,19 @@ impl Topics {
         checked.map_err(|e| FlowError::Invalid(format!("Invalid parameter: {what} endpoint ARN Reason: {}", e.message)))
     }
 
+    /// A routing key is a secret: it goes over TLS, or to a network that the settings name.
+    fn check_key_is_safe(&self, subscription: &Subscription) -> Result<(), FlowError> {
+        if subscription.routing_key.is_none() || subscription.protocol() != Protocol::Http {
+            return Ok(());
+        }
+        let url = endpoint::parse_url(&subscription.endpoint)?;
+        if self.inner.ports.http.may_be_plain(url.host().unwrap_or_default()) {
+            return Ok(());
+        }
+        let text = "WebhookRoutingKey: it is sent over https only; use the protocol https";
+        Err(FlowError::Invalid(format!("Invalid parameter: Attributes Reason: {text}")))
+    }
+
     /// The writes by which a subscription begins here and now. They are committed within the same turn: until then the
     /// log may be let go.
     fn beginning(&self, scope: &Scope, topic: &TopicName, id: &str) -> Result<Vec<base::Write>, FlowError> {
@@ -285,6 +305,7 @@ impl Topics {
         stored::update(self.state(), key, "subscription", |old: Option<Subscription>| {
             let mut subscription = old.ok_or_else(no_subscription)?;
             subscription.change(&topic_arn(&scope, &topic), change, &self.inner.routing_keys)?;
+            self.check_key_is_safe(&subscription)?;
             check_filters(&subscription, &others)?;
             Ok((Change::Put(subscription, Vec::new()), ()))
         })
@@ -297,6 +318,10 @@ impl Topics {
     pub async fn unsubscribe(&self, arn: &Arn, by: By) -> Result<(), FlowError> {
         let (scope, topic, id) = parse_subscription_arn(arn)?;
         let Some(subscription) = stored(self.state(), &scope, &topic, &id)? else { return Ok(()) };
+        if by == By::Link && subscription.left {
+            // The link was opened again. What it was told, and what it can take up again, stays.
+            return Ok(());
+        }
         if by == By::Owner || !subscription.confirmed {
             return self.remove(&scope, &topic, &id).await;
         }

@@ -150,7 +150,7 @@ impl Subscription {
         keys: &RoutingKeys,
     ) -> Result<(), FlowError> {
         if let Some(raw) = change.raw {
-            if raw && self.protocol() == Protocol::Lambda {
+            if raw && (self.protocol() == Protocol::Lambda || self.protocol().is_mail()) {
                 let text = format!("RawMessageDelivery: not supported by the protocol {}", self.protocol().name());
                 return Err(FlowError::Invalid(format!("Invalid parameter: {text}")));
             }

@@ -62,6 +62,8 @@ async fn a_reader_is_asked_and_told_and_can_leave_by_a_link() {
 
     let arn = subscription.arn(&topic_arn(&scope(), &topic()));
     topics.unsubscribe(&arn, By::Link).await.unwrap();
+    // A program that looks at links opens it, too, or a finger slips.
+    topics.unsubscribe(&arn, By::Link).await.unwrap();
     until("the question whether that was meant", || world.post.mails().len() == 4).await;
     let left = world.post.mails().remove(3);
     assert_eq!(left.subject, "Notification - Unsubscribe Confirmation");
@@ -219,6 +221,9 @@ async fn a_format_is_set_with_what_it_needs_and_its_key_is_a_secret() {
     assert!(topics.subscribe(&scope(), &topic(), asked).await.is_err());
 
     let change = format("pagerduty", Some(KEY));
+    let plain = to("http://events.pagerduty.example/v2/enqueue", &change);
+    let error = topics.subscribe(&scope(), &topic(), plain).await.unwrap_err().to_string();
+    assert!(error.contains("WebhookRoutingKey: it is sent over https only"), "{error}");
     let made = topics.subscribe(&scope(), &topic(), to(url, &change)).await.unwrap();
     let again = topics.subscribe(&scope(), &topic(), to(url, &change)).await.unwrap();
     assert_eq!(made.id, again.id, "with the same key it is the same");
@@ -237,5 +242,47 @@ async fn a_format_is_set_with_what_it_needs_and_its_key_is_a_secret() {
     assert!(!changed.has_routing_key(), "what is of no use is not kept");
     assert!(topics.change_subscription(&arn, &format("pagerduty", None)).await.is_err());
     topics.change_subscription(&arn, &format("", None)).await.unwrap();
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_is_asked_by_one_task_until_there_is_nothing_to_ask() {
+    let world = World::new(38);
+    let house = world.open().await;
+    create(&house, &topic()).await;
+    let (topics, change) = (&house.flow.topics, SubscriptionChange::default());
+    let asked = || Subscribing { protocol: Protocol::Email, endpoint: "ops@example.com", change: &change };
+    world.post.close(true);
+    let subscription = topics.subscribe(&scope(), &topic(), asked()).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(topics.subscribe(&scope(), &topic(), asked()).await.unwrap().id, subscription.id);
+    }
+    until("the attempt", || world.post.attempts() > 0).await;
+    world.pass(Duration::from_secs(1)).await;
+    assert_eq!(world.post.attempts(), 1, "it is asked once however often it is wanted");
+    topics.unsubscribe(&subscription.arn(&topic_arn(&scope(), &topic())), By::Owner).await.unwrap();
+    let before = world.post.attempts();
+    world.post.close(false);
+    world.pass(Duration::from_secs(600)).await;
+    assert_eq!((world.post.attempts(), world.post.mails().len()), (before, 0), "nobody is asked any more");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_ended_by_its_link_is_subscribed_anew_and_raw_is_no_mail() {
+    let world = World::new(39);
+    let house = world.open().await;
+    create(&house, &topic()).await;
+    let first = subscribe_mail(&world, &house, Protocol::Email, "ops@example.com").await;
+    let arn = first.arn(&topic_arn(&scope(), &topic()));
+    let raw = SubscriptionChange { raw: Some(true), ..Default::default() };
+    let error = house.flow.topics.change_subscription(&arn, &raw).await.unwrap_err().to_string();
+    assert_eq!(error, "Invalid parameter: RawMessageDelivery: not supported by the protocol email");
+    house.flow.topics.unsubscribe(&arn, By::Link).await.unwrap();
+    until("the question", || world.post.mails().len() == 2).await;
+    let second = subscribe_mail(&world, &house, Protocol::Email, "ops@example.com").await;
+    assert_ne!(first.id, second.id);
+    assert_eq!(world.post.mails()[2].subject, "Notification - Subscription Confirmation");
+    assert_eq!(house.flow.topics.subscriptions(&scope(), &topic()).unwrap().len(), 1);
     house.stop().await;
 }

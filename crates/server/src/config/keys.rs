@@ -125,8 +125,8 @@ settings! {
         /// needed when a public authority issued the certificate.
         ca_file: Option<PathBuf> = "";
     }
-    /// The master key, under which encrypted streams and queues, secrets of connections and the key of notifications
-    /// are sealed on disk.
+    /// The master key, under which encrypted streams and queues, secrets of connections and webhooks, and the key of
+    /// notifications are sealed on disk.
     master: Master {
         /// A file with 32 random bytes as 64 hexadecimal digits (openssl rand -hex 32) that other users cannot read.
         /// By default master.key in the data folder, made at first start. Losing it is losing what was encrypted.
@@ -202,11 +202,12 @@ settings! {
     mail: Mail {
         /// The mail server's name or address.
         host: String = "";
-        /// Its port; 0 is what the kind of TLS has: 587 with starttls, 465 with always, 25 with off.
+        /// Its port; 0 is what the kind of TLS has: 465 with always, 587 with starttls, 25 with off.
         port: u16 = "0";
-        /// starttls (from after the greeting on, and never without), always (from the first byte on) or off. Without it a
+        /// always (from the first byte on), starttls (from after the greeting on, and never without) or off. With starttls
+        /// who is on the way can answer in the server's place that a mail was taken; he sees nothing of it. Without TLS a
         /// password is sent to this machine only.
-        tls: MailTls = "starttls";
+        tls: MailTls = "always";
         /// PEM: the authority of the mail server's certificate, when it is not one that this machine trusts.
         ca_file: Option<PathBuf> = "";
         /// The user to log in as; nobody when empty.

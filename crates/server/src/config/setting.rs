@@ -153,7 +153,7 @@ impl Setting for LogFormat {
 /// How mail servers are spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MailTls {
-    /// With TLS from after the greeting on.
+    /// With TLS from after the greeting on, and never without.
     StartTls,
     /// With TLS from the first byte on.
     Always,

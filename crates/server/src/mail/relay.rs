@@ -1,8 +1,8 @@
 //! The mail server that takes mails.
 //!
 //! Owns how it is reached, and what its answers mean. Promises that a password goes over TLS or to this machine, that an
-//! attempt ends in time, and that a mail is final only when its address is refused: what a wrong setting or a full
-//! mailbox causes passes. The server is chosen by who runs Tidegate, so it may have any address. Must not know what mails
+//! attempt ends in time, that few are under way at once, and that a mail is final only when its address is said not to
+//! exist: what a wrong setting or a full mailbox causes passes. The server is chosen by who runs Tidegate, so it may have any address. Must not know what mails
 //! say.
 
 use std::net::IpAddr;
@@ -15,26 +15,38 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use tokio::sync::Semaphore;
 
 use super::MailSettingError;
 use crate::config::{Mail, MailTls};
 
 /// For a connection to be there.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// For a mail to be taken.
-const SEND_TIME: Duration = Duration::from_secs(60);
-/// Replies by which a server says that there is no such mailbox, and never will be (RFC 5321, section 4.2.3; RFC 7504).
-/// Others of its "permanent" ones are about the session, the password or the moment.
-const NO_MAILBOX: [u16; 4] = [550, 551, 553, 556];
+/// For a mail to be taken: what a client is to wait for the answer to its end (RFC 5321, section 4.5.3.2.6). Who gives
+/// up earlier sends a mail again that a slow server has taken.
+const SEND_TIME: Duration = Duration::from_secs(10 * 60);
+/// Mails under way at once: servers take few connections of one client.
+const AT_ONCE: usize = 8;
+/// Status codes by which a server says that there is no such mailbox, and never will be (RFC 3463, section 3.2; RFC
+/// 7505). A bare 550 or 553 says no more than that something is not wanted: the name of this client, the sender, the
+/// moment.
+const NO_MAILBOX: [&str; 5] = ["5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10"];
 
-pub(super) struct Relay(AsyncSmtpTransport<Tokio1Executor>);
+/// How a certificate begins.
+const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
+pub(super) struct Relay {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    under_way: Semaphore,
+}
 
 impl Relay {
     /// As configured; none without a host.
     pub fn new(fs: &dyn Fs, config: &Mail, sender: &Address) -> Result<Option<Self>, MailSettingError> {
         let credentials = credentials(fs, config)?;
         if config.host.is_empty() {
-            let is_set = credentials.is_some() || config.ca_file.is_some() || config.port != 0;
+            let tls = config.tls != MailTls::Always;
+            let is_set = credentials.is_some() || config.ca_file.is_some() || config.port != 0 || tls;
             let why = "it is missing, and other settings of the section are there";
             return if is_set { Err(MailSettingError::new("host", why)) } else { Ok(None) };
         }
@@ -50,6 +62,9 @@ impl Relay {
             MailTls::Off if credentials.is_some() && !is_here(&config.host) => {
                 return Err(MailSettingError::new("tls", "a password is not sent to another machine without TLS"));
             }
+            MailTls::Off if config.ca_file.is_some() => {
+                return Err(MailSettingError::new("ca_file", "with mail.tls off there is no certificate to check"));
+            }
             MailTls::Off => Tls::None,
         };
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(config.host.as_str())
@@ -60,19 +75,26 @@ impl Relay {
         if let Some(credentials) = credentials {
             builder = builder.credentials(credentials);
         }
-        Ok(Some(Self(builder.build())))
+        Ok(Some(Self { transport: builder.build(), under_way: Semaphore::new(AT_ONCE) }))
     }
 
     pub async fn send(&self, message: Message) -> Result<(), MailError> {
-        match tokio::time::timeout(SEND_TIME, self.0.send(message)).await {
+        // Closed by nobody.
+        let _turn = self.under_way.acquire().await.map_err(|e| MailError::Failed(e.to_string()))?;
+        match tokio::time::timeout(SEND_TIME, self.transport.send(message)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if error.status().is_some_and(|code| NO_MAILBOX.contains(&code.into())) => {
+            Ok(Err(error)) if error.is_permanent() && says_no_mailbox(&error.to_string()) => {
                 Err(MailError::Refused(format!("the mail server refused: {error}")))
             }
             Ok(Err(error)) => Err(MailError::Failed(format!("the mail server did not take it: {error}"))),
             Err(_) => Err(MailError::Failed(format!("the mail server did not take it within {SEND_TIME:?}"))),
         }
     }
+}
+
+/// Whether a reply has one of the status codes that mean the mailbox.
+fn says_no_mailbox(reply: &str) -> bool {
+    reply.split(|c: char| !(c.is_ascii_digit() || c == '.')).any(|word| NO_MAILBOX.contains(&word))
 }
 
 fn is_here(host: &str) -> bool {
@@ -91,7 +113,11 @@ fn credentials(fs: &dyn Fs, config: &Mail) -> Result<Option<Credentials>, MailSe
             };
             let bytes = fs.read(path).map_err(|e| failed(&e))?;
             let text = String::from_utf8(bytes).map_err(|_| failed(&"it is not UTF-8"))?;
-            text.trim_end_matches(['\r', '\n']).to_owned()
+            let password = text.trim_end_matches(['\r', '\n']);
+            if password.contains(['\r', '\n']) {
+                return Err(failed(&"it has more lines than the password's"));
+            }
+            password.to_owned()
         }
     };
     match (config.user.is_empty(), password.is_empty()) {
@@ -108,8 +134,32 @@ fn parameters(fs: &dyn Fs, config: &Mail) -> Result<TlsParameters, MailSettingEr
         let failed =
             |why: &dyn std::fmt::Display| MailSettingError::new("ca_file", format!("{}: {why}", path.display()));
         let pem = fs.read(path).map_err(|e| failed(&e))?;
+        // The library takes a file without a certificate for an authority that vouches for nothing.
+        if !pem.windows(PEM.len()).any(|text| text == PEM) {
+            return Err(failed(&"it holds no certificate; expected PEM: -----BEGIN CERTIFICATE-----"));
+        }
         let authority = Certificate::from_pem(&pem).map_err(|e| failed(&e))?;
         builder = builder.certificate_store(CertificateStore::None).add_root_certificate(authority);
     }
     builder.build_rustls().map_err(|e| MailSettingError::new("host", e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_mailbox_that_is_not_there_is_final() {
+        for reply in ["permanent error (550): 5.1.1 no such user", "permanent error (556): 5.1.10 null MX"] {
+            assert!(says_no_mailbox(reply), "{reply}");
+        }
+        for reply in [
+            "permanent error (550): Access denied - Invalid HELO name (See RFC2821 4.1.1.1)",
+            "permanent error (553): 5.7.1 Sender address rejected: not owned by user",
+            "permanent error (550): relay not permitted",
+            "permanent error (535): 5.7.8 authentication failed",
+        ] {
+            assert!(!says_no_mailbox(reply), "{reply}");
+        }
+    }
 }
