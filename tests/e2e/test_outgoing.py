@@ -143,7 +143,8 @@ def test_a_destination_whose_name_stands_for_this_machine_is_a_dead_letter_that_
     connection = events.create_connection(Name="n", AuthorizationType="BASIC", AuthParameters=basic)["ConnectionArn"]
     destination = events.create_api_destination(Name="n", ConnectionArn=connection, HttpMethod="POST",
                                                 InvocationEndpoint=f"https://localhost:{trap.port}/")["ApiDestinationArn"]
-    rule(closed, "names", [{"Id": "api", "Arn": destination, "RetryPolicy": {"MaximumRetryAttempts": 0},
+    rule(closed, "names", [{"Id": "api", "Arn": destination, "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/r",
+                            "RetryPolicy": {"MaximumRetryAttempts": 0},
                             "DeadLetterConfig": {"Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:dead"}}])
     put(closed, "names", n=1)
     message = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=20, MessageAttributeNames=["All"])["Messages"][0]
