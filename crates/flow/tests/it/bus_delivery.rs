@@ -309,9 +309,10 @@ fn a_queue_that_cannot_be_read_now_holds_up_nobody() {
         house.stop().await;
     });
     let (mut sent, mut struck) = (1, 0);
-    // Which of the reads of a start are the queue's depends on what else is read meanwhile.
-    for nth in 1..400 {
-        if struck == 3 {
+    // Which of the reads of a start are the queue's depends on what else is read meanwhile, and whether it was read again
+    // before anybody asks, on the threads that read: a start in which it can still not be read is looked for.
+    for nth in (1..80).cycle().take(1_600) {
+        if struck > 0 {
             break;
         }
         outside.life(async |world| {
