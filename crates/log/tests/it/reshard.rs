@@ -1,7 +1,7 @@
 //! Splits and merges through the whole log: lineage, waiting readers, ends, restarts, forgetting.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base::{ErrorKind, HashKey, Kinded, Position, ShardId};
@@ -271,13 +271,12 @@ async fn splits_without_end_do_not_starve_an_append_that_holds_the_shards() {
     let world = World::new(31);
     let log = world.open().await;
     stream(&log, "s", 1).await;
-    let done = Arc::new(AtomicBool::new(false));
+    let (done, changes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     // Each splits what there is and merges it again, as fast as the log lets it.
     let resharding: Vec<_> = (0..6)
         .map(|_| {
-            let (log, done) = (log.clone(), Arc::clone(&done));
+            let (log, done, changes) = (log.clone(), Arc::clone(&done), Arc::clone(&changes));
             tokio::spawn(async move {
-                let mut changes = 0;
                 while !done.load(Ordering::Relaxed) {
                     let stream = log.stream(&key("s")).unwrap();
                     let open: Vec<_> = stream.open_shards().collect();
@@ -287,18 +286,22 @@ async fn splits_without_end_do_not_starve_an_append_that_holds_the_shards() {
                         [] => panic!("no shard is open"),
                     };
                     match log.reshard(&key("s"), vec![step]).await {
-                        Ok(_) => changes += 1,
+                        Ok(_) => _ = changes.fetch_add(1, Ordering::Relaxed),
                         Err(LogError::AlreadyClosed { .. }) => {}
                         Err(error) => panic!("{error}"),
                     }
                 }
-                changes
             })
         })
         .collect();
     let place = || log.stream(&key("s")).unwrap().open_shards().next().unwrap().slot;
     let mut met = 0;
-    for n in 0..300 {
+    let happened = |met: usize| met > 0 && changes.load(Ordering::Relaxed) > 50;
+    // 300 puts, and on until enough has happened among them, however the threads of the log are scheduled.
+    for n in 0..100_000 {
+        if n >= 300 && happened(met) {
+            break;
+        }
         let stale = place();
         tokio::task::yield_now().await;
         match try_put(&log, stale, &n.to_string()).await {
@@ -311,6 +314,6 @@ async fn splits_without_end_do_not_starve_an_append_that_holds_the_shards() {
         }
     }
     done.store(true, Ordering::Relaxed);
-    let changes: usize = futures::future::try_join_all(resharding).await.unwrap().into_iter().sum();
-    assert!(met > 0 && changes > 50, "{met} of 300 met a closed shard among {changes} changes");
+    futures::future::try_join_all(resharding).await.unwrap();
+    assert!(happened(met), "{met} met a closed shard among {} changes", changes.load(Ordering::Relaxed));
 }
