@@ -11,8 +11,9 @@ use flow::bus::RuleState;
 use flow::mapping::{MappingSpec, StartingPosition};
 use flow::topic::{Message, SubscriptionChange};
 
+use crate::fakes::{Reply, batch_of};
 use crate::world::{
-    Deadline, House, Outside, Reply, World, batch_of, default_bus, event, function_arn, role, scope, stream_arn, target,
+    Deadline, House, Outside, World, default_bus, event, function_arn, role, scope, stream_arn, target,
 };
 
 const CHANGES: [Call; 8] =

@@ -12,7 +12,8 @@ use flow::destinations::{
     connection_arn,
 };
 
-use crate::world::{House, Outside, Reply, World, default_bus, event, scope, target};
+use crate::fakes::Reply;
+use crate::world::{House, Outside, World, default_bus, event, scope, target};
 
 const ALL: &str = r#"{"account":["000000000000"]}"#;
 const HOOK: &str = "http://127.0.0.1:9/hook";

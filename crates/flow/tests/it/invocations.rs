@@ -5,7 +5,8 @@ use std::time::Duration;
 use base::Clock;
 use bytes::Bytes;
 
-use crate::world::{House, Outside, Reply, World, function_arn, scope, until};
+use crate::fakes::Reply;
+use crate::world::{House, Outside, World, function_arn, scope, until};
 
 async fn submit(house: &House, text: &'static str) -> String {
     house.flow.invocations.submit(&function_arn("f"), Bytes::from_static(text.as_bytes()), None).await.unwrap()

@@ -9,6 +9,7 @@ mod crash;
 mod delivery;
 mod delivery_direct;
 mod destinations;
+mod fakes;
 mod intake;
 mod invocations;
 mod mapping;

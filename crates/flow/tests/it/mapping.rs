@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use flow::mapping::{MappingChange, MappingSpec, MappingView, StartingPosition};
 
-use crate::world::{House, Reply, World, batch_of, function_arn, role, scope, stream_arn, until};
+use crate::fakes::{Reply, batch_of};
+use crate::world::{House, World, function_arn, role, scope, stream_arn, until};
 
 async fn map(house: &House, start: StartingPosition, settings: MappingChange) -> MappingView {
     let spec = MappingSpec { function: function_arn("f"), role: role(), source: stream_arn("s"), start, settings };

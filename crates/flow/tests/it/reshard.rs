@@ -11,9 +11,9 @@ use flow::bus::RuleState;
 use flow::mapping::{MappingChange, MappingSpec, MappingView, StartingPosition};
 use log::{LogError, Record, Reshard, Shard};
 
+use crate::fakes::{Reply, batch_of};
 use crate::world::{
-    DAY, Deadline, House, Outside, Reply, World, batch_of, default_bus, event, function_arn, role, scope, stream_arn,
-    target, until,
+    DAY, Deadline, House, Outside, World, default_bus, event, function_arn, role, scope, stream_arn, target, until,
 };
 
 const CHANGES: [Call; 5] = [Call::Write, Call::SetLen, Call::SyncData, Call::SyncDir, Call::Rename];

@@ -11,8 +11,9 @@ use futures::future::join_all;
 use log::{StreamKey, StreamKind};
 use serde_json::Value;
 
+use crate::fakes::Reply;
 use crate::queue::name as queue_name;
-use crate::world::{House, Outside, Reply, World, function_arn, role, scope, stream_arn};
+use crate::world::{House, Outside, World, function_arn, role, scope, stream_arn};
 
 const CHANGES: [Call; 8] =
     [Call::Write, Call::SetLen, Call::SyncData, Call::SyncDir, Call::Rename, Call::Remove, Call::CreateDir, Call::Open];

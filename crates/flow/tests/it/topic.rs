@@ -9,7 +9,8 @@ use flow::topic::{
     topic_arn,
 };
 
-use crate::world::{House, Outside, Reply, World, scope, until};
+use crate::fakes::Reply;
+use crate::world::{House, Outside, World, scope, until};
 
 pub fn topic() -> TopicName {
     "alerts".parse().unwrap()

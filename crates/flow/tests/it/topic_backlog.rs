@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use flow::topic::SubscriptionChange;
 
+use crate::fakes::Reply;
 use crate::topic::{create, publish, subscribe, topic};
-use crate::world::{House, Reply, World, scope};
+use crate::world::{House, World, scope};
 
 /// Messages published in a second, all the time.
 const LIVE: usize = 20;

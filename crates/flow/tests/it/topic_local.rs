@@ -12,9 +12,10 @@ use flow::topic::{
 };
 use serde_json::Value;
 
+use crate::fakes::Reply;
 use crate::queue::{body, fifo, name};
 use crate::topic::{create, message, publish, subscribe, topic};
-use crate::world::{House, Outside, Reply, World, function_arn, scope, until};
+use crate::world::{House, Outside, World, function_arn, scope, until};
 
 const SPOOL: base::Table = base::Table("flow.spool");
 

@@ -7,9 +7,10 @@ use flow::queue::{QueueAttributes, queue_arn};
 use flow::topic::{By, Protocol, Secret, Subscribing, Subscription, SubscriptionChange, TopicChange, topic_arn};
 use serde_json::Value;
 
+use crate::fakes::Reply;
 use crate::queue::{body, name};
 use crate::topic::{create, message, publish, to, topic};
-use crate::world::{House, Outside, Reply, World, scope, until};
+use crate::world::{House, Outside, World, scope, until};
 
 const KEY: &str = "0123456789abcdef0123456789ABCDEF";
 

@@ -1,0 +1,305 @@
+//! Fakes of what flow reaches by its ports: functions, the web, the mail server, the signer and search.
+//!
+//! Each keeps what it was given and answers what a test says. Must not know what flow makes of it.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::{Arn, ErrorKind, HttpClient, HttpError, Invocation, Invoke, InvokeError, InvokeOutcome};
+use bytes::Bytes;
+use flow::SearchDomains;
+use flow::topic::{Mail, MailError, Mailer, SignatureVersion, Signed, Signer};
+use http::{Request, Response, StatusCode};
+use serde_json::Value;
+
+type Answer<T> = Box<dyn FnMut(&T) -> Reply + Send>;
+
+/// What a fake answers.
+pub enum Reply {
+    /// Success, with this body.
+    Ok(String),
+    /// The function raised, or the endpoint answered this status.
+    Status(u16),
+    /// The endpoint asks for a pause of so many seconds.
+    Pause(u32),
+    /// It cannot be called now.
+    Busy,
+    /// Success after a second.
+    Late(String),
+    /// It never answers.
+    Never,
+}
+
+struct Fake<T> {
+    seen: Mutex<Vec<T>>,
+    answer: Mutex<Answer<T>>,
+}
+
+impl<T> Default for Fake<T> {
+    fn default() -> Self {
+        Self { seen: Mutex::default(), answer: Mutex::new(Box::new(|_| Reply::Ok(String::new()))) }
+    }
+}
+
+impl<T: Clone> Fake<T> {
+    async fn call(&self, input: T) -> Reply {
+        let reply = (self.answer.lock().unwrap())(&input);
+        self.seen.lock().unwrap().push(input);
+        match reply {
+            Reply::Late(text) => {
+                #[allow(clippy::disallowed_methods, reason = "virtual time of the paused runtime")]
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Reply::Ok(text)
+            }
+            Reply::Never => std::future::pending().await,
+            other => other,
+        }
+    }
+}
+
+type Available = Box<dyn FnMut(&Arn) -> bool + Send>;
+
+/// Functions: every one exists but `missing`.
+#[derive(Default)]
+pub struct Functions(Fake<Invocation>, Mutex<Option<Available>>);
+
+impl Functions {
+    pub fn answer(&self, answer: impl FnMut(&Invocation) -> Reply + Send + 'static) {
+        *self.0.answer.lock().unwrap() = Box::new(answer);
+    }
+
+    /// Whether a function can take an event, asked each time.
+    pub fn available(&self, available: impl FnMut(&Arn) -> bool + Send + 'static) {
+        *self.1.lock().unwrap() = Some(Box::new(available));
+    }
+
+    pub fn calls(&self) -> Vec<Invocation> {
+        self.0.seen.lock().unwrap().clone()
+    }
+
+    pub fn payloads(&self) -> Vec<String> {
+        self.calls().iter().map(|c| String::from_utf8(c.payload.to_vec()).unwrap()).collect()
+    }
+
+    /// The data of each batch that was handed in, as texts.
+    pub fn batches(&self) -> Vec<Vec<String>> {
+        self.payloads().iter().map(|payload| batch_of(payload)).collect()
+    }
+}
+
+/// The data of a Kinesis event, as texts.
+pub fn batch_of(payload: &str) -> Vec<String> {
+    use base64::Engine;
+    let event: Value = serde_json::from_str(payload).unwrap();
+    let records = event["Records"].as_array().unwrap();
+    let text = |r: &Value| {
+        let data = r["kinesis"]["data"].as_str().unwrap();
+        String::from_utf8(base64::engine::general_purpose::STANDARD.decode(data).unwrap()).unwrap()
+    };
+    records.iter().map(text).collect()
+}
+
+#[async_trait]
+impl Invoke for Functions {
+    async fn invoke(&self, call: Invocation) -> Result<InvokeOutcome, InvokeError> {
+        let request_id = call.request_id.clone().unwrap_or_default();
+        let (payload, error) = match self.0.call(call).await {
+            Reply::Ok(text) => (text, None),
+            Reply::Busy => return Err(InvokeError { kind: ErrorKind::Throttled, message: "busy".into() }),
+            _ => ("{}".to_owned(), Some("Unhandled".to_owned())),
+        };
+        Ok(InvokeOutcome {
+            request_id,
+            payload: payload.into(),
+            error,
+            log_tail: None,
+            executed_version: "$LATEST".into(),
+            duration: Duration::ZERO,
+        })
+    }
+
+    async fn check(&self, function: &Arn) -> Result<(), InvokeError> {
+        match function.resource() {
+            "function:missing" => Err(InvokeError { kind: ErrorKind::NotFound, message: "no such function".into() }),
+            _ if self.1.lock().unwrap().as_mut().is_some_and(|available| !available(function)) => {
+                Err(InvokeError { kind: ErrorKind::Unavailable, message: "away".into() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Where mails are taken: not those to `no…`, and none while it is closed.
+#[derive(Default)]
+pub struct PostOffice {
+    taken: Mutex<Vec<Mail>>,
+    attempts: AtomicUsize,
+    closed: AtomicBool,
+}
+
+impl PostOffice {
+    pub fn mails(&self) -> Vec<Mail> {
+        self.taken.lock().unwrap().clone()
+    }
+
+    /// Mails that were brought, taken or not.
+    pub fn attempts(&self) -> usize {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
+    pub fn close(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Mailer for PostOffice {
+    async fn send(&self, mail: Mail) -> Result<(), MailError> {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(MailError::Failed("closed".into()));
+        }
+        if mail.to.starts_with("no") {
+            return Err(MailError::Refused("no such mailbox".into()));
+        }
+        self.taken.lock().unwrap().push(mail);
+        Ok(())
+    }
+}
+
+/// Signs with what it signs.
+pub struct Quill;
+
+#[async_trait]
+impl Signer for Quill {
+    async fn sign(&self, version: SignatureVersion, text: String) -> Result<Signed, String> {
+        let certificate_url = "https://127.0.0.1:4566/SimpleNotificationService-0.pem".into();
+        Ok(Signed { signature: format!("{}:{text}", version.name()), certificate_url })
+    }
+}
+
+/// Webhooks.
+#[derive(Default)]
+pub struct Web(Fake<Post>, Mutex<Duration>);
+
+/// A request that was sent.
+#[derive(Clone)]
+pub struct Post {
+    pub url: String,
+    pub headers: http::HeaderMap,
+    pub body: String,
+}
+
+impl Post {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers[name].to_str().unwrap()
+    }
+}
+
+impl Web {
+    pub fn answer(&self, answer: impl FnMut(&Post) -> Reply + Send + 'static) {
+        *self.0.answer.lock().unwrap() = Box::new(answer);
+    }
+
+    /// How long every answer takes from now on.
+    pub fn take(&self, latency: Duration) {
+        *self.1.lock().unwrap() = latency;
+    }
+
+    pub fn posts(&self) -> Vec<Post> {
+        self.0.seen.lock().unwrap().clone()
+    }
+
+    /// The messages of the notifications, as they came.
+    pub fn messages(&self) -> Vec<String> {
+        let notifications = self.posts();
+        let kind = |p: &&Post| p.header("x-amz-sns-message-type") == "Notification";
+        notifications.iter().filter(kind).map(|p| p.json()["Message"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+#[async_trait]
+impl HttpClient for Web {
+    fn may_be_plain(&self, host: &str) -> bool {
+        host == "127.0.0.1"
+    }
+
+    async fn send(&self, request: Request<Bytes>, timeout: Duration) -> Result<Response<Bytes>, HttpError> {
+        let url = request.uri().to_string();
+        let body = String::from_utf8(request.body().to_vec()).unwrap();
+        let post = Post { url: url.clone(), headers: request.headers().clone(), body };
+        let latency = *self.1.lock().unwrap();
+        #[allow(clippy::disallowed_methods, reason = "virtual time of the paused runtime")]
+        let reply = tokio::time::timeout(timeout, async {
+            if !latency.is_zero() {
+                tokio::time::sleep(latency).await;
+            }
+            self.0.call(post).await
+        });
+        let reply = reply.await.unwrap_or(Reply::Busy);
+        let status = match reply {
+            Reply::Status(status) => StatusCode::from_u16(status).unwrap(),
+            Reply::Pause(secs) => {
+                let busy = Response::builder().status(429).header("retry-after", secs);
+                return Ok(busy.body(Bytes::new()).unwrap());
+            }
+            Reply::Busy => return Err(HttpError { url, message: "no answer".into() }),
+            _ => StatusCode::OK,
+        };
+        let body = if let Reply::Ok(text) = reply { Bytes::from(text) } else { Bytes::new() };
+        Ok(Response::builder().status(status).body(body).unwrap())
+    }
+}
+
+/// A search domain that refuses documents with the field `bad` and is away while told so.
+#[derive(Default)]
+pub struct Search {
+    pub documents: Mutex<BTreeMap<(String, String), Value>>,
+    pub requests: Mutex<usize>,
+    /// The status of whole requests instead of 200.
+    pub status: Mutex<Option<u16>>,
+}
+
+impl Search {
+    pub fn texts(&self) -> Vec<String> {
+        self.documents.lock().unwrap().values().map(Value::to_string).collect()
+    }
+}
+
+#[async_trait]
+impl SearchDomains for Search {
+    async fn send(&self, _domain: &Arn, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        *self.requests.lock().unwrap() += 1;
+        if let Some(status) = *self.status.lock().unwrap() {
+            return Ok(Response::builder().status(status).body(Bytes::from_static(b"away")).unwrap());
+        }
+        let body = String::from_utf8(request.body().to_vec()).unwrap();
+        let lines: Vec<Value> = body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let items: Vec<Value> = lines.chunks(2).map(|pair| self.index(&pair[0]["index"], &pair[1])).collect();
+        let answer = serde_json::json!({"took": 1, "errors": false, "items": items});
+        Ok(Response::new(answer.to_string().into()))
+    }
+
+    fn has(&self, domain: &Arn) -> bool {
+        domain.service() == "es"
+    }
+}
+
+impl Search {
+    fn index(&self, action: &Value, document: &Value) -> Value {
+        if document.get("bad").is_some() {
+            let error = serde_json::json!({"type": "mapper_parsing_exception", "reason": "bad"});
+            return serde_json::json!({"index": {"status": 400, "error": error}});
+        }
+        let text = |name: &str| action[name].as_str().unwrap().to_owned();
+        self.documents.lock().unwrap().insert((text("_index"), text("_id")), document.clone());
+        serde_json::json!({"index": {"status": 201}})
+    }
+}
