@@ -155,7 +155,7 @@ def test_unsupported_options_are_refused(server, unique):
     create = server.client("lambda", parameter_validation=False).create_function
     base = dict(FunctionName=unique, Runtime="python3.11", Role=ROLE, Handler="main.handler", Code={"ZipFile": zipped({"main.py": ""})})
     for more in ({"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}, {"Layers": ["arn:aws:lambda:eu-central-1:000000000000:layer:l:1"]},
-                 {"DeadLetterConfig": {"TargetArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:q"}}, {"Runtime": "nodejs20.x"}, {"MemorySize": 64}, {"Timeout": 901}):
+                 {"DeadLetterConfig": {"TargetArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:q"}}, {"Runtime": "go1.x"}, {"MemorySize": 64}, {"Timeout": 901}):
         code, message = refused(create, **(base | more))
         assert code in ("InvalidParameterValueException", "ValidationException", "NotImplemented"), (more, code, message)
 

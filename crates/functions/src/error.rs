@@ -27,6 +27,15 @@ pub enum FunctionError {
     /// Another call changed the function at the same moment.
     #[error("function {0} is being changed by another call; try again")]
     Changing(FunctionName),
+    /// Something of a function that is not there; the message names it.
+    #[error("{0}")]
+    Missing(String),
+    /// Something of a function that is there already, or still needed; the message names it.
+    #[error("{0}")]
+    Taken(String),
+    /// A policy that would be longer than policies may be.
+    #[error("The final policy size ({0}) is bigger than the limit (20480).")]
+    PolicyTooLong(usize),
     /// A setting is out of its range; the message names it.
     #[error("{0}")]
     Invalid(String),
@@ -67,9 +76,9 @@ impl FunctionError {
 impl Kinded for FunctionError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound(_) => ErrorKind::NotFound,
-            Self::Exists(_) | Self::RevisionMismatch { .. } | Self::Changing(_) => ErrorKind::Conflict,
-            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::NotFound(_) | Self::Missing(_) => ErrorKind::NotFound,
+            Self::Exists(_) | Self::RevisionMismatch { .. } | Self::Changing(_) | Self::Taken(_) => ErrorKind::Conflict,
+            Self::Invalid(_) | Self::PolicyTooLong(_) => ErrorKind::Invalid,
             Self::Package(error) => error.kind(),
             Self::Unavailable(_) | Self::Io { .. } => ErrorKind::Unavailable,
             Self::Corrupt { .. } => ErrorKind::Corrupt,

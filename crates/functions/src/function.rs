@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base::{Arn, FunctionName, Scope, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::Settings;
+use crate::{Qualifier, Settings, Version};
 
 /// A function's code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,9 +31,12 @@ pub struct Function {
     pub revision: String,
     /// When code or settings changed last.
     pub last_modified: Timestamp,
-    /// For the owner's book-keeping.
+    /// For the owner's book-keeping. Published versions have none.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// Which version this is.
+    #[serde(default, skip_serializing_if = "Version::is_latest")]
+    pub version: Version,
 }
 
 impl Function {
@@ -41,6 +44,16 @@ impl Function {
     pub fn arn(&self) -> Arn {
         arn(&self.scope, &self.name)
     }
+
+    /// The ARN with this version.
+    pub fn qualified_arn(&self) -> Arn {
+        qualified(&self.scope, &self.name, &Qualifier::Version(self.version))
+    }
+}
+
+/// The ARN of a function with a qualifier.
+pub(crate) fn qualified(scope: &Scope, name: &FunctionName, qualifier: &Qualifier) -> Arn {
+    Arn::new("lambda", scope, format!("function:{name}:{qualifier}"))
 }
 
 /// The unqualified ARN of a function.

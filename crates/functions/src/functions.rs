@@ -1,21 +1,27 @@
 //! Functions as the rest of the server sees them: create, look up, change, delete. How they are called is in `invoke`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base::{Env, FunctionName, LogSink, Scope, Sessions, StateStore, TaskGroup};
+use base::{Batch, Env, FunctionName, LogSink, Scope, Sessions, StateStore, Table, TaskGroup};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::environment::{self, Work};
-use crate::interpreter::Interpreter;
+use crate::aliases::Alias;
+use crate::concurrency::Reserved;
+use crate::environment::{self, Folders, Work};
+use crate::interpreter::Interpreters;
 use crate::keyring::Keyring;
 use crate::packages::{Packages, code_of};
+use crate::permissions::Policy;
 use crate::pool::{Action, EnvironmentId, Input, Limits, Owner, Pool};
+use crate::publish::Numbers;
 use crate::registry::Registry;
+use crate::rows::Rows;
 use crate::runtime::Family;
-use crate::{Code, Config, Function, FunctionError, Settings, SettingsChange};
+use crate::{Code, Config, Function, FunctionError, Settings, SettingsChange, Version};
 
 /// What functions need from other rooms.
 #[derive(Clone)]
@@ -62,9 +68,15 @@ pub(crate) struct Inner {
     pub keyring: Arc<Keyring>,
     pub config: Arc<Config>,
     pub tasks: TaskGroup,
+    pub state: Arc<dyn StateStore>,
     pub registry: Registry,
+    pub versions: Rows<Function>,
+    pub numbers: Rows<Numbers>,
+    pub aliases: Rows<Alias>,
+    pub concurrency: Rows<Reserved>,
+    pub policies: Rows<Policy>,
     pub packages: Packages,
-    pub interpreter: Arc<Interpreter>,
+    pub interpreters: Arc<Interpreters>,
     pub environments: Mutex<Environments>,
 }
 
@@ -76,7 +88,14 @@ pub(crate) struct Environments {
 
 /// The longest invocation, and some time to spare before keys expire under it.
 const KEYS_MUST_LAST: Duration = Duration::from_secs(900 + 60);
-const MAX_DESCRIPTION_CHARS: usize = 256;
+pub(crate) const MAX_DESCRIPTION_CHARS: usize = 256;
+/// Tags of a function ("Using tags on Lambda functions").
+const MAX_TAGS: usize = 50;
+
+/// What the keys of everything that belongs to a function begin with.
+pub(crate) fn prefix(scope: &Scope, name: &FunctionName) -> String {
+    format!("{scope}/{name}/")
+}
 
 pub(crate) fn key(scope: &Scope, name: &FunctionName) -> Arc<str> {
     format!("{scope}/{name}").into()
@@ -94,7 +113,7 @@ impl Functions {
     /// Opens the functions kept in the state store and in `config.dir`. Environments run in `tasks` and end with it:
     /// idle ones at once, busy ones after their invocation.
     pub async fn open(env: &Env, ports: Ports, config: Config, tasks: &TaskGroup) -> Result<Self, FunctionError> {
-        environment::write_bootstrap(env, &config).await?;
+        environment::write_bootstraps(env, &config).await?;
         let keyring = Keyring::new(ports.sessions, Arc::clone(&env.clock), config.session_lifetime);
         let age = keyring.good_for().saturating_sub(KEYS_MUST_LAST).max(keyring.good_for() / 2);
         let limits = Limits {
@@ -106,8 +125,14 @@ impl Functions {
         let inner = Arc::new(Inner {
             env: env.clone(),
             registry: Registry::load(Arc::clone(&ports.state))?,
+            versions: Rows::load(&ports.state, Table("functions.versions"))?,
+            numbers: Rows::load(&ports.state, Table("functions.numbers"))?,
+            aliases: Rows::load(&ports.state, Table("functions.aliases"))?,
+            concurrency: Rows::load(&ports.state, Table("functions.concurrency"))?,
+            policies: Rows::load(&ports.state, Table("functions.policies"))?,
+            state: ports.state,
             packages: Packages::new(env, &config.dir),
-            interpreter: Arc::new(Interpreter::new(env, config.python_interpreter.clone())),
+            interpreters: Arc::new(Interpreters::new(env, &config)),
             environments: Mutex::new(Environments { pool: Pool::new(limits), ways: HashMap::new() }),
             logs: ports.logs,
             keyring: Arc::new(keyring),
@@ -115,6 +140,7 @@ impl Functions {
             tasks: tasks.clone(),
         });
         let functions = Self { inner };
+        functions.inner.registry.all().iter().for_each(|f| functions.reserve_in_pool(&f.scope, &f.name));
         tasks.spawn_infallible("functions-housekeeping", functions.clone().keep_house());
         Ok(functions)
     }
@@ -137,10 +163,10 @@ impl Functions {
         archive: Bytes,
     ) -> Result<Arc<Function>, FunctionError> {
         check(&new.settings)?;
+        check_tags(&new.tags)?;
         if self.inner.registry.find(scope, &new.name).is_some() {
             return Err(FunctionError::Exists(new.name));
         }
-        self.can_run(&new.settings).await?;
         let name = new.name.clone();
         let created = self.insert(scope, new, archive).await;
         if created.is_err() {
@@ -152,7 +178,8 @@ impl Functions {
     async fn insert(&self, scope: &Scope, new: NewFunction, archive: Bytes) -> Result<Arc<Function>, FunctionError> {
         let code = code_of(&archive)?;
         // Held until the registry says that it is needed.
-        let _package = self.inner.packages.store(scope, &new.name, &code, archive).await?;
+        let package = self.inner.packages.store(scope, &new.name, &code, archive).await?;
+        self.can_run(&new.settings, package.path()).await?;
         let function = Function {
             scope: scope.clone(),
             name: new.name,
@@ -161,8 +188,31 @@ impl Functions {
             revision: self.inner.env.rng.uuid(),
             last_modified: self.inner.env.clock.now(),
             tags: new.tags,
+            version: Version::Latest,
         };
-        self.inner.registry.insert(&function).await
+        // What a call that crossed a deletion may have left.
+        let inserted = self.inner.registry.insert(&function, self.without_belongings(scope, &function.name)).await;
+        self.refresh_belongings(scope, &function.name)?;
+        inserted
+    }
+
+    /// Removes what belongs to a function, but not the number of its last version.
+    fn without_belongings(&self, scope: &Scope, name: &FunctionName) -> Batch {
+        let (inner, prefix) = (&self.inner, prefix(scope, name));
+        let batch = inner.versions.delete_below(Batch::new(), &prefix);
+        let batch = inner.aliases.delete_below(batch, &prefix);
+        let batch = inner.concurrency.delete_below(batch, &prefix);
+        inner.policies.delete_below(batch, &prefix)
+    }
+
+    fn refresh_belongings(&self, scope: &Scope, name: &FunctionName) -> Result<(), FunctionError> {
+        let (inner, prefix) = (&self.inner, prefix(scope, name));
+        inner.versions.refresh_below(&prefix)?;
+        inner.aliases.refresh_below(&prefix)?;
+        inner.concurrency.refresh_below(&prefix)?;
+        inner.policies.refresh_below(&prefix)?;
+        self.reserve_in_pool(scope, name);
+        Ok(())
     }
 
     /// Gives a function new code. Warm environments with the old one are not used again.
@@ -182,7 +232,8 @@ impl Functions {
     async fn replace_code(&self, old: &Function, change: CodeChange) -> Result<Arc<Function>, FunctionError> {
         let (scope, name) = (&old.scope, &old.name);
         let code = code_of(&change.archive)?;
-        let _package = self.inner.packages.store(scope, name, &code, change.archive).await?;
+        let package = self.inner.packages.store(scope, name, &code, change.archive).await?;
+        self.can_run(&old.settings, package.path()).await?;
         if change.dry_run {
             return Ok(Arc::new(Function { code, ..old.clone() }));
         }
@@ -197,16 +248,36 @@ impl Functions {
         change: SettingsChange,
         revision: Option<&str>,
     ) -> Result<Arc<Function>, FunctionError> {
-        let settings = self.get(scope, name)?.settings.with(change.clone());
+        let function = self.get(scope, name)?;
+        let settings = function.settings.with(change.clone());
         check(&settings)?;
-        self.can_run(&settings).await?;
+        let package = self.inner.packages.folder(scope, name, &function.code).await?;
+        self.can_run(&settings, package.path()).await?;
         self.update(scope, name, revision, |old| Ok(Function { settings: old.settings.with(change), ..old })).await
     }
 
-    /// Deletes a function with its code. Running invocations come to their end.
+    /// Sets tags, and takes away others. Tags are no part of a revision.
+    pub async fn tag(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        set: BTreeMap<String, String>,
+        remove: &[String],
+    ) -> Result<(), FunctionError> {
+        let updated = self.inner.registry.update(scope, name, |mut function| {
+            function.tags.extend(set);
+            function.tags.retain(|key, _| !remove.contains(key));
+            check_tags(&function.tags)?;
+            Ok(function)
+        });
+        updated.await.map(drop)
+    }
+
+    /// Deletes a function with its code and all that belongs to it. Running invocations come to their end.
     pub async fn delete(&self, scope: &Scope, name: &FunctionName) -> Result<(), FunctionError> {
-        self.inner.registry.remove(scope, name).await?;
-        self.replaced(scope, name, None);
+        self.inner.registry.remove(scope, name, self.without_belongings(scope, name)).await?;
+        self.refresh_belongings(scope, name)?;
+        self.step(Input::Replaced { function: key(scope, name), version: None, revision: None });
         self.sweep(scope, name).await;
         Ok(())
     }
@@ -224,21 +295,20 @@ impl Functions {
             change(old).map(|new| Function { revision: id, last_modified: now, ..new })
         });
         let updated = updated.await?;
-        self.replaced(scope, name, Some(&updated.revision));
+        let (version, revision) = (Some(Version::Latest), Some(updated.revision.as_str().into()));
+        self.step(Input::Replaced { function: key(scope, name), version, revision });
         Ok(updated)
     }
 
-    /// Refuses what could not be started, when that is known.
-    async fn can_run(&self, settings: &Settings) -> Result<(), FunctionError> {
-        match settings.runtime.family() {
-            Family::Python => self.inner.interpreter.get().await.map(|_| ()),
-            Family::Provided => Ok(()),
+    /// Refuses what could not be started. A `provided` package without a `bootstrap` is taken, as on AWS Lambda, and
+    /// fails when it is called.
+    async fn can_run(&self, settings: &Settings, package: &Path) -> Result<(), FunctionError> {
+        if settings.runtime.family() == Family::Provided {
+            return Ok(());
         }
-    }
-
-    fn replaced(&self, scope: &Scope, name: &FunctionName, revision: Option<&str>) {
-        let input = Input::Replaced { function: key(scope, name), revision: revision.map(Arc::from) };
-        self.step(input);
+        let folders = Folders { task_root: package, runtime: &environment::runtime_dir(&self.inner.config) };
+        let found = environment::entry(&*self.inner.env.fs, &self.inner.interpreters, settings, &folders).await;
+        found.map(drop).map_err(|reason| reason.refusal(settings))
     }
 
     /// Steps the pool and ends the environments that it retires. For inputs that no call waits for.
@@ -252,10 +322,15 @@ impl Functions {
         }
     }
 
+    /// The code of all versions of a function; none when there is no such function.
+    pub(crate) fn codes(&self, scope: &Scope, name: &FunctionName) -> Vec<Code> {
+        let all = self.versions(scope, name).unwrap_or_default();
+        all.iter().map(|version| version.code.clone()).collect()
+    }
+
     /// Removes code that no function has any more. What cannot be removed now is tried at the next start.
     pub(crate) async fn sweep(&self, scope: &Scope, name: &FunctionName) {
-        let current = self.inner.registry.find(scope, name);
-        let swept = self.inner.packages.sweep(scope, name, current.as_ref().map(|f| &f.code)).await;
+        let swept = self.inner.packages.sweep(scope, name, &self.codes(scope, name)).await;
         if let Err(error) = swept {
             tracing::warn!(%scope, function = %name, %error, "old code could not be removed");
         }
@@ -282,7 +357,7 @@ impl Functions {
     }
 }
 
-fn same_revision(function: &Function, given: Option<&str>) -> Result<(), FunctionError> {
+pub(crate) fn same_revision(function: &Function, given: Option<&str>) -> Result<(), FunctionError> {
     match given {
         Some(given) if given != function.revision => {
             Err(FunctionError::RevisionMismatch { name: function.name.clone(), given: given.to_owned() })
@@ -293,10 +368,25 @@ fn same_revision(function: &Function, given: Option<&str>) -> Result<(), Functio
 
 /// Whose environments a function has now.
 pub(crate) fn owner(function: &Function) -> Owner {
-    Owner { function: key(&function.scope, &function.name), revision: function.revision.as_str().into() }
+    Owner {
+        function: key(&function.scope, &function.name),
+        version: function.version,
+        revision: function.revision.as_str().into(),
+    }
 }
 
-/// Whether an environment with this code is behind.
-pub(crate) fn is_current(current: Option<&Function>, code: &Code) -> bool {
-    current.is_some_and(|current| current.code == *code)
+fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), FunctionError> {
+    if tags.len() > MAX_TAGS {
+        return Err(FunctionError::Invalid(format!(
+            "a function has at most {MAX_TAGS} tags, these are {}",
+            tags.len()
+        )));
+    }
+    match tags.keys().find(|key| key.is_empty() || key.chars().count() > 128 || key.starts_with("aws:")) {
+        None if tags.values().all(|value| value.chars().count() <= 256) => Ok(()),
+        None => Err(FunctionError::Invalid("the value of a tag has at most 256 characters".to_owned())),
+        Some(key) => Err(FunctionError::Invalid(format!(
+            "'{key}' is not the key of a tag: 1 to 128 characters that do not begin with aws:"
+        ))),
+    }
 }

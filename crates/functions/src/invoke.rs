@@ -10,9 +10,9 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::environment::{self, Freed, Parts, Served, Work};
-use crate::functions::{Functions, is_current, key, owner};
+use crate::functions::{Functions, key, owner};
 use crate::pool::{Action, EnvironmentId, Input};
-use crate::{Function, FunctionError, metrics};
+use crate::{Function, FunctionError, Qualifier, metrics};
 
 /// The largest event of a synchronous call ("Lambda quotas": 6 MB).
 const MAX_PAYLOAD_BYTES: usize = 6 << 20;
@@ -29,16 +29,16 @@ impl From<FunctionError> for InvokeError {
     }
 }
 
-/// Scope and name in `function:NAME` or `function:NAME:$LATEST`.
-fn address(arn: &Arn) -> Result<(Scope, FunctionName), InvokeError> {
+/// Scope, name and qualifier in `function:NAME` or `function:NAME:QUALIFIER`.
+fn address(arn: &Arn) -> Result<(Scope, FunctionName, Option<Qualifier>), InvokeError> {
     let not_found = || refused(ErrorKind::NotFound, format!("function not found: {arn}"));
     let scope = arn.scope().filter(|_| arn.service() == "lambda").ok_or_else(not_found)?;
     let resource = arn.resource_of("function").ok_or_else(not_found)?;
-    let (name, qualifier) = resource.split_once(':').unwrap_or((resource, environment::LATEST));
-    if qualifier != environment::LATEST {
-        return Err(not_found());
-    }
-    Ok((scope, name.parse().map_err(|_| not_found())?))
+    let (name, qualifier) = match resource.split_once(':') {
+        None => (resource, None),
+        Some((name, qualifier)) => (name, Some(qualifier.parse().map_err(|_| not_found())?)),
+    };
+    Ok((scope, name.parse().map_err(|_| not_found())?, qualifier))
 }
 
 /// The client context as JSON on one line, as the Runtime API carries it in a header.
@@ -52,7 +52,7 @@ fn client_context(base64: &str) -> Result<String, InvokeError> {
 #[async_trait]
 impl Invoke for Functions {
     async fn invoke(&self, call: Invocation) -> Result<InvokeOutcome, InvokeError> {
-        let (scope, name) = address(&call.function)?;
+        let (scope, name, qualifier) = address(&call.function)?;
         if call.payload.len() > MAX_PAYLOAD_BYTES {
             let message = format!("the event has {} bytes, {MAX_PAYLOAD_BYTES} are allowed", call.payload.len());
             return Err(refused(ErrorKind::Invalid, message));
@@ -62,7 +62,7 @@ impl Invoke for Functions {
         // A call without event is one with an empty object, as on AWS Lambda.
         let payload = if call.payload.is_empty() { Bytes::from_static(b"{}") } else { call.payload };
         for _ in 0..MAX_ENVIRONMENTS_A_CALL {
-            let function = self.get(&scope, &name)?;
+            let function = self.called(&scope, &name, qualifier.as_ref())?;
             let (answer, served) = oneshot::channel();
             self.dispatch(
                 &function,
@@ -86,13 +86,27 @@ impl Invoke for Functions {
     }
 
     async fn check(&self, function: &Arn) -> Result<(), InvokeError> {
-        let (scope, name) = address(function)?;
-        self.get(&scope, &name)?;
+        let (scope, name, qualifier) = address(function)?;
+        self.resolve(&scope, &name, qualifier.as_ref())?;
         Ok(())
     }
 }
 
 impl Functions {
+    /// The version that a call gets.
+    fn called(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        qualifier: Option<&Qualifier>,
+    ) -> Result<Arc<Function>, FunctionError> {
+        let Some(Qualifier::Alias(alias)) = qualifier else { return self.resolve(scope, name, qualifier) };
+        match self.find_alias(scope, name, alias) {
+            Some(alias) => self.version(scope, name, self.drawn(&alias)),
+            None => self.resolve(scope, name, qualifier),
+        }
+    }
+
     /// Gives the call to a warm environment or starts one for it.
     fn dispatch(&self, function: &Arc<Function>, work: Work) -> Result<(), InvokeError> {
         let inner = &self.inner;
@@ -151,7 +165,7 @@ impl Functions {
             env: inner.env.clone(),
             config: Arc::clone(&inner.config),
             packages: inner.packages.clone(),
-            interpreter: Arc::clone(&inner.interpreter),
+            interpreters: Arc::clone(&inner.interpreters),
             keyring: Arc::clone(&inner.keyring),
             logs: Arc::clone(&inner.logs),
             function: Arc::clone(function),
@@ -163,8 +177,7 @@ impl Functions {
         inner.tasks.spawn_infallible(format!("function:{}", function.name), async move {
             environment::run(parts, first).await;
             // What it ran may be old by now, and it was the last to hold it.
-            let current = functions.inner.registry.find(&function.scope, &function.name);
-            if !is_current(current.as_deref(), &function.code) {
+            if !functions.codes(&function.scope, &function.name).contains(&function.code) {
                 functions.sweep(&function.scope, &function.name).await;
             }
         });

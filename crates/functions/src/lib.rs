@@ -7,6 +7,8 @@
 //! and that every call ends with an answer: the function's, or an error document as AWS Lambda words it.
 //! Must not know who calls functions, nor any HTTP service beside the Runtime API.
 
+mod aliases;
+mod concurrency;
 mod config;
 mod environment;
 mod error;
@@ -18,15 +20,24 @@ mod keyring;
 mod metrics;
 mod package;
 mod packages;
+mod permissions;
 mod pool;
+mod publish;
 mod registry;
+mod rows;
 mod runtime;
 mod settings;
+mod version;
 
+pub use aliases::{Alias, AliasChange, Weighted};
+pub use concurrency::Capacity;
 pub use config::Config;
 pub use error::FunctionError;
 pub use function::{Code, Function};
 pub use functions::{CodeChange, Functions, NewFunction, Ports};
 pub use package::PackageError;
+pub use permissions::Permission;
+pub use publish::Publication;
 pub use runtime::Runtime;
 pub use settings::{Handler, MemorySize, Settings, SettingsChange, Timeout, Variables};
+pub use version::{AliasName, Qualifier, Version};

@@ -5,7 +5,7 @@
 //! or not there; the archive is durable before it. Anything else in there is a leftover.
 //! Promises that a folder in use is never removed. Must not know settings or environments.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -151,10 +151,10 @@ impl Packages {
         .await
     }
 
-    /// Removes what neither `current` (absent: the function is deleted) nor anything in use needs.
-    pub async fn sweep(&self, scope: &Scope, name: &FunctionName, current: Option<&Code>) -> Result<(), FunctionError> {
+    /// Removes what neither the `current` versions (none: the function is deleted) nor anything in use needs.
+    pub async fn sweep(&self, scope: &Scope, name: &FunctionName, current: &[Code]) -> Result<(), FunctionError> {
         let (env, home, in_use) = (self.env.clone(), self.home(scope, name), Arc::clone(&self.in_use));
-        let current = current.map(folder_name);
+        let current: HashSet<String> = current.iter().map(folder_name).collect();
         blocking(move || {
             let fs = &*env.fs;
             if !fs.exists(&home).map_err(FunctionError::io(&home))? {
@@ -165,7 +165,7 @@ impl Packages {
                 // Held for the removal: a package that is being stored again under the same name waits for it.
                 let in_use = in_use.lock().unwrap_or_else(PoisonError::into_inner);
                 let stem = entry.name.split('.').next().unwrap_or_default();
-                if current.as_deref() == Some(stem) || in_use.contains_key(&home.join(stem)) {
+                if current.contains(stem) || in_use.contains_key(&home.join(stem)) {
                     continue;
                 }
                 let removed = if entry.is_dir { fs.remove_dir_all(&path) } else { fs.remove_file(&path) };

@@ -5,9 +5,12 @@
 //! environment of another revision than the one it was made for.
 //! Must not know processes, tasks or clocks: every step is told the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::Version;
 
 /// Names an environment for as long as the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,11 +26,23 @@ pub(crate) struct Limits {
     pub age: Duration,
 }
 
-/// Whose environment it is: the function, and the revision of its code and settings.
+/// Whose environment it is: the function, which version of it, and the revision of its code and settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub function: Arc<str>,
+    pub version: Version,
     pub revision: Arc<str>,
+}
+
+/// Why a call gets no environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The function has as many as are set aside for it.
+    Reserved(usize),
+    /// The function has as many as one may have.
+    Function(usize),
+    /// There are as many as there may be, leaving out those that are set aside.
+    Server(usize),
 }
 
 /// Something happened.
@@ -39,8 +54,10 @@ pub(crate) enum Input {
     Released(EnvironmentId),
     /// The environment is gone.
     Ended(EnvironmentId),
-    /// The function runs this revision from now on; absent when it was deleted.
-    Replaced { function: Arc<str>, revision: Option<Arc<str>> },
+    /// The version (absent: every one) runs this revision from now on; absent when it was deleted.
+    Replaced { function: Arc<str>, version: Option<Version>, revision: Option<Arc<str>> },
+    /// So many environments are set aside for the function and it gets no more; absent when none are.
+    Reserved { function: Arc<str>, environments: Option<usize> },
     /// Time passed.
     Tick,
 }
@@ -52,8 +69,8 @@ pub(crate) enum Action {
     Assign(EnvironmentId),
     /// The call goes to this environment, which is to be started.
     Start(EnvironmentId),
-    /// The call is refused; the reason is for the caller.
-    Throttle(String),
+    /// The call is refused.
+    Throttle(Full),
     /// The environment is to be ended; it is idle.
     Retire(EnvironmentId),
 }
@@ -73,11 +90,22 @@ pub(crate) struct Pool {
     limits: Limits,
     last_id: u64,
     environments: BTreeMap<EnvironmentId, Entry>,
+    reserved: HashMap<Arc<str>, usize>,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reserved(bound) => write!(f, "all {bound} environments that are set aside for it are busy"),
+            Self::Function(bound) => write!(f, "all {bound} environments that one function may have are busy"),
+            Self::Server(bound) => write!(f, "all {bound} environments of the server are busy"),
+        }
+    }
 }
 
 impl Pool {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, last_id: 0, environments: BTreeMap::new() }
+        Self { limits, last_id: 0, environments: BTreeMap::new(), reserved: HashMap::new() }
     }
 
     /// Takes note of what happened at `now` and says what is to be done. `Acquire` is answered by exactly one of
@@ -90,7 +118,14 @@ impl Pool {
                 self.environments.remove(&id);
                 Vec::new()
             }
-            Input::Replaced { function, revision } => self.replaced(&function, revision.as_deref()),
+            Input::Replaced { function, version, revision } => self.replaced(&function, version, revision.as_deref()),
+            Input::Reserved { function, environments } => {
+                match environments {
+                    Some(environments) => self.reserved.insert(function, environments),
+                    None => self.reserved.remove(&function),
+                };
+                Vec::new()
+            }
             Input::Tick => self.retire_idle(|entry, limits| {
                 let idle = entry.idle_since.is_some_and(|since| now.saturating_sub(since) >= limits.idle);
                 idle || now.saturating_sub(entry.started) >= limits.age
@@ -107,6 +142,7 @@ impl Pool {
     fn acquire(&mut self, now: Duration, owner: Owner) -> Vec<Action> {
         let mut actions = self.retire_idle(|entry, limits| {
             entry.owner.function == owner.function
+                && entry.owner.version == owner.version
                 && (entry.owner.revision != owner.revision || now.saturating_sub(entry.started) >= limits.age)
         });
         // The one used last is the warmest, and the others get the chance to idle out.
@@ -116,27 +152,54 @@ impl Pool {
             actions.push(Action::Assign(id));
             return actions;
         }
-        let of_function = self.environments.values().filter(|e| e.owner.function == owner.function).count();
-        if of_function >= self.limits.per_function {
-            let limit = self.limits.per_function;
-            actions.push(Action::Throttle(format!("all {limit} environments that one function may have are busy")));
-            return actions;
-        }
-        if self.environments.len() >= self.limits.total {
-            let idle = self.environments.iter().filter_map(|(id, e)| e.idle_since.map(|since| (since, *id)));
-            let Some((_, id)) = idle.min() else {
-                let limit = self.limits.total;
-                actions.push(Action::Throttle(format!("all {limit} environments of the server are busy")));
+        match self.make_room(&owner) {
+            Ok(retired) => actions.extend(retired.map(Action::Retire)),
+            Err(full) => {
+                actions.push(Action::Throttle(full));
                 return actions;
-            };
-            self.environments.remove(&id);
-            actions.push(Action::Retire(id));
+            }
         }
         self.last_id += 1;
         let id = EnvironmentId(self.last_id);
         self.environments.insert(id, Entry { owner, started: now, idle_since: None, outdated: false });
         actions.push(Action::Start(id));
         actions
+    }
+
+    /// Sees to it that one more environment may be started: by ending an idle one where that is needed.
+    fn make_room(&mut self, owner: &Owner) -> Result<Option<EnvironmentId>, Full> {
+        let own = |entry: &Entry| entry.owner.function == owner.function;
+        let reserved = self.reserved.get(&owner.function).copied();
+        let bound = reserved.unwrap_or(self.limits.per_function);
+        if self.environments.values().filter(|e| own(e)).count() >= bound {
+            // One of another version.
+            let full = reserved.map_or(Full::Function(bound), Full::Reserved);
+            return self.end_idle(own).ok_or(full).map(Some);
+        }
+        let common = |entry: &Entry| !self.reserved.contains_key(&entry.owner.function);
+        if reserved.is_none() {
+            let bound = self.limits.total.saturating_sub(self.reserved.values().sum());
+            if self.environments.values().filter(|e| common(e)).count() >= bound {
+                let idle = self.oldest_idle(common).ok_or(Full::Server(bound))?;
+                self.environments.remove(&idle);
+                return Ok(Some(idle));
+            }
+        }
+        if self.environments.len() >= self.limits.total {
+            return self.end_idle(|_| true).ok_or(Full::Server(self.limits.total)).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn oldest_idle(&self, which: impl Fn(&Entry) -> bool) -> Option<EnvironmentId> {
+        let idle = self.environments.iter().filter(|(_, e)| which(e));
+        idle.filter_map(|(id, e)| Some((e.idle_since?, *id))).min().map(|(_, id)| id)
+    }
+
+    fn end_idle(&mut self, which: impl Fn(&Entry) -> bool) -> Option<EnvironmentId> {
+        let id = self.oldest_idle(which)?;
+        self.environments.remove(&id);
+        Some(id)
     }
 
     fn released(&mut self, now: Duration, id: EnvironmentId) -> Vec<Action> {
@@ -149,8 +212,12 @@ impl Pool {
         Vec::new()
     }
 
-    fn replaced(&mut self, function: &str, revision: Option<&str>) -> Vec<Action> {
-        let old = |entry: &Entry| &*entry.owner.function == function && Some(&*entry.owner.revision) != revision;
+    fn replaced(&mut self, function: &str, version: Option<Version>, revision: Option<&str>) -> Vec<Action> {
+        let old = |entry: &Entry| {
+            &*entry.owner.function == function
+                && version.is_none_or(|version| entry.owner.version == version)
+                && Some(&*entry.owner.revision) != revision
+        };
         for entry in self.environments.values_mut().filter(|e| old(e)) {
             entry.outdated = true;
         }

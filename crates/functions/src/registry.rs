@@ -78,16 +78,36 @@ impl Registry {
         self.find(scope, name).ok_or_else(|| FunctionError::NotFound(arn(scope, name)))
     }
 
+    /// All functions of all scopes.
+    pub fn all(&self) -> Vec<Arc<Function>> {
+        self.functions.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     /// All functions of a scope, by name.
     pub fn list(&self, scope: &Scope) -> Vec<Arc<Function>> {
         let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
         functions.values().filter(|f| f.scope == *scope).cloned().collect()
     }
 
-    /// Stores a new function.
-    pub async fn insert(&self, function: &Function) -> Result<Arc<Function>, FunctionError> {
+    /// Adds the condition that a function still is at this revision.
+    pub fn unchanged(&self, batch: Batch, function: &Function) -> Result<Batch, FunctionError> {
         let key = encoded(&function.scope, &function.name);
-        let batch = Batch::new().require(TABLE, key.as_bytes(), Precondition::Absent);
+        let stored = self.state.get(TABLE, key.as_bytes())?.ok_or_else(|| FunctionError::NotFound(function.arn()))?;
+        if decode(key.as_bytes(), &stored)?.revision != function.revision {
+            return Err(FunctionError::Changing(function.name.clone()));
+        }
+        Ok(batch.require(TABLE, key.as_bytes(), Precondition::Equals(stored)))
+    }
+
+    /// Adds the condition that there is such a function.
+    pub fn present(&self, batch: Batch, scope: &Scope, name: &FunctionName) -> Batch {
+        batch.require(TABLE, encoded(scope, name).as_bytes(), Precondition::Present)
+    }
+
+    /// Stores a new function, and with it what the batch holds.
+    pub async fn insert(&self, function: &Function, with: Batch) -> Result<Arc<Function>, FunctionError> {
+        let key = encoded(&function.scope, &function.name);
+        let batch = with.require(TABLE, key.as_bytes(), Precondition::Absent);
         match self.state.commit(batch.put(TABLE, key.as_bytes(), encode(function)?)).await {
             Ok(()) => {
                 self.refresh(&function.scope, &function.name)?;
@@ -119,10 +139,10 @@ impl Registry {
         }
     }
 
-    /// Forgets a function.
-    pub async fn remove(&self, scope: &Scope, name: &FunctionName) -> Result<(), FunctionError> {
+    /// Forgets a function, and does with it what the batch holds.
+    pub async fn remove(&self, scope: &Scope, name: &FunctionName, with: Batch) -> Result<(), FunctionError> {
         let key = encoded(scope, name);
-        let batch = Batch::new().require(TABLE, key.as_bytes(), Precondition::Present);
+        let batch = with.require(TABLE, key.as_bytes(), Precondition::Present);
         match self.state.commit(batch.delete(TABLE, key.as_bytes())).await {
             Ok(()) => self.refresh(scope, name),
             Err(StateError::Conflict { .. }) => Err(FunctionError::NotFound(arn(scope, name))),
@@ -161,7 +181,7 @@ mod tests {
 
     #[test]
     fn another_format_or_a_value_out_of_range_is_corrupt_and_named() {
-        for (from, to) in [("\"v\":1", "\"v\":2"), ("\"timeout\":3", "\"timeout\":0"), ("python3.12", "python2.7")] {
+        for (from, to) in [("\"v\":1", "\"v\":2"), ("\"timeout\":3", "\"timeout\":0"), ("python3.12", "perl5")] {
             let error = decode(b"000000000000/us-east-1/alert", FIRST_FORMAT.replace(from, to).as_bytes()).unwrap_err();
             assert!(matches!(error, FunctionError::Corrupt { .. }));
             assert!(error.to_string().contains("us-east-1/alert"), "{error}");

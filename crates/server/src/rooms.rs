@@ -208,9 +208,13 @@ fn index_config(config: &Config) -> IndexConfig {
 }
 
 fn functions_config(config: &Config, dir: &std::path::Path, endpoint: &str) -> functions::Config {
-    let (settings, interpreter) = (&config.functions, &config.runtimes.python_interpreter);
+    let (settings, runtimes) = (&config.functions, &config.runtimes);
     functions::Config {
-        python_interpreter: Some(interpreter.clone()),
+        python_interpreter: Some(runtimes.python_interpreter.clone()),
+        nodejs_interpreter: Some(runtimes.nodejs_interpreter.clone()),
+        java_interpreter: Some(runtimes.java_interpreter.clone()),
+        ruby_client: runtimes.ruby_client.clone(),
+        dotnet_client: runtimes.dotnet_client.clone(),
         idle_timeout: Duration::from_secs(settings.idle_seconds),
         max_environments: settings.max_environments,
         max_environments_per_function: settings.max_environments_each,

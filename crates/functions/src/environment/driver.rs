@@ -16,7 +16,7 @@ use super::api::{ApiCall, Body, NextEvent, Refusal};
 use super::lines::Tail;
 use super::output::{Batch, Output};
 use super::process::Process;
-use super::report::{self, Failure, LATEST, Usage};
+use super::report::{self, Failure, Usage};
 use super::work::{Freed, Served, Work, trace_id};
 use crate::{Function, metrics};
 
@@ -201,7 +201,7 @@ impl Running {
         // When the request was given up meanwhile, the runtime asks again.
         if next.send(Ok(event)).is_ok() {
             (current.begun, current.deadline) = (Some(now), now + timeout);
-            let line = report::start_line(&current.work.request_id);
+            let line = report::start_line(&current.work.request_id, self.d.function.version);
             self.write(line);
         }
     }
@@ -322,7 +322,7 @@ impl Running {
             payload,
             error: failure.map(|_| "Unhandled".to_owned()),
             log_tail: current.work.want_log.then(|| current.tail.into_text()),
-            executed_version: LATEST.to_owned(),
+            executed_version: self.d.function.version.to_string(),
             duration,
         };
         // A caller that does not wait any more gets no answer; the function has run all the same.
@@ -337,7 +337,7 @@ impl Running {
         let usage = Usage { duration, init, memory_mb: self.d.function.settings.memory.mb(), used_bytes: peak };
         let mut lines = Vec::with_capacity(4);
         if !started {
-            lines.push(report::start_line(&request_id));
+            lines.push(report::start_line(&request_id, self.d.function.version));
         }
         lines.extend(failure.map(|failure| failure.line(&request_id)).filter(|line| !line.is_empty()));
         lines.push(report::end_line(&request_id));

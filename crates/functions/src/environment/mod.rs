@@ -5,6 +5,7 @@
 
 mod api;
 mod driver;
+mod entry;
 mod lines;
 mod output;
 mod proc;
@@ -14,6 +15,6 @@ mod start;
 mod variables;
 mod work;
 
-pub(crate) use report::LATEST;
-pub(crate) use start::{Parts, run, write_bootstrap};
+pub(crate) use entry::{Folders, entry};
+pub(crate) use start::{Parts, run, runtime_dir, write_bootstraps};
 pub(crate) use work::{Freed, Served, Work};

@@ -5,6 +5,7 @@
 //! kilobytes in the group sees its standard input close and kills the group. The watcher is a shell, because the
 //! parent-death signal of the kernel is bound to the thread that starts a process, and asking for it needs unsafe code.
 
+use std::ffi::OsString;
 use std::io::{self, PipeWriter};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ exec "$@""#;
 #[derive(Debug)]
 pub(crate) struct CommandLine {
     pub program: PathBuf,
-    pub arguments: Vec<PathBuf>,
+    pub arguments: Vec<OsString>,
     pub folder: PathBuf,
     /// The whole environment: nothing of the server's own is added.
     pub variables: Vec<(String, String)>,

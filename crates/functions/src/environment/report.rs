@@ -9,9 +9,7 @@ use serde_json::json;
 
 use super::api::MAX_RESPONSE_BYTES;
 use super::process::describe;
-
-/// The one version that functions have so far.
-pub(crate) const LATEST: &str = "$LATEST";
+use crate::Version;
 
 /// How an invocation failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +26,8 @@ pub(crate) enum Failure {
     OutOfMemory,
     /// The answer has this many bytes.
     ResponseTooLarge(u64),
-    /// The package has no executable of that name.
-    NoBootstrap,
+    /// There is nothing that could be started; what would be is said.
+    NoBootstrap { remedy: String },
 }
 
 impl Failure {
@@ -50,7 +48,7 @@ impl Failure {
                      ({MAX_RESPONSE_BYTES} bytes)."
                 ),
             ),
-            Self::NoBootstrap => ("Runtime.InvalidEntrypoint", self.line(request_id)),
+            Self::NoBootstrap { .. } => ("Runtime.InvalidEntrypoint", self.line(request_id)),
         };
         json!({ "errorType": kind, "errorMessage": message }).to_string().into()
     }
@@ -72,10 +70,8 @@ impl Failure {
                 None => format!("RequestId: {request_id} Error: Runtime exited without providing a reason"),
             },
             Self::OutOfMemory => format!("RequestId: {request_id} Error: Runtime exited with error: signal: killed"),
-            Self::NoBootstrap => {
-                format!(
-                    "RequestId: {request_id} Error: Couldn't find valid bootstrap(s): [bootstrap in the package's root]"
-                )
+            Self::NoBootstrap { remedy } => {
+                format!("RequestId: {request_id} Error: Couldn't find valid bootstrap(s): {remedy}")
             }
             Self::ResponseTooLarge(length) => {
                 format!("RequestId: {request_id} Error: Response payload size of {length} bytes is too large")
@@ -89,7 +85,7 @@ impl Failure {
         match self {
             Self::TimedOut { .. } | Self::InitTimedOut { .. } => Some("Status: timeout"),
             Self::Exited(_) => Some("Status: error\tError Type: Runtime.ExitError"),
-            Self::NoBootstrap => Some("Status: error\tError Type: Runtime.InvalidEntrypoint"),
+            Self::NoBootstrap { .. } => Some("Status: error\tError Type: Runtime.InvalidEntrypoint"),
             Self::OutOfMemory => Some("Status: error\tError Type: Runtime.OutOfMemory"),
             Self::ResponseTooLarge(_) | Self::Reported(_) => None,
         }
@@ -97,8 +93,8 @@ impl Failure {
 }
 
 /// The line before an invocation's output.
-pub(crate) fn start_line(request_id: &str) -> String {
-    format!("START RequestId: {request_id} Version: {LATEST}")
+pub(crate) fn start_line(request_id: &str, version: Version) -> String {
+    format!("START RequestId: {request_id} Version: {version}")
 }
 
 /// The line after it.

@@ -11,18 +11,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::api;
 use super::driver::Driver;
+use super::entry::{BOOTSTRAPS, Folders, NoEntry, entry};
 use super::output::{Output, log_queue, write_log};
 use super::process::{CommandLine, Process};
-use super::report::{self, Failure, LATEST, Usage};
+use super::report::{self, Failure, Usage};
 use super::variables::{Surroundings, variables};
 use super::work::{Freed, Served, Work};
-use crate::interpreter::Interpreter;
+use crate::interpreter::Interpreters;
 use crate::keyring::Keyring;
 use crate::packages::{PackageFolder, Packages, blocking};
-use crate::runtime::Family;
 use crate::{Config, Function, FunctionError, metrics};
 
-const BOOTSTRAP: &[u8] = include_bytes!("bootstrap.py");
 /// Calls of one process that wait for the driver.
 const QUEUED_CALLS: usize = 8;
 
@@ -31,7 +30,7 @@ pub(crate) struct Parts {
     pub env: Env,
     pub config: Arc<Config>,
     pub packages: Packages,
-    pub interpreter: Arc<Interpreter>,
+    pub interpreters: Arc<Interpreters>,
     pub keyring: Arc<Keyring>,
     pub logs: Arc<dyn LogSink>,
     pub function: Arc<Function>,
@@ -40,7 +39,8 @@ pub(crate) struct Parts {
     pub stopping: CancellationToken,
 }
 
-fn runtime_dir(config: &Config) -> PathBuf {
+/// Where the built-in bootstraps are.
+pub(crate) fn runtime_dir(config: &Config) -> PathBuf {
     config.dir.join("runtime")
 }
 
@@ -49,8 +49,8 @@ fn temporary_dir(config: &Config) -> PathBuf {
     config.dir.join("tmp")
 }
 
-/// Puts the Python bootstrap where environments find it and removes leftovers of environments.
-pub(crate) async fn write_bootstrap(env: &Env, config: &Config) -> Result<(), FunctionError> {
+/// Puts the built-in bootstraps where environments find them and removes leftovers of environments.
+pub(crate) async fn write_bootstraps(env: &Env, config: &Config) -> Result<(), FunctionError> {
     let (env, runtime, temporary) = (env.clone(), runtime_dir(config), temporary_dir(config));
     blocking(move || {
         for dir in [&runtime, &temporary] {
@@ -59,8 +59,11 @@ pub(crate) async fn write_bootstrap(env: &Env, config: &Config) -> Result<(), Fu
             }
             env.fs.create_dir_all(dir).map_err(FunctionError::io(dir))?;
         }
-        let path = runtime.join("bootstrap.py");
-        env.fs.write_atomic(&path, BOOTSTRAP, 0o644).map_err(FunctionError::io(&path))
+        for (name, content) in BOOTSTRAPS {
+            let path = runtime.join(name);
+            env.fs.write_atomic(&path, content, 0o644).map_err(FunctionError::io(&path))?;
+        }
+        Ok(())
     })
     .await
 }
@@ -71,6 +74,15 @@ enum NoStart {
     Failed(Failure),
     /// Ours: the call is refused.
     Refused(FunctionError),
+}
+
+impl From<NoEntry> for NoStart {
+    fn from(reason: NoEntry) -> Self {
+        match reason {
+            NoEntry::Package(failure) => Self::Failed(failure),
+            NoEntry::Machine(error) => Self::Refused(error),
+        }
+    }
 }
 
 impl From<FunctionError> for NoStart {
@@ -112,22 +124,11 @@ async fn start(parts: &Parts) -> Result<Started, NoStart> {
     let function = &parts.function;
     let package = parts.packages.folder(&function.scope, &function.name, &function.code).await?;
     let task_root = absolute(package.path())?;
-    let (program, python, arguments) = match function.settings.runtime.family() {
-        Family::Python => {
-            let python = parts.interpreter.get().await?;
-            let bootstrap = absolute(&runtime_dir(&parts.config).join("bootstrap.py"))?;
-            (python.executable.clone(), Some(python), vec![bootstrap])
-        }
-        Family::Provided => {
-            let bootstrap = task_root.join("bootstrap");
-            if !parts.env.fs.exists(&bootstrap).map_err(FunctionError::io(&bootstrap))? {
-                return Err(NoStart::Failed(Failure::NoBootstrap));
-            }
-            (bootstrap, None, Vec::new())
-        }
-    };
+    let runtime = absolute(&runtime_dir(&parts.config))?;
+    let folders = Folders { task_root: &task_root, runtime: &runtime };
+    let entry = entry(&*parts.env.fs, &parts.interpreters, &function.settings, &folders).await?;
     let id = format!("{:016x}{:016x}", parts.env.rng.u64(), parts.env.rng.u64());
-    let log_stream = format!("{}[{LATEST}]{id}", parts.env.clock.now().format("%Y/%m/%d/"));
+    let log_stream = format!("{}[{}]{id}", parts.env.clock.now().format("%Y/%m/%d/"), function.version);
     let temporary = absolute(&temporary_dir(&parts.config).join(&id))?;
     parts.env.fs.create_dir_all(&temporary).map_err(FunctionError::io(&temporary))?;
     let starting = async {
@@ -139,15 +140,16 @@ async fn start(parts: &Parts) -> Result<Started, NoStart> {
             endpoint_url: &parts.config.endpoint_url,
             runtime_api: &runtime_api,
             task_root: &task_root,
-            runtime_dir: &absolute(&runtime_dir(&parts.config)).map_err(std::io::Error::other)?,
+            runtime_dir: &runtime,
             temporary: &temporary,
-            python,
+            entry: &entry,
             log_stream: &log_stream,
             keys: &keys,
         };
         let variables = variables(&surroundings);
         let (output, writer) = Output::new()?;
-        let line = CommandLine { program, arguments, folder: task_root.clone(), variables };
+        let line =
+            CommandLine { program: entry.program, arguments: entry.arguments, folder: task_root.clone(), variables };
         let process = tokio::task::spawn_blocking(move || Process::start(&line, writer)).await??;
         std::io::Result::Ok((process, listener, output))
     };
@@ -209,15 +211,15 @@ async fn failed(parts: &Parts, work: &Work, failure: &Failure) -> InvokeOutcome 
         Usage { duration: Duration::ZERO, init: None, memory_mb: parts.function.settings.memory.mb(), used_bytes: 0 };
     let id = &work.request_id;
     let lines = vec![
-        report::start_line(id),
+        report::start_line(id, parts.function.version),
         failure.line(id),
         report::end_line(id),
         report::report_line(id, &usage, Some(failure)),
     ];
     let now = parts.env.clock.now();
     let log_tail = work.want_log.then(|| lines.join("\n") + "\n");
-    let stream =
-        format!("{}[{LATEST}]{:016x}{:016x}", now.format("%Y/%m/%d/"), parts.env.rng.u64(), parts.env.rng.u64());
+    let (day, version) = (now.format("%Y/%m/%d/"), parts.function.version);
+    let stream = format!("{day}[{version}]{:016x}{:016x}", parts.env.rng.u64(), parts.env.rng.u64());
     parts.logs.write(&parts.function.arn(), &stream, lines.into_iter().map(|line| (now, line)).collect()).await;
     metrics::invocation(&parts.function, Duration::ZERO, true);
     InvokeOutcome {
@@ -225,7 +227,7 @@ async fn failed(parts: &Parts, work: &Work, failure: &Failure) -> InvokeOutcome 
         payload: failure.document(id),
         error: Some("Unhandled".to_owned()),
         log_tail,
-        executed_version: LATEST.to_owned(),
+        executed_version: version.to_string(),
         duration: Duration::ZERO,
     }
 }

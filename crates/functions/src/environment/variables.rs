@@ -5,9 +5,8 @@ use std::path::Path;
 
 use base::SessionKeys;
 
-use super::report::LATEST;
+use super::entry::Entry;
 use crate::Function;
-use crate::interpreter::Python;
 
 /// What the variables are made from.
 pub(crate) struct Surroundings<'a> {
@@ -17,8 +16,8 @@ pub(crate) struct Surroundings<'a> {
     pub task_root: &'a Path,
     pub runtime_dir: &'a Path,
     pub temporary: &'a Path,
-    /// Its folder leads the path.
-    pub python: Option<&'a Python>,
+    /// What is started.
+    pub entry: &'a Entry,
     pub log_stream: &'a str,
     pub keys: &'a SessionKeys,
 }
@@ -28,8 +27,8 @@ pub(crate) fn variables(s: &Surroundings<'_>) -> Vec<(String, String)> {
     let f = s.function;
     let folder = |path: &Path| path.to_string_lossy().into_owned();
     let region = f.scope.region.as_str();
-    let own_bin = s.python.and_then(|python| python.executable.parent()).map(|dir| format!("{}:", dir.display()));
-    let own_bin = own_bin.unwrap_or_default();
+    let own_bin = s.entry.program.parent().filter(|_| s.entry.leads_path);
+    let own_bin = own_bin.map(|dir| format!("{}:", dir.display())).unwrap_or_default();
     let (settings, temporary) = (&f.settings, folder(s.temporary));
     let mut all: Vec<(String, String)> = [
         ("AWS_DEFAULT_REGION", region.to_owned()),
@@ -43,9 +42,7 @@ pub(crate) fn variables(s: &Surroundings<'_>) -> Vec<(String, String)> {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    if let Some(python) = s.python {
-        all.push(("PYTHONUSERBASE".to_owned(), folder(&python.user_base)));
-    }
+    all.extend(s.entry.variables.iter().cloned());
     all.extend(settings.variables.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
     // After the function's own: these are reserved.
     let reserved = [
@@ -55,7 +52,7 @@ pub(crate) fn variables(s: &Surroundings<'_>) -> Vec<(String, String)> {
         ("AWS_SESSION_TOKEN", s.keys.session_token.clone()),
         ("AWS_EXECUTION_ENV", format!("AWS_Lambda_{}", settings.runtime)),
         ("AWS_LAMBDA_FUNCTION_NAME", f.name.to_string()),
-        ("AWS_LAMBDA_FUNCTION_VERSION", LATEST.to_owned()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", f.version.to_string()),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", settings.memory.mb().to_string()),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", f.name)),

@@ -7,7 +7,11 @@ fn pool() -> Pool {
 }
 
 fn owner(function: &str, revision: &str) -> Owner {
-    Owner { function: function.into(), revision: revision.into() }
+    Owner { function: function.into(), version: Version::Latest, revision: revision.into() }
+}
+
+fn published(function: &str, number: u64) -> Owner {
+    Owner { function: function.into(), version: Version::Number(number), revision: number.to_string().into() }
 }
 
 fn acquire(pool: &mut Pool, at: u64, function: &str, revision: &str) -> Vec<Action> {
@@ -46,9 +50,9 @@ fn a_function_and_the_server_have_their_limits() {
     let mut pool = pool();
     acquire(&mut pool, 0, "f", "1");
     acquire(&mut pool, 0, "f", "1");
-    assert!(matches!(&acquire(&mut pool, 0, "f", "1")[..], [Action::Throttle(why)] if why.contains("one function")));
+    assert!(matches!(&acquire(&mut pool, 0, "f", "1")[..], [Action::Throttle(Full::Function(2))]));
     assert_eq!(acquire(&mut pool, 0, "g", "1"), [start(3)]);
-    assert!(matches!(&acquire(&mut pool, 0, "h", "1")[..], [Action::Throttle(why)] if why.contains("server")));
+    assert!(matches!(&acquire(&mut pool, 0, "h", "1")[..], [Action::Throttle(Full::Server(3))]));
     // An idle one of another function makes room.
     release(&mut pool, 5, 1);
     assert_eq!(acquire(&mut pool, 6, "h", "1"), [retire(1), start(4)]);
@@ -60,7 +64,8 @@ fn a_change_replaces_idle_environments_at_once_and_busy_ones_after_their_call() 
     acquire(&mut pool, 0, "f", "1");
     acquire(&mut pool, 0, "f", "1");
     release(&mut pool, 1, 1);
-    let replaced = Input::Replaced { function: "f".into(), revision: Some("2".into()) };
+    let (version, revision) = (Some(Version::Latest), Some("2".into()));
+    let replaced = Input::Replaced { function: "f".into(), version, revision };
     assert_eq!(pool.step(Duration::from_secs(2), replaced), [retire(1)]);
     assert_eq!(release(&mut pool, 3, 2), [retire(2)]);
     assert_eq!(acquire(&mut pool, 4, "f", "2"), [start(3)]);
@@ -72,6 +77,46 @@ fn a_call_never_lands_on_another_revision() {
     acquire(&mut pool, 0, "f", "1");
     release(&mut pool, 1, 1);
     assert_eq!(acquire(&mut pool, 2, "f", "2"), [retire(1), start(2)]);
+}
+
+#[test]
+fn versions_live_beside_each_other_and_make_room_for_each_other() {
+    let mut pool = pool();
+    let at = |secs| Duration::from_secs(secs);
+    assert_eq!(pool.step(at(0), Input::Acquire(published("f", 1))), [start(1)]);
+    release(&mut pool, 1, 1);
+    assert_eq!(acquire(&mut pool, 2, "f", "l"), [start(2)]);
+    release(&mut pool, 3, 2);
+    assert_eq!(pool.step(at(4), Input::Acquire(published("f", 1))), [assign(1)]);
+    // A function has two at most: the idle one of another version goes.
+    assert_eq!(pool.step(at(5), Input::Acquire(published("f", 2))), [retire(2), start(3)]);
+    assert!(matches!(&acquire(&mut pool, 6, "f", "l")[..], [Action::Throttle(Full::Function(2))]));
+    let gone = Input::Replaced { function: "f".into(), version: Some(Version::Number(2)), revision: None };
+    assert_eq!(pool.step(at(7), gone), []);
+    assert_eq!(release(&mut pool, 8, 3), [retire(3)]);
+    assert_eq!(release(&mut pool, 8, 1), []);
+    let deleted = Input::Replaced { function: "f".into(), version: None, revision: None };
+    assert_eq!(pool.step(at(9), deleted), [retire(1)]);
+}
+
+#[test]
+fn what_is_set_aside_is_kept_from_others_and_is_a_bound() {
+    let mut pool = pool();
+    let reserve = |function: &str, n| Input::Reserved { function: function.into(), environments: n };
+    assert_eq!(pool.step(Duration::ZERO, reserve("r", Some(1))), []);
+    acquire(&mut pool, 0, "f", "1");
+    acquire(&mut pool, 0, "g", "1");
+    assert!(matches!(&acquire(&mut pool, 0, "h", "1")[..], [Action::Throttle(Full::Server(2))]));
+    assert_eq!(acquire(&mut pool, 0, "r", "1"), [start(3)]);
+    assert!(matches!(&acquire(&mut pool, 0, "r", "1")[..], [Action::Throttle(Full::Reserved(1))]));
+    // An idle one that is set aside stays; one of the others makes room.
+    release(&mut pool, 1, 3);
+    release(&mut pool, 2, 1);
+    assert_eq!(acquire(&mut pool, 3, "h", "1"), [retire(1), start(4)]);
+    assert_eq!(pool.step(Duration::ZERO, reserve("r", Some(0))), []);
+    assert_eq!(pool.step(Duration::ZERO, reserve("s", None)), []);
+    acquire(&mut pool, 4, "r", "1");
+    assert!(matches!(&acquire(&mut pool, 4, "r", "1")[..], [Action::Throttle(Full::Reserved(0))]));
 }
 
 #[test]
@@ -112,7 +157,11 @@ proptest! {
                     let (id, _) = busy.remove(usize::from(revision) % busy.len());
                     if what == 2 { Input::Released(id) } else { Input::Ended(id) }
                 }
-                4 => Input::Replaced { function: owner.function.clone(), revision: Some(owner.revision.clone()) },
+                4 => Input::Replaced {
+                    function: owner.function.clone(),
+                    version: Some(owner.version),
+                    revision: Some(owner.revision.clone()),
+                },
                 _ => Input::Tick,
             };
             for action in pool.step(now, input) {

@@ -12,5 +12,7 @@ mod failures;
 mod logs;
 mod packages;
 mod provided;
+mod runtimes;
 mod support;
+mod versions;
 mod warm;

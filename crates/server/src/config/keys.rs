@@ -219,10 +219,20 @@ settings! {
         /// The address that mails come from.
         sender: String = "tidegate@localhost";
     }
-    /// What runs functions.
+    /// What runs functions, by the family of their runtime: a name in PATH or a path. A version in a runtime's name is
+    /// not looked at.
     runtimes: Runtimes {
-        /// The Python interpreter, a name in PATH or a path. Every python3.x runtime runs in it, whatever its number.
+        /// Runs python* functions: Python 3.8 or newer.
         python_interpreter: PathBuf = "python3";
+        /// Runs nodejs* functions: Node.js 16 or newer.
+        nodejs_interpreter: PathBuf = "node";
+        /// Runs java* functions: the java of a Java 8 or newer. Their package brings the runtime interface client.
+        java_interpreter: PathBuf = "java";
+        /// Runs ruby* functions that have no bootstrap of their own: a program that speaks the Runtime API and is given
+        /// the handler, such as the aws_lambda_ric of the gem of that name.
+        ruby_client: Option<PathBuf> = "";
+        /// Runs dotnet* functions that have no bootstrap of their own, likewise.
+        dotnet_client: Option<PathBuf> = "";
     }
     /// The environments in which functions run.
     functions: Functions {

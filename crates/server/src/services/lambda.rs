@@ -4,8 +4,10 @@
 //! errors. An option of a call is done or refused by its name. Must not know how functions run or streams are read.
 
 mod address;
+mod belongings;
 mod configuration;
 mod mappings;
+mod versions;
 
 use std::sync::Arc;
 
@@ -15,12 +17,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flow::{FlowError, Invocations, Mappings};
-use functions::{CodeChange, FunctionError, Functions, NewFunction, PackageError};
+use functions::{CodeChange, Function, FunctionError, Functions, NewFunction, PackageError, Publication, Version};
 use wire::lambda::*;
 use wire::{Call, ServiceError, ServiceId, only};
 
 use super::page::{BadToken, page};
-use address::{Address, address};
+use address::{address, unqualified};
 
 const SERVICE: ServiceId = ServiceId::Lambda;
 /// Functions on a page ("ListFunctions": 50 at most).
@@ -66,6 +68,7 @@ fn failed(error: FunctionError) -> ServiceError {
             ErrorKind::Conflict,
             format!("The operation cannot be performed at this time. An update is in progress for resource: {name}"),
         ),
+        FunctionError::PolicyTooLong(_) => ServiceError::new("PolicyLengthExceededException", error.to_string()),
         FunctionError::Package(error @ PackageError::ArchiveTooLarge(_)) => {
             ServiceError::new("RequestTooLargeException", error.to_string())
         }
@@ -103,24 +106,27 @@ impl Lambda for LambdaService {
         call: &Call,
         mut input: CreateFunctionInput,
     ) -> Result<CreateFunctionOutput, ServiceError> {
-        let Address { name, .. } = address(&call.scope, &input.function_name, None)?;
+        let name = unqualified(&call.scope, &input.function_name)?.name;
         only(SERVICE, &input.code, &["ZipFile"])?;
         let archive = input.code.zip_file.take().ok_or_else(no_code)?;
-        let tags = input.tags.take().unwrap_or_default();
+        let (tags, publish) = (input.tags.take().unwrap_or_default(), input.publish.unwrap_or(false));
         let settings = configuration::settings(&call.scope, input)?;
         let new = NewFunction { name, settings, tags };
         let function = self.functions.create(&call.scope, new, archive).await.map_err(failed)?;
-        Ok(configuration::shown(&function))
+        Ok(configuration::shown(&*self.published(function, publish).await?))
     }
 
     async fn get_function(&self, call: &Call, input: GetFunctionInput) -> Result<GetFunctionOutput, ServiceError> {
         let at = address(&call.scope, &input.function_name, input.qualifier.as_deref())?;
-        let function = self.functions.get(&call.scope, &at.name).map_err(failed)?;
+        let function = self.functions.resolve(&call.scope, &at.name, at.qualifier.as_ref()).map_err(failed)?;
+        let reserved = self.reserved(call, &at.name)?;
+        let tags = self.functions.get(&call.scope, &at.name).map_err(failed)?.tags.clone();
         Ok(GetFunctionOutput {
-            configuration: Some(configuration::shown(&function)),
+            configuration: Some(configuration::shown_as(&function, &at.arn)),
             // Without a location: the archive is not given out.
             code: Some(FunctionCodeLocation { repository_type: Some("S3".to_owned()), ..Default::default() }),
-            tags: (!function.tags.is_empty()).then(|| function.tags.clone()),
+            tags: Some(tags).filter(|tags| !tags.is_empty()),
+            concurrency: reserved.map(|n| Concurrency { reserved_concurrent_executions: Some(n) }),
             ..Default::default()
         })
     }
@@ -131,7 +137,8 @@ impl Lambda for LambdaService {
         input: GetFunctionConfigurationInput,
     ) -> Result<GetFunctionConfigurationOutput, ServiceError> {
         let at = address(&call.scope, &input.function_name, input.qualifier.as_deref())?;
-        Ok(configuration::shown(&*self.functions.get(&call.scope, &at.name).map_err(failed)?))
+        let function = self.functions.resolve(&call.scope, &at.name, at.qualifier.as_ref()).map_err(failed)?;
+        Ok(configuration::shown_as(&function, &at.arn))
     }
 
     async fn list_functions(
@@ -139,13 +146,20 @@ impl Lambda for LambdaService {
         call: &Call,
         input: ListFunctionsInput,
     ) -> Result<ListFunctionsOutput, ServiceError> {
-        // `FunctionVersion` ALL asks for every version: there is one of each.
         only(SERVICE, &input, &["Marker", "MaxItems", "FunctionVersion"])?;
         let size = page_size(input.max_items, FUNCTIONS_A_PAGE);
-        let all = self.functions.list(&call.scope);
-        let (functions, next_marker) =
-            page(all, |f| f.name.to_string(), size, input.marker.as_deref()).map_err(bad_marker)?;
-        let functions = Some(functions.iter().map(|f| configuration::shown(f)).collect());
+        // The model refuses what is not ALL.
+        let every_version = input.function_version.is_some();
+        let mut all = self.functions.list(&call.scope);
+        if every_version {
+            all = all.iter().flat_map(|f| self.functions.versions(&call.scope, &f.name).unwrap_or_default()).collect();
+        }
+        let (functions, next_marker) = page(all, place, size, input.marker.as_deref()).map_err(bad_marker)?;
+        let shown = |f: &Arc<Function>| match every_version {
+            true => configuration::shown_as(f, &f.qualified_arn()),
+            false => configuration::shown(f),
+        };
+        let functions = Some(functions.iter().map(shown).collect());
         Ok(ListFunctionsOutput { functions, next_marker })
     }
 
@@ -156,16 +170,16 @@ impl Lambda for LambdaService {
     ) -> Result<UpdateFunctionCodeOutput, ServiceError> {
         let known = ["FunctionName", "ZipFile", "RevisionId", "DryRun", "Publish", "Architectures"];
         only(SERVICE, &input, &known)?;
-        configuration::not_published(input.publish)?;
         configuration::architecture(input.architectures.as_deref())?;
-        let at = address(&call.scope, &input.function_name, None)?;
+        let at = unqualified(&call.scope, &input.function_name)?;
+        let publish = input.publish == Some(true) && input.dry_run != Some(true);
         let change = CodeChange {
             archive: input.zip_file.ok_or_else(no_code)?,
             revision: input.revision_id,
             dry_run: input.dry_run.unwrap_or(false),
         };
         let function = self.functions.update_code(&call.scope, &at.name, change).await.map_err(failed)?;
-        Ok(configuration::shown(&function))
+        Ok(configuration::shown(&*self.published(function, publish).await?))
     }
 
     async fn update_function_configuration(
@@ -173,7 +187,7 @@ impl Lambda for LambdaService {
         call: &Call,
         input: UpdateFunctionConfigurationInput,
     ) -> Result<UpdateFunctionConfigurationOutput, ServiceError> {
-        let at = address(&call.scope, &input.function_name, None)?;
+        let at = unqualified(&call.scope, &input.function_name)?;
         let revision = input.revision_id.clone();
         let change = configuration::change(&call.scope, input)?;
         let updated = self.functions.update_settings(&call.scope, &at.name, change, revision.as_deref()).await;
@@ -185,9 +199,10 @@ impl Lambda for LambdaService {
         call: &Call,
         input: DeleteFunctionInput,
     ) -> Result<DeleteFunctionOutput, ServiceError> {
-        let at = address(&call.scope, &input.function_name, None)?;
-        if input.qualifier.is_some() {
-            return Err(invalid("$LATEST version cannot be deleted without deleting the function."));
+        let at = address(&call.scope, &input.function_name, input.qualifier.as_deref())?;
+        if let Some(qualifier) = &at.qualifier {
+            self.delete_qualified(call, &at.name, qualifier).await?;
+            return Ok(DeleteFunctionOutput { status_code: Some(204) });
         }
         self.functions.delete(&call.scope, &at.name).await.map_err(failed)?;
         self.invocations.remove(&call.scope, &at.name).await.map_err(flow_failed)?;
@@ -198,7 +213,7 @@ impl Lambda for LambdaService {
         let known = ["FunctionName", "InvocationType", "LogType", "ClientContext", "Payload", "Qualifier"];
         only(SERVICE, &input, &known)?;
         let at = address(&call.scope, &input.function_name, input.qualifier.as_deref())?;
-        self.functions.get(&call.scope, &at.name).map_err(failed)?;
+        self.functions.resolve(&call.scope, &at.name, at.qualifier.as_ref()).map_err(failed)?;
         let payload = input.payload.unwrap_or_default();
         let kind = input.invocation_type.as_deref().unwrap_or("RequestResponse");
         let limit = if kind == "Event" { MAX_ASYNC_BYTES } else { MAX_SYNC_BYTES };
@@ -234,6 +249,112 @@ impl Lambda for LambdaService {
                 })
             }
         }
+    }
+
+    async fn publish_version(
+        &self,
+        call: &Call,
+        input: PublishVersionInput,
+    ) -> Result<PublishVersionOutput, ServiceError> {
+        self.publish(call, input).await
+    }
+
+    async fn list_versions_by_function(
+        &self,
+        call: &Call,
+        input: ListVersionsByFunctionInput,
+    ) -> Result<ListVersionsByFunctionOutput, ServiceError> {
+        self.list_versions(call, input)
+    }
+
+    async fn create_alias(&self, call: &Call, input: CreateAliasInput) -> Result<CreateAliasOutput, ServiceError> {
+        self.new_alias(call, input).await
+    }
+
+    async fn update_alias(&self, call: &Call, input: UpdateAliasInput) -> Result<UpdateAliasOutput, ServiceError> {
+        self.change_alias(call, input).await
+    }
+
+    async fn get_alias(&self, call: &Call, input: GetAliasInput) -> Result<GetAliasOutput, ServiceError> {
+        self.one_alias(call, input)
+    }
+
+    async fn list_aliases(&self, call: &Call, input: ListAliasesInput) -> Result<ListAliasesOutput, ServiceError> {
+        self.all_aliases(call, input)
+    }
+
+    async fn delete_alias(&self, call: &Call, input: DeleteAliasInput) -> Result<DeleteAliasOutput, ServiceError> {
+        self.no_alias(call, input).await.map(|()| Default::default())
+    }
+
+    async fn tag_resource(&self, call: &Call, input: TagResourceInput) -> Result<TagResourceOutput, ServiceError> {
+        self.tag(call, input).await.map(|()| Default::default())
+    }
+
+    async fn untag_resource(
+        &self,
+        call: &Call,
+        input: UntagResourceInput,
+    ) -> Result<UntagResourceOutput, ServiceError> {
+        self.untag(call, input).await.map(|()| Default::default())
+    }
+
+    async fn list_tags(&self, call: &Call, input: ListTagsInput) -> Result<ListTagsOutput, ServiceError> {
+        self.tags(call, input)
+    }
+
+    async fn put_function_concurrency(
+        &self,
+        call: &Call,
+        input: PutFunctionConcurrencyInput,
+    ) -> Result<PutFunctionConcurrencyOutput, ServiceError> {
+        self.reserve(call, &input.function_name, Some(input.reserved_concurrent_executions)).await?;
+        Ok(Concurrency { reserved_concurrent_executions: Some(input.reserved_concurrent_executions) })
+    }
+
+    async fn get_function_concurrency(
+        &self,
+        call: &Call,
+        input: GetFunctionConcurrencyInput,
+    ) -> Result<GetFunctionConcurrencyOutput, ServiceError> {
+        let at = unqualified(&call.scope, &input.function_name)?;
+        Ok(GetFunctionConcurrencyOutput { reserved_concurrent_executions: self.reserved(call, &at.name)? })
+    }
+
+    async fn delete_function_concurrency(
+        &self,
+        call: &Call,
+        input: DeleteFunctionConcurrencyInput,
+    ) -> Result<DeleteFunctionConcurrencyOutput, ServiceError> {
+        self.reserve(call, &input.function_name, None).await.map(|()| Default::default())
+    }
+
+    async fn get_account_settings(
+        &self,
+        call: &Call,
+        _: GetAccountSettingsInput,
+    ) -> Result<GetAccountSettingsOutput, ServiceError> {
+        Ok(self.account(call))
+    }
+
+    async fn add_permission(
+        &self,
+        call: &Call,
+        input: AddPermissionInput,
+    ) -> Result<AddPermissionOutput, ServiceError> {
+        self.permit(call, input).await
+    }
+
+    async fn remove_permission(
+        &self,
+        call: &Call,
+        input: RemovePermissionInput,
+    ) -> Result<RemovePermissionOutput, ServiceError> {
+        self.forbid(call, input).await.map(|()| Default::default())
+    }
+
+    async fn get_policy(&self, call: &Call, input: GetPolicyInput) -> Result<GetPolicyOutput, ServiceError> {
+        self.policy(call, input)
     }
 
     async fn create_event_source_mapping(
@@ -276,6 +397,25 @@ impl Lambda for LambdaService {
     ) -> Result<DeleteEventSourceMappingOutput, ServiceError> {
         let view = self.mappings.delete(&call.scope, &input.uuid).await.map_err(flow_failed)?;
         Ok(EventSourceMappingConfiguration { state: Some("Deleting".to_owned()), ..mappings::shown(&call.scope, view) })
+    }
+}
+
+/// Orders functions and their versions on pages. A zero sorts before everything that a name may have.
+fn place(function: &Arc<Function>) -> String {
+    match function.version {
+        Version::Latest => format!("{}\0", function.name),
+        Version::Number(number) => format!("{}\0{number:020}", function.name),
+    }
+}
+
+impl LambdaService {
+    /// A function that was made or changed, or what it was published as at once.
+    async fn published(&self, function: Arc<Function>, publish: bool) -> Result<Arc<Function>, ServiceError> {
+        if !publish {
+            return Ok(function);
+        }
+        let publication = Publication { revision: Some(function.revision.clone()), ..Default::default() };
+        self.functions.publish(&function.scope, &function.name, publication).await.map_err(failed)
     }
 }
 

@@ -1,17 +1,17 @@
 //! How a call names a function: by name, partial or full ARN, with or without a qualifier.
 
 use base::{Arn, FunctionName, Scope};
+use functions::Qualifier;
 use wire::ServiceError;
 
-use super::{invalid, not_found};
-
-/// The one version that functions have so far.
-pub(super) const LATEST: &str = "$LATEST";
+use super::{failed, invalid, not_found};
 
 /// A function of the caller's account and region.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Address {
     pub name: FunctionName,
+    /// A version or an alias, when one was named.
+    pub qualifier: Option<Qualifier>,
     /// As it was called: with its qualifier, when one was named.
     pub arn: Arn,
 }
@@ -46,16 +46,22 @@ pub(super) fn address(scope: &Scope, text: &str, qualifier: Option<&str>) -> Res
                 "The derived qualifier from the function name does not match the specified qualifier.",
             ));
         }
-        (own, query) => own.or(query),
+        (own, query) => own.or(query).map(str::parse::<Qualifier>).transpose().map_err(failed)?,
     };
-    let unqualified = format!("function:{name}");
-    match qualifier {
-        None => Ok(Address { arn: Arn::new("lambda", scope, unqualified), name }),
-        Some(qualifier) => {
-            let arn = Arn::new("lambda", scope, format!("{unqualified}:{qualifier}"));
-            if qualifier == LATEST { Ok(Address { name, arn }) } else { Err(not_found(&arn)) }
-        }
+    let resource = match &qualifier {
+        None => format!("function:{name}"),
+        Some(qualifier) => format!("function:{name}:{qualifier}"),
+    };
+    Ok(Address { arn: Arn::new("lambda", scope, resource), name, qualifier })
+}
+
+/// The same where a qualifier has no meaning.
+pub(super) fn unqualified(scope: &Scope, text: &str) -> Result<Address, ServiceError> {
+    let at = address(scope, text, None)?;
+    if at.qualifier.is_some() {
+        return Err(invalid(format!("{} names a version or an alias; name the function alone", at.arn)));
     }
+    Ok(at)
 }
 
 #[cfg(test)]
@@ -78,22 +84,21 @@ mod tests {
         ] {
             assert_eq!(address(&scope(), text, None).unwrap().name.as_str(), "f", "{text}");
         }
-        let at = address(&scope(), "f", Some("$LATEST")).unwrap();
-        assert_eq!(at.arn.to_string(), "arn:aws:lambda:us-east-1:000000000000:function:f:$LATEST");
+        for (text, query) in [("f", Some("live")), ("f:live", None), ("f:live", Some("live"))] {
+            let at = address(&scope(), text, query).unwrap();
+            assert_eq!(at.arn.to_string(), "arn:aws:lambda:us-east-1:000000000000:function:f:live");
+            assert!(unqualified(&scope(), &at.arn.to_string()).is_err());
+        }
+        assert_eq!(unqualified(&scope(), "f").unwrap().qualifier, None);
     }
 
     #[test]
-    fn what_is_elsewhere_or_of_another_version_is_not_found() {
-        for (text, qualifier) in [
-            ("arn:aws:lambda:eu-west-1:000000000000:function:f", None),
-            ("111111111111:function:f", None),
-            ("f:7", None),
-            ("f", Some("prod")),
-        ] {
-            let error = address(&scope(), text, qualifier).unwrap_err();
-            assert_eq!(error.code, "ResourceNotFoundException", "{text}");
+    fn what_is_elsewhere_is_not_found_and_what_is_no_qualifier_refused() {
+        for text in ["arn:aws:lambda:eu-west-1:000000000000:function:f", "111111111111:function:f"] {
+            assert_eq!(address(&scope(), text, None).unwrap_err().code, "ResourceNotFoundException", "{text}");
         }
         assert_eq!(address(&scope(), "f:$LATEST", Some("7")).unwrap_err().code, "InvalidParameterValueException");
+        assert_eq!(address(&scope(), "f:$OLDEST", None).unwrap_err().code, "InvalidParameterValueException");
         assert_eq!(address(&scope(), "arn:aws:sns:us-east-1:000000000000:t", None).unwrap_err().status, Some(400));
     }
 }

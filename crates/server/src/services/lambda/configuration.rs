@@ -3,11 +3,10 @@
 use std::sync::LazyLock;
 
 use base::{Arn, Scope};
-use functions::{Function, Settings, SettingsChange, Variables};
+use functions::{Function, Settings, SettingsChange, Variables, Version};
 use wire::lambda::*;
 use wire::{ServiceError, only};
 
-use super::address::LATEST;
 use super::{SERVICE, failed, invalid};
 
 /// MB of `/tmp` that every function has on AWS Lambda when it asks for no more.
@@ -21,11 +20,6 @@ static ARCHITECTURE: LazyLock<&str> = LazyLock::new(|| match std::env::consts::A
 
 fn not_done(option: &str) -> ServiceError {
     ServiceError::not_done(SERVICE, option)
-}
-
-/// Versions are not kept.
-pub(super) fn not_published(publish: Option<bool>) -> Result<(), ServiceError> {
-    if publish == Some(true) { Err(not_done("Publish")) } else { Ok(()) }
 }
 
 /// Only code for this machine can run.
@@ -136,7 +130,6 @@ pub(super) fn settings(scope: &Scope, input: CreateFunctionInput) -> Result<Sett
         kms_key: input.kms_key_arn.as_deref(),
     };
     fixed.check()?;
-    not_published(input.publish)?;
     architecture(input.architectures.as_deref())?;
     if input.package_type.as_deref().is_some_and(|kind| kind != "Zip") {
         return Err(not_done("PackageType Image"));
@@ -202,14 +195,22 @@ pub(super) fn change(scope: &Scope, input: UpdateFunctionConfigurationInput) -> 
     })
 }
 
-/// A function as the service shows it.
+/// A function as the service shows it: a published version by its own ARN.
 pub(super) fn shown(function: &Function) -> FunctionConfiguration {
+    match function.version {
+        Version::Latest => shown_as(function, &function.arn()),
+        Version::Number(_) => shown_as(function, &function.qualified_arn()),
+    }
+}
+
+/// The same by the ARN that was asked for.
+pub(super) fn shown_as(function: &Function, arn: &Arn) -> FunctionConfiguration {
     let settings = &function.settings;
     let text = |text: &str| Some(text.to_owned());
     let variables: std::collections::BTreeMap<String, String> = settings.variables.clone().into();
     FunctionConfiguration {
         function_name: text(function.name.as_str()),
-        function_arn: Some(function.arn().to_string()),
+        function_arn: Some(arn.to_string()),
         runtime: text(settings.runtime.as_str()),
         role: Some(settings.role.to_string()),
         handler: text(settings.handler.as_str()),
@@ -219,7 +220,7 @@ pub(super) fn shown(function: &Function) -> FunctionConfiguration {
         timeout: i32::try_from(settings.timeout.secs()).ok(),
         memory_size: i32::try_from(settings.memory.mb()).ok(),
         last_modified: Some(function.last_modified.format("%Y-%m-%dT%H:%M:%S%.3f+0000")),
-        version: text(LATEST),
+        version: Some(function.version.to_string()),
         revision_id: text(&function.revision),
         environment: (!variables.is_empty()).then_some(EnvironmentResponse { variables: Some(variables), error: None }),
         state: text("Active"),

@@ -94,10 +94,10 @@ impl LambdaService {
         only(SERVICE, &input, &[&SETTINGS[..], &own[..]].concat())?;
         fixed(input.parallelization_factor, input.tumbling_window_in_seconds, input.destination_config.as_ref())?;
         let at = address(&call.scope, &input.function_name, None)?;
-        let function = self.functions.get(&call.scope, &at.name).map_err(failed)?;
+        let function = self.functions.resolve(&call.scope, &at.name, at.qualifier.as_ref()).map_err(failed)?;
         let source = input.event_source_arn.as_deref().ok_or_else(|| invalid("EventSourceArn is required"))?;
         let spec = MappingSpec {
-            function: function.arn(),
+            function: at.arn,
             role: function.settings.role.clone(),
             source: arn(source)?,
             start: start(&input)?,
@@ -131,7 +131,8 @@ impl LambdaService {
             None => None,
             Some(text) => {
                 let at = address(&call.scope, text, None)?;
-                Some(self.functions.get(&call.scope, &at.name).map_err(failed)?.arn())
+                self.functions.resolve(&call.scope, &at.name, at.qualifier.as_ref()).map_err(failed)?;
+                Some(at.arn)
             }
         };
         let change = MappingChange {
@@ -156,11 +157,7 @@ impl LambdaService {
     ) -> Result<ListEventSourceMappingsOutput, ServiceError> {
         let function = match input.function_name.as_deref() {
             None => None,
-            // Mappings are stored by unqualified ARN.
-            Some(text) => {
-                let at = address(&call.scope, text, None)?;
-                Some(Arn::new("lambda", &call.scope, format!("function:{}", at.name)))
-            }
+            Some(text) => Some(address(&call.scope, text, None)?.arn),
         };
         let source = input.event_source_arn.as_deref().map(arn).transpose()?;
         let views = self.mappings.list(&call.scope, function.as_ref(), source.as_ref()).map_err(flow_failed)?;

@@ -1,0 +1,174 @@
+//! What is started for a function: the program, its arguments, and what it needs beside the documented variables.
+//!
+//! Promises that a package which could never start is told apart, with the reason and the remedy, from one that the
+//! machine cannot run at this moment. Must not know processes.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use base::Fs;
+
+use super::report::Failure;
+use crate::interpreter::Interpreters;
+use crate::runtime::Family;
+use crate::{FunctionError, Settings};
+
+/// The files of the built-in bootstraps and their contents.
+pub(super) const BOOTSTRAPS: [(&str, &[u8]); 2] =
+    [("bootstrap.py", include_bytes!("bootstrap.py")), ("bootstrap.mjs", include_bytes!("bootstrap.mjs"))];
+
+/// The runtime interface client of Java: its jar's name begins so, and this class is its main one.
+const JAVA_CLIENT_JAR: &str = "aws-lambda-java-runtime-interface-client";
+const JAVA_CLIENT_CLASS: &str = "com.amazonaws.services.lambda.runtime.api.client.AWSLambda";
+/// Parts in a hundred of a function's memory that Java's and JavaScript's heaps may take; the rest is the process's own.
+const JAVA_HEAP: u32 = 60;
+const NODE_HEAP: u32 = 90;
+
+/// Where an environment's files are, as absolute paths.
+pub(crate) struct Folders<'a> {
+    /// Of the package.
+    pub task_root: &'a Path,
+    /// Of the built-in bootstraps.
+    pub runtime: &'a Path,
+}
+
+/// A process to start.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub program: PathBuf,
+    pub arguments: Vec<OsString>,
+    /// Whether the program's folder leads the path: what it installed is beside it.
+    pub leads_path: bool,
+    /// What this family needs beside what every function has; the function's own variables hold over them.
+    pub variables: Vec<(String, String)>,
+}
+
+impl Entry {
+    fn of(program: &Path, arguments: Vec<OsString>) -> Self {
+        Self { program: program.to_owned(), arguments, leads_path: true, variables: Vec::new() }
+    }
+}
+
+/// Why there is nothing to start.
+#[derive(Debug)]
+pub(crate) enum NoEntry {
+    /// The package lacks something.
+    Package(Failure),
+    /// The machine lacks something, or cannot tell now.
+    Machine(FunctionError),
+}
+
+impl From<FunctionError> for NoEntry {
+    fn from(error: FunctionError) -> Self {
+        Self::Machine(error)
+    }
+}
+
+impl NoEntry {
+    /// As the answer to whoever creates or changes a function.
+    pub fn refusal(self, settings: &Settings) -> FunctionError {
+        let runtime = &settings.runtime;
+        match self {
+            Self::Package(Failure::NoBootstrap { remedy }) => {
+                FunctionError::Invalid(format!("the package cannot run as {runtime}: {remedy}"))
+            }
+            Self::Package(failure) => {
+                FunctionError::Invalid(format!("the package cannot run as {runtime}: {failure:?}"))
+            }
+            Self::Machine(FunctionError::Unavailable(reason)) => {
+                FunctionError::Invalid(format!("the runtime {runtime} is not available: {reason}"))
+            }
+            Self::Machine(error) => error,
+        }
+    }
+}
+
+/// What is started for a function with these settings.
+pub(crate) async fn entry(
+    fs: &dyn Fs,
+    interpreters: &Interpreters,
+    settings: &Settings,
+    folders: &Folders<'_>,
+) -> Result<Entry, NoEntry> {
+    let handler = OsString::from(settings.handler.as_str());
+    let bootstrap = folders.task_root.join("bootstrap");
+    let own = || exists(fs, &bootstrap);
+    match settings.runtime.family() {
+        Family::Python => {
+            let python = interpreters.python().await?;
+            let entry = Entry::of(&python.executable, vec![folders.runtime.join("bootstrap.py").into()]);
+            let user_base = python.user_base.to_string_lossy().into_owned();
+            Ok(Entry { variables: vec![("PYTHONUSERBASE".to_owned(), user_base)], ..entry })
+        }
+        Family::Node => {
+            let heap = format!("--max-old-space-size={}", settings.memory.mb() * NODE_HEAP / 100);
+            let arguments = vec![heap.into(), folders.runtime.join("bootstrap.mjs").into()];
+            Ok(Entry::of(interpreters.node().await?, arguments))
+        }
+        Family::Java => java(fs, interpreters, settings, folders).await,
+        Family::Provided | Family::Ruby | Family::Dotnet if own()? => {
+            Ok(Entry { leads_path: false, ..Entry::of(&bootstrap, Vec::new()) })
+        }
+        Family::Provided => {
+            let remedy = "it has no executable named bootstrap at its root".to_owned();
+            Err(NoEntry::Package(Failure::NoBootstrap { remedy }))
+        }
+        Family::Ruby => client(interpreters.ruby(), handler),
+        Family::Dotnet => client(interpreters.dotnet(), handler),
+    }
+}
+
+fn client(program: Result<&Path, String>, handler: OsString) -> Result<Entry, NoEntry> {
+    match program {
+        Ok(program) => Ok(Entry::of(program, vec![handler])),
+        Err(remedy) => Err(NoEntry::Package(Failure::NoBootstrap { remedy })),
+    }
+}
+
+async fn java(
+    fs: &dyn Fs,
+    interpreters: &Interpreters,
+    settings: &Settings,
+    folders: &Folders<'_>,
+) -> Result<Entry, NoEntry> {
+    let java = interpreters.java().await?;
+    let jars = jars(fs, &folders.task_root.join("lib"))?;
+    let class = folders.task_root.join(JAVA_CLIENT_CLASS.replace('.', "/")).with_extension("class");
+    let named = |jar: &PathBuf| jar.file_name().is_some_and(|name| name.to_string_lossy().starts_with(JAVA_CLIENT_JAR));
+    if !jars.iter().any(named) && !exists(fs, &class)? {
+        let remedy = format!(
+            "it has no runtime interface client: add the dependency com.amazonaws:{JAVA_CLIENT_JAR}, as a jar in lib/ \
+             or among the package's own classes"
+        );
+        return Err(NoEntry::Package(Failure::NoBootstrap { remedy }));
+    }
+    let mut path = OsString::from(folders.task_root);
+    for jar in &jars {
+        path.push(":");
+        path.push(jar);
+    }
+    let arguments = [
+        "-XX:+UseSerialGC".to_owned(),
+        "-XX:TieredStopAtLevel=1".to_owned(),
+        format!("-Xmx{}m", settings.memory.mb() * JAVA_HEAP / 100),
+        "-cp".to_owned(),
+    ];
+    let mut arguments: Vec<OsString> = arguments.map(OsString::from).into();
+    arguments.extend([path, JAVA_CLIENT_CLASS.into(), settings.handler.as_str().into()]);
+    Ok(Entry::of(java, arguments))
+}
+
+/// The jars of a folder in the order of their names, in which the service loads them.
+fn jars(fs: &dyn Fs, folder: &Path) -> Result<Vec<PathBuf>, FunctionError> {
+    if !exists(fs, folder)? {
+        return Ok(Vec::new());
+    }
+    let entries = fs.read_dir(folder).map_err(FunctionError::io(folder))?;
+    let mut names: Vec<String> = entries.into_iter().map(|e| e.name).filter(|name| name.ends_with(".jar")).collect();
+    names.sort();
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+fn exists(fs: &dyn Fs, path: &Path) -> Result<bool, FunctionError> {
+    fs.exists(path).map_err(FunctionError::io(path))
+}

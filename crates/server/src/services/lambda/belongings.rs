@@ -1,0 +1,126 @@
+//! What belongs to a function beside its versions: tags, reserved concurrency, its policy.
+
+use base::{Arn, FunctionName};
+use functions::{Capacity, Permission};
+use wire::lambda::*;
+use wire::{Call, ServiceError, only};
+
+use super::address::{address, unqualified};
+use super::{LambdaService, SERVICE, failed, invalid};
+
+/// Bytes of an archive and of what it unpacks to ("Lambda quotas"), as `functions` holds to them.
+const ZIPPED_BYTES: i64 = 50 << 20;
+const UNZIPPED_BYTES: i64 = 250 << 20;
+
+impl LambdaService {
+    /// The function that a call about tags names by its ARN.
+    fn tagged(&self, call: &Call, resource: &str) -> Result<FunctionName, ServiceError> {
+        let arn: Arn = resource.parse().map_err(|e: base::ArnError| invalid(e.to_string()))?;
+        if arn.service() == "lambda" && arn.resource_of("event-source-mapping").is_some() {
+            return Err(ServiceError::not_done(SERVICE, "tags of an event source mapping"));
+        }
+        let at = unqualified(&call.scope, resource)?;
+        self.functions.get(&call.scope, &at.name).map_err(failed)?;
+        Ok(at.name)
+    }
+
+    pub(super) async fn tag(&self, call: &Call, input: TagResourceInput) -> Result<(), ServiceError> {
+        let name = self.tagged(call, &input.resource)?;
+        self.functions.tag(&call.scope, &name, input.tags, &[]).await.map_err(failed)
+    }
+
+    pub(super) async fn untag(&self, call: &Call, input: UntagResourceInput) -> Result<(), ServiceError> {
+        let name = self.tagged(call, &input.resource)?;
+        self.functions.tag(&call.scope, &name, Default::default(), &input.tag_keys).await.map_err(failed)
+    }
+
+    pub(super) fn tags(&self, call: &Call, input: ListTagsInput) -> Result<ListTagsOutput, ServiceError> {
+        let name = self.tagged(call, &input.resource)?;
+        let function = self.functions.get(&call.scope, &name).map_err(failed)?;
+        Ok(ListTagsOutput { tags: Some(function.tags.clone()) })
+    }
+
+    pub(super) async fn reserve(
+        &self,
+        call: &Call,
+        function: &str,
+        environments: Option<i32>,
+    ) -> Result<(), ServiceError> {
+        let at = unqualified(&call.scope, function)?;
+        // The model refuses negative numbers before this.
+        let environments = environments.map(|n| u32::try_from(n).unwrap_or(0));
+        self.functions.reserve(&call.scope, &at.name, environments).await.map_err(failed)
+    }
+
+    /// What is set aside for a function, as the service shows it.
+    pub(super) fn reserved(&self, call: &Call, name: &FunctionName) -> Result<Option<i32>, ServiceError> {
+        let reserved = self.functions.reserved(&call.scope, name).map_err(failed)?;
+        Ok(reserved.and_then(|n| i32::try_from(n).ok()))
+    }
+
+    pub(super) fn account(&self, call: &Call) -> GetAccountSettingsOutput {
+        let Capacity { total, common } = self.functions.capacity();
+        let all = self.functions.list(&call.scope);
+        let versions = all.iter().flat_map(|f| self.functions.versions(&call.scope, &f.name).unwrap_or_default());
+        let code: u64 = versions.map(|version| version.code.size).sum();
+        GetAccountSettingsOutput {
+            account_limit: Some(AccountLimit {
+                code_size_unzipped: Some(UNZIPPED_BYTES),
+                code_size_zipped: Some(ZIPPED_BYTES),
+                concurrent_executions: i32::try_from(total).ok(),
+                unreserved_concurrent_executions: i32::try_from(common).ok(),
+                ..Default::default()
+            }),
+            account_usage: Some(AccountUsage {
+                total_code_size: i64::try_from(code).ok(),
+                function_count: i64::try_from(all.len()).ok(),
+            }),
+        }
+    }
+
+    pub(super) async fn permit(
+        &self,
+        call: &Call,
+        input: AddPermissionInput,
+    ) -> Result<AddPermissionOutput, ServiceError> {
+        let known = [
+            "FunctionName",
+            "StatementId",
+            "Action",
+            "Principal",
+            "SourceArn",
+            "SourceAccount",
+            "EventSourceToken",
+            "PrincipalOrgID",
+            "Qualifier",
+            "RevisionId",
+        ];
+        only(SERVICE, &input, &known)?;
+        let at = address(&call.scope, &input.function_name, input.qualifier.as_deref())?;
+        let permission = Permission {
+            id: input.statement_id,
+            action: input.action,
+            principal: input.principal,
+            source_arn: input.source_arn,
+            source_account: input.source_account,
+            organisation: input.principal_org_id,
+            token: input.event_source_token,
+        };
+        let revision = input.revision_id.as_deref();
+        let added = self.functions.permit(&call.scope, &at.name, at.qualifier.as_ref(), permission, revision).await;
+        Ok(AddPermissionOutput { statement: Some(added.map_err(failed)?) })
+    }
+
+    pub(super) async fn forbid(&self, call: &Call, input: RemovePermissionInput) -> Result<(), ServiceError> {
+        let at = address(&call.scope, &input.function_name, input.qualifier.as_deref())?;
+        let (id, revision) = (&input.statement_id, input.revision_id.as_deref());
+        self.functions.forbid(&call.scope, &at.name, at.qualifier.as_ref(), id, revision).await.map_err(failed)
+    }
+
+    pub(super) fn policy(&self, call: &Call, input: GetPolicyInput) -> Result<GetPolicyOutput, ServiceError> {
+        let at = address(&call.scope, &input.function_name, input.qualifier.as_deref())?;
+        let found = self.functions.policy(&call.scope, &at.name, at.qualifier.as_ref());
+        let (policy, revision) = found.map_err(failed)?;
+        Ok(GetPolicyOutput { policy: Some(policy), revision_id: Some(revision) })
+    }
+}
