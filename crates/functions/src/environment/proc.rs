@@ -69,13 +69,24 @@ pub(crate) fn descendants(fs: &dyn Fs, root: i32) -> Vec<i32> {
 
 /// The user whose socket at `from` is connected to `to`, both on this machine.
 pub(crate) fn user_of(fs: &dyn Fs, from: SocketAddrV4, to: SocketAddrV4) -> io::Result<Option<u32>> {
-    Ok(user_in(&read(fs, "/proc/net/tcp")?, from, to))
+    let found = user_in(&read(fs, "/proc/net/tcp")?, "", from, to);
+    if found.is_some() {
+        return Ok(found);
+    }
+    // A socket for both protocols, as Java's are, stands in the other table; on a machine without IPv6 there is none.
+    let table = read(fs, "/proc/net/tcp6").unwrap_or_default();
+    Ok(user_in(&table, &mapped(), from, to))
+}
+
+/// What the second table writes before an address of the first protocol: `::ffff:`, in words of the machine's own order.
+fn mapped() -> String {
+    format!("{:024X}", u128::from(u32::from_ne_bytes([0, 0, 0xff, 0xff])))
 }
 
 /// Columns: number, local and remote address, state, two queues, timer, retransmits, user (proc_net_tcp in the kernel's
 /// documentation).
-fn user_in(table: &str, from: SocketAddrV4, to: SocketAddrV4) -> Option<u32> {
-    let written = |a: SocketAddrV4| format!("{:08X}:{:04X}", u32::from_ne_bytes(a.ip().octets()), a.port());
+fn user_in(table: &str, before: &str, from: SocketAddrV4, to: SocketAddrV4) -> Option<u32> {
+    let written = |a: SocketAddrV4| format!("{before}{:08X}:{:04X}", u32::from_ne_bytes(a.ip().octets()), a.port());
     let (from, to) = (written(from), written(to));
     table.lines().find_map(|line| {
         let mut columns = line.split_ascii_whitespace().skip(1);
@@ -115,13 +126,30 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_for_both_protocols_has_its_user_too() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let Ok(client) = std::net::TcpStream::connect(std::net::SocketAddr::new("::ffff:127.0.0.1".parse().unwrap(), to.port()))
+        else {
+            println!("skipped: this machine has no IPv6");
+            return;
+        };
+        let from = SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, client.local_addr().unwrap().port());
+        let std::net::SocketAddr::V4(to) = to else { panic!("not IPv4") };
+        assert_eq!(user_of(&RealFs, from, to).unwrap(), Some(rustix::process::geteuid().as_raw()));
+    }
+
+    #[test]
     #[cfg(target_endian = "little")]
     fn the_table_is_read_as_the_kernel_writes_it() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
              0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0\n   \
              1: 0100007F:C350 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1001        0 2 1 0\n";
         let at = |port| SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, port);
-        assert_eq!(user_in(table, at(50_000), at(8_080)), Some(1_001));
-        assert_eq!(user_in(table, at(8_080), at(50_000)), None);
+        assert_eq!(user_in(table, "", at(50_000), at(8_080)), Some(1_001));
+        assert_eq!(user_in(table, "", at(8_080), at(50_000)), None);
+        let table = "  sl  local_address                         remote_address                        st\n   \
+             0: 0000000000000000FFFF00000100007F:C350 0000000000000000FFFF00000100007F:1F90 01 0:0 0:0 0 1002 0 9 1 0\n";
+        assert_eq!(user_in(table, &mapped(), at(50_000), at(8_080)), Some(1_002));
     }
 }
