@@ -86,6 +86,8 @@ pub struct Invocation {
     pub client_context: Option<String>,
     /// Whether the last 4 KB of the function's log are wanted.
     pub want_log: bool,
+    /// The tracing header to pass on; made when absent.
+    pub trace: Option<String>,
 }
 
 /// How a call of a function ended, when it was made at all.
@@ -145,6 +147,11 @@ pub trait Invoke: Send + Sync {
 
     /// Whether the function exists, for checks at configuration time.
     async fn check(&self, function: &Arn) -> Result<(), InvokeError>;
+
+    /// The queue or topic that gets the function's events which are given up, if it has one.
+    async fn dead_letters(&self, _function: &Arn) -> Option<Arn> {
+        None
+    }
 }
 
 /// Where functions' output goes. Awaiting it is the back-pressure on a function that prints too much.

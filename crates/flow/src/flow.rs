@@ -18,7 +18,7 @@ use crate::consumer::{Lag, Loop};
 use crate::dead_letter::DeadLetters;
 use crate::delivery::{Deliveries, DeliveryPorts, DeliveryTarget, SearchDomains};
 use crate::destinations::{DestinationPorts, Destinations};
-use crate::invocations::Invocations;
+use crate::invocations::{Invocations, Outlets};
 use crate::mapping::{MappingPorts, Mappings};
 use crate::queue::{QueueTarget, Queues};
 use crate::router::{FunctionTarget, Router, StreamTarget, TopicTarget};
@@ -84,6 +84,8 @@ pub struct Flow {
     pub deliveries: Deliveries,
     /// How far behind the consumers are; to be published before metrics are shown.
     pub lag: Lag,
+    /// Kept for those who only know of it.
+    _outlets: Arc<Outlets>,
     consumers: TaskGroup,
     queueing: TaskGroup,
     keeping: TaskGroup,
@@ -150,6 +152,13 @@ impl Flow {
             retention: config.bus_retention,
         };
         let buses = Buses::new(bus_ports, &consumers);
+        let outlets = Arc::new(Outlets {
+            router: Arc::clone(&router),
+            buses: buses.clone(),
+            topics: topics.clone(),
+            dead_letters: dead_letters.clone(),
+        });
+        invocations.connect(&outlets);
         let archive_ports = ArchivePorts {
             consumers: context.clone(),
             state: Arc::clone(&state),
@@ -178,6 +187,7 @@ impl Flow {
             topics,
             queues,
             deliveries,
+            _outlets: outlets,
             lag,
             consumers,
             queueing,

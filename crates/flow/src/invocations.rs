@@ -2,22 +2,25 @@
 //!
 //! Owns one log stream and one consumer for each function that was ever invoked asynchronously.
 //! Promises: what was accepted is given to the function at least once; a failed call is made again after one and then
-//! two minutes under the same request id, a call that cannot be made (no environment free) for up to six hours
-//! ("Error handling for an asynchronous invocation", Lambda Developer Guide); then it is dropped, counted and logged.
-//! Later events do not wait for earlier ones.
+//! two minutes under the same request id, a call that cannot be made (no environment free) for up to six hours, or as the
+//! function's owner configured ("Error handling for an asynchronous invocation", Lambda Developer Guide); then it is told
+//! to the function's destination and dead-letter queue, counted and logged. Later events do not wait for earlier ones.
 //! Must not know how functions run: they are called through [`Invoke`].
 //!
-//! A record in the log is a line of JSON `{"v":1,"id":request id,"function":ARN,"context":…}`, then the payload as it
-//! came.
+//! A record in the log is a line of JSON `{"v":1,"id":request id,"function":ARN,"context":…,"trace":…}`, then the payload
+//! as it came.
+
+mod config;
+mod result;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base::{
-    Arn, Batch, Delivery, ErrorKind, FunctionName, Invocation, Invoke, Kinded, PartitionKey, Position, ProducerId, Rng,
-    Scope, StateStore, Table, TargetError, TaskGroup,
+    Arn, Batch, Delivery, ErrorKind, FunctionName, Invocation, Invoke, InvokeOutcome, Kinded, PartitionKey, Position,
+    ProducerId, Rng, Scope, StateStore, Table, TargetError, TaskGroup,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use log::{Append, LogError, NewRecord, Record, Stream, StreamKey, StreamKind, StreamSpec};
@@ -26,16 +29,18 @@ use serde::{Deserialize, Serialize};
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
 use crate::producer::stable_uuid;
 use crate::router::{append_once, before_append, taken_by, target_error};
-use crate::spool::{self, Attempt, Attempted, Settings, Spool};
+use crate::spool::{self, Attempt, Attempted, End, Settings, Spool, Why};
 use crate::{FlowError, metrics, stored};
+pub use config::{InvokeConfig, InvokeConfigChange};
+use config::{MAX_AGE, qualifier};
+pub(crate) use result::Outlets;
+use result::{Condition, Told};
 
 const TABLE: Table = Table("flow.invocations");
 const VERSION: u32 = 1;
 
 /// How long an event is kept: the service's longest, six hours, and some room for what is under way.
 const RETENTION: Duration = Duration::from_secs(8 * 3_600);
-/// An event older than this is dropped.
-const MAX_AGE: Duration = Duration::from_secs(6 * 3_600);
 /// The waits before the second and third call.
 const DELAYS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(120)];
 /// Calls of one function at once. Functions have their own limit; this bounds memory.
@@ -53,6 +58,8 @@ struct Header {
     function: Arn,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     context: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
 }
 
 /// The room of asynchronous invocations. Cloning gives another handle.
@@ -67,12 +74,23 @@ struct Inner {
     invoke: Arc<dyn Invoke>,
     group: TaskGroup,
     running: Mutex<HashMap<StreamKey, Running>>,
+    outlets: Mutex<Weak<Outlets>>,
 }
 
 impl Invocations {
     pub(crate) fn new(consumers: Loop, state: Arc<dyn StateStore>, invoke: Arc<dyn Invoke>, group: &TaskGroup) -> Self {
-        let inner = Inner { consumers, state, invoke, group: group.child(), running: Mutex::new(HashMap::new()) };
+        let (running, outlets) = (Mutex::default(), Mutex::new(Weak::new()));
+        let inner = Inner { consumers, state, invoke, group: group.child(), running, outlets };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// The rooms that results go to: they stand on this one, so they come later, and are not kept by it.
+    pub(crate) fn connect(&self, outlets: &Arc<Outlets>) {
+        *self.inner.outlets.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(outlets);
+    }
+
+    fn outlets(&self) -> Option<Arc<Outlets>> {
+        self.inner.outlets.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
     /// Starts the consumers of all functions that were invoked asynchronously before.
@@ -83,21 +101,24 @@ impl Invocations {
         Ok(())
     }
 
-    /// Accepts an event for a function; `Ok` is its request id, and the event is durable. That the function exists is
-    /// the caller's to check.
-    pub async fn submit(
-        &self,
-        function: &Arn,
-        payload: Bytes,
-        client_context: Option<String>,
-    ) -> Result<String, FlowError> {
-        let (key, partition_key) = address(function).map_err(|e| FlowError::Invalid(e.message))?;
+    /// Accepts a call; `Ok` is its request id, and the event is durable. That the function exists is the caller's to
+    /// check.
+    pub async fn submit(&self, call: Invocation) -> Result<String, FlowError> {
+        let (key, partition_key) = address(&call.function).map_err(|e| FlowError::Invalid(e.message))?;
         let stream = self.stream(&key).await?;
-        let id = self.inner.consumers.env.rng.uuid();
-        let data = encode(id.clone(), function, client_context, &payload)?;
+        let id = call.request_id.unwrap_or_else(|| self.inner.consumers.env.rng.uuid());
+        let header = Header {
+            v: VERSION,
+            id: id.clone(),
+            function: call.function,
+            context: call.client_context,
+            trace: call.trace,
+        };
+        let data = encode(&header, &call.payload)?;
         let shard = stream.shard_for(&partition_key, None).slot;
         let records = vec![NewRecord { shard, partition_key, explicit_hash_key: None, data }];
         self.inner.consumers.log.append(Append { producer: None, records }).await?;
+        metrics::invoked_async(&key.name, "received");
         Ok(id)
     }
 
@@ -114,12 +135,15 @@ impl Invocations {
         let mut records = HashMap::new();
         for delivery in batch {
             let id = stable_uuid(producer, delivery.position);
-            records.insert(delivery.position, encode(id, to, None, &delivery.payload).map_err(failed)?);
+            let header = Header { v: VERSION, id, function: to.clone(), context: None, trace: None };
+            records.insert(delivery.position, encode(&header, &delivery.payload).map_err(failed)?);
         }
         let appended = append_once(&self.inner.consumers.log, &stream, producer, batch, |delivery| {
             (partition_key.clone(), records.get(&delivery.position).cloned().unwrap_or_default())
         });
-        appended.await.map_err(|e| target_error(to, &e))
+        appended.await.map_err(|e| target_error(to, &e))?;
+        batch.iter().for_each(|_| metrics::invoked_async(&key.name, "received"));
+        Ok(())
     }
 
     /// Whether the function exists.
@@ -144,6 +168,7 @@ impl Invocations {
         let mut batch = Batch::new().delete(TABLE, stored::key(scope, &[function.as_str()]));
         batch.writes.extend(self.inner.consumers.checkpoints.forget(&id).await?);
         batch.writes.extend(spool::forget(&*self.inner.state, &id)?);
+        let batch = self.without_configs(batch, scope, function)?;
         self.inner.state.commit(batch).await?;
         match self.inner.consumers.log.delete_stream(&key).await {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
@@ -180,7 +205,7 @@ impl Invocations {
         let (concurrency, at_most) = (CONCURRENCY, CONCURRENCY);
         let settings = Settings { id: id.clone(), slot: shard.slot, stream: stream.id, concurrency, at_most };
         let group = self.inner.group.child();
-        let caller = Caller { invoke: Arc::clone(&self.inner.invoke), function: stream.key.name.clone() };
+        let caller = Caller::new(self, stream.key.name.clone());
         let spool = Spool::start(&self.inner.consumers, &self.inner.state, &group, settings, caller)?;
         let consumer = Consumer {
             id,
@@ -214,10 +239,9 @@ fn address(function: &Arn) -> Result<(StreamKey, PartitionKey), TargetError> {
     Ok((stream_key(&scope, name), name.parse().map_err(|_| invalid())?))
 }
 
-fn encode(id: String, function: &Arn, context: Option<String>, payload: &Bytes) -> Result<Bytes, FlowError> {
-    let header = Header { v: VERSION, id, function: function.clone(), context };
+fn encode(header: &Header, payload: &Bytes) -> Result<Bytes, FlowError> {
     let header =
-        serde_json::to_vec(&header).map_err(|source| FlowError::Encode { what: "asynchronous invocation", source })?;
+        serde_json::to_vec(header).map_err(|source| FlowError::Encode { what: "asynchronous invocation", source })?;
     let mut data = BytesMut::with_capacity(header.len() + 1 + payload.len());
     data.put_slice(&header);
     data.put_u8(b'\n');
@@ -237,13 +261,90 @@ fn decode(data: &Bytes) -> Result<Invocation, String> {
         request_id: Some(header.id),
         client_context: header.context,
         want_log: false,
+        trace: header.trace,
     })
+}
+
+/// The waits before a success is told once more; then it is not told, which is counted and logged.
+const TELL_AGAIN_SECS: [u64; 6] = [1, 2, 4, 8, 16, 32];
+
+/// What is known of an event's calls. Lost in a restart: the count that is told is called approximate.
+#[derive(Default)]
+struct Calls {
+    count: u32,
+    /// How the function answered at last; only until it is decided whether it is called again.
+    outcome: Option<InvokeOutcome>,
 }
 
 /// Calls the function for one record.
 struct Caller {
-    invoke: Arc<dyn Invoke>,
+    room: Invocations,
     function: String,
+    calls: Mutex<HashMap<Position, Calls>>,
+}
+
+impl Caller {
+    fn new(room: &Invocations, function: String) -> Self {
+        Self { room: room.clone(), function, calls: Mutex::default() }
+    }
+
+    fn calls(&self) -> MutexGuard<'_, HashMap<Position, Calls>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the function's owner decided about a call.
+    fn config(&self, call: &Invocation) -> InvokeConfig {
+        let qualifier = qualifier(&call.function);
+        let Some(scope) = call.function.scope() else { return InvokeConfig::none(qualifier) };
+        let Ok(function) = self.function.parse() else { return InvokeConfig::none(qualifier) };
+        match self.room.config(&scope, &function, Some(qualifier)) {
+            Ok(config) => config.unwrap_or_else(|| InvokeConfig::none(qualifier)),
+            Err(error) => {
+                let function = &self.function;
+                tracing::error!(function, %error, "the configuration of asynchronous invocations cannot be read");
+                InvokeConfig::none(qualifier)
+            }
+        }
+    }
+
+    fn config_of(&self, record: &Record) -> InvokeConfig {
+        decode(&record.data).map_or_else(|_| InvokeConfig::none(""), |call| self.config(&call))
+    }
+
+    /// Tells a destination of a success, as long as it may come to take it.
+    async fn tell_success(&self, to: &Arn, record: &Record, call: &Invocation, outcome: &InvokeOutcome) {
+        let env = &self.room.inner.consumers.env;
+        let attempts = self.calls().get(&record.position).map_or(1, |calls| calls.count);
+        let told = Told {
+            record,
+            call,
+            condition: Condition::Success,
+            attempts,
+            outcome: Some(outcome),
+            reason: "",
+            now: env.clock.now(),
+        };
+        let mut waits = TELL_AGAIN_SECS.into_iter().map(Duration::from_secs);
+        loop {
+            let error = match self.room.outlets() {
+                None => "the server is stopping".to_owned(),
+                Some(outlets) => match outlets.tell(to, &told).await {
+                    Ok(()) => return,
+                    Err(error) if error.kind.is_transient() => error.message,
+                    Err(error) => return self.untold("destination", to, &error.message),
+                },
+            };
+            match waits.next() {
+                Some(wait) => env.clock.sleep(wait).await,
+                None => return self.untold("destination", to, &error),
+            }
+        }
+    }
+
+    fn untold(&self, way: &'static str, to: &Arn, reason: &str) {
+        metrics::untold(&self.function, way);
+        tracing::error!(function = self.function, way, %to, reason, "a result is not told");
+    }
 }
 
 #[async_trait]
@@ -253,16 +354,25 @@ impl Attempt for Caller {
             Ok(call) => call,
             Err(reason) => return Attempted::Refused(format!("the event cannot be read: {reason}")),
         };
-        match self.invoke.invoke(call).await {
-            Ok(outcome) => match outcome.failure() {
-                None => {
-                    metrics::invoked_async(&self.function, "done");
-                    Attempted::Done
+        let outcome = match self.room.inner.invoke.invoke(call.clone()).await {
+            Ok(outcome) => outcome,
+            Err(error) if error.kind.is_transient() => return Attempted::Later(error.message),
+            Err(error) => return Attempted::Refused(error.message),
+        };
+        self.calls().entry(record.position).or_default().count += 1;
+        match outcome.failure() {
+            None => {
+                if let Some(to) = self.config(&call).on_success {
+                    self.tell_success(&to, record, &call, &outcome).await;
                 }
-                Some(failure) => Attempted::Failed(failure),
-            },
-            Err(error) if error.kind.is_transient() => Attempted::Later(error.message),
-            Err(error) => Attempted::Refused(error.message),
+                self.calls().remove(&record.position);
+                metrics::invoked_async(&self.function, "done");
+                Attempted::Done
+            }
+            Some(failure) => {
+                self.calls().entry(record.position).or_default().outcome = Some(outcome);
+                Attempted::Failed(failure)
+            }
         }
     }
 
@@ -274,13 +384,56 @@ impl Attempt for Caller {
         MAX_AGE
     }
 
+    fn delay_of(&self, record: &Record, attempts: u32, rng: &dyn Rng) -> Option<Duration> {
+        self.delay(attempts, rng).filter(|_| attempts <= self.config_of(record).retries())
+    }
+
+    fn max_age_of(&self, record: &Record) -> Duration {
+        self.config_of(record).age()
+    }
+
     fn retried(&self, record: &Record, reason: &str) {
+        if let Some(calls) = self.calls().get_mut(&record.position) {
+            calls.outcome = None;
+        }
         metrics::invoked_async(&self.function, "retried");
         tracing::warn!(function = self.function, position = %record.position, reason, "an asynchronous invocation is tried again");
     }
 
     fn gave_up(&self, record: &Record, reason: &str) {
+        self.calls().remove(&record.position);
         metrics::invoked_async(&self.function, "dropped");
         tracing::error!(function = self.function, position = %record.position, reason, "an asynchronous invocation was given up");
+    }
+
+    async fn give_up(&self, record: &Record, end: &End) -> Result<(), String> {
+        let Ok(call) = decode(&record.data) else {
+            self.gave_up(record, &end.reason);
+            return Ok(());
+        };
+        let (config, grave) = (self.config(&call), self.room.inner.invoke.dead_letters(&call.function).await);
+        let outcome = self.calls().get(&record.position).and_then(|calls| calls.outcome.clone());
+        let told = Told {
+            record,
+            call: &call,
+            condition: if end.why == Why::Age { Condition::EventAgeExceeded } else { Condition::RetriesExhausted },
+            attempts: end.attempts,
+            outcome: outcome.as_ref(),
+            reason: &end.reason,
+            now: self.room.inner.consumers.env.clock.now(),
+        };
+        for (way, to) in [("dead_letter", grave), ("destination", config.on_failure)] {
+            let Some(to) = to else { continue };
+            let outlets = self.room.outlets().ok_or("the server is stopping")?;
+            let put =
+                if way == "dead_letter" { outlets.bury(&to, &told).await } else { outlets.tell(&to, &told).await };
+            match put {
+                Ok(()) => {}
+                Err(error) if error.kind.is_transient() => return Err(error.message),
+                Err(error) => self.untold(way, &to, &error.message),
+            }
+        }
+        self.gave_up(record, &end.reason);
+        Ok(())
     }
 }

@@ -141,9 +141,14 @@ pub(crate) fn queue_lost(queue: &str) {
     counter!("tidegate_queue_lost_records_total", "queue" => queue.to_owned()).increment(1);
 }
 
-/// An asynchronous invocation's fate: `done`, `retried` or `dropped`.
+/// An asynchronous invocation's fate: `received`, then `done`, `retried` or `dropped`.
 pub(crate) fn invoked_async(function: &str, outcome: &'static str) {
     counter!("tidegate_async_invocations_total", "function" => function.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// A result of an asynchronous invocation that could not be told: to a `destination` or as a `dead_letter`.
+pub(crate) fn untold(function: &str, way: &'static str) {
+    counter!("tidegate_async_invocations_untold_total", "function" => function.to_owned(), "way" => way).increment(1);
 }
 
 /// Documents of a delivery stream: `indexed`, `backed_up`.

@@ -95,6 +95,16 @@ pub(crate) trait Attempt: Send + Sync + 'static {
     /// A record older than this is given up instead of being tried again.
     fn max_age(&self) -> Duration;
 
+    /// The wait of one record, where records differ in it.
+    fn delay_of(&self, _record: &Record, attempts: u32, rng: &dyn Rng) -> Option<Duration> {
+        self.delay(attempts, rng)
+    }
+
+    /// The age of one record, where records differ in it; never more than that of all.
+    fn max_age_of(&self, _record: &Record) -> Duration {
+        self.max_age()
+    }
+
     /// When a record's age began.
     fn born(&self, record: &Record) -> Timestamp {
         record.arrival
@@ -251,7 +261,7 @@ impl<A: Attempt> Spool<A> {
 
     fn is_too_old(&self, record: &Record) -> bool {
         let attempt = &self.inner.attempt;
-        self.inner.consumers.env.clock.now().since(attempt.born(record)) > attempt.max_age()
+        self.inner.consumers.env.clock.now().since(attempt.born(record)) > attempt.max_age_of(record)
     }
 
     /// What becomes of a record after an attempt: its next row, or none when nothing is left to do.
@@ -264,9 +274,11 @@ impl<A: Attempt> Spool<A> {
                 let end = End { why: Why::Refused, attempts: row.attempts + 1, reason };
                 return self.part(record, row, end).await;
             }
-            Some(Attempted::Failed(reason)) => (inner.attempt.delay(row.attempts + 1, rng), row.attempts + 1, reason),
+            Some(Attempted::Failed(reason)) => {
+                (inner.attempt.delay_of(record, row.attempts + 1, rng), row.attempts + 1, reason)
+            }
             Some(Attempted::FailedFor(reason, wait)) => {
-                let delay = inner.attempt.delay(row.attempts + 1, rng).map(|delay| delay.max(wait));
+                let delay = inner.attempt.delay_of(record, row.attempts + 1, rng).map(|delay| delay.max(wait));
                 (delay, row.attempts + 1, reason)
             }
             Some(Attempted::Later(reason)) => {
@@ -288,7 +300,7 @@ impl<A: Attempt> Spool<A> {
                 let postponed = if attempts == row.attempts { row.postponed + 1 } else { 0 };
                 let error = Some(reason.chars().take(MAX_ERROR).collect());
                 // Whatever wait was asked for, it is given up while the log still has it.
-                let last = inner.attempt.born(record) + inner.attempt.max_age() + Duration::from_millis(1);
+                let last = inner.attempt.born(record) + inner.attempt.max_age_of(record) + Duration::from_millis(1);
                 Some(Row { due: (now + delay).min(last.max(now)), attempts, postponed, error, ..row })
             }
             None => self.part(record, row, End { why, attempts, reason }).await,

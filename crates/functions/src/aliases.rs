@@ -176,9 +176,12 @@ impl Functions {
             return invalid("$LATEST is not supported for an alias pointing to more than 1 version".to_owned());
         }
         // "Implementing Lambda canary deployments": both versions have the same role and dead-letter queue.
-        let role = |version| self.version(scope, function, version).map(|v: Arc<Function>| v.settings.role.clone());
-        if role(alias.version)? != role(other.version)? {
-            return invalid("the two versions of an alias must have the same role".to_owned());
+        let same = |f: Arc<Function>| (f.settings.role.clone(), f.settings.dead_letters.clone());
+        if self.version(scope, function, alias.version).map(same)?
+            != self.version(scope, function, other.version).map(same)?
+        {
+            let message = "the two versions of an alias must have the same role and dead-letter queue".to_owned();
+            return Err(FunctionError::Invalid(message));
         }
         Ok(())
     }

@@ -72,6 +72,7 @@ impl Invoke for Functions {
                     payload: payload.clone(),
                     client_context: client_context.clone(),
                     want_log: call.want_log,
+                    trace: call.trace.clone(),
                     answer,
                 },
             )?;
@@ -89,6 +90,11 @@ impl Invoke for Functions {
         let (scope, name, qualifier) = address(function)?;
         self.resolve(&scope, &name, qualifier.as_ref())?;
         Ok(())
+    }
+
+    async fn dead_letters(&self, function: &Arn) -> Option<Arn> {
+        let (scope, name, qualifier) = address(function).ok()?;
+        self.resolve(&scope, &name, qualifier.as_ref()).ok()?.settings.dead_letters.clone()
     }
 }
 

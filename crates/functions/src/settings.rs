@@ -216,6 +216,9 @@ pub struct Settings {
     pub memory: MemorySize,
     /// Its own environment variables.
     pub variables: Variables,
+    /// The queue or topic that gets the events which are given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<Arn>,
 }
 
 /// New values of some settings; absent ones stay as they are.
@@ -235,6 +238,8 @@ pub struct SettingsChange {
     pub memory: Option<MemorySize>,
     /// Replaces all variables.
     pub variables: Option<Variables>,
+    /// See [`Settings::dead_letters`]; an inner `None` takes it away.
+    pub dead_letters: Option<Option<Arn>>,
 }
 
 impl Settings {
@@ -249,6 +254,7 @@ impl Settings {
             timeout: change.timeout.unwrap_or(old.timeout),
             memory: change.memory.unwrap_or(old.memory),
             variables: change.variables.unwrap_or(old.variables),
+            dead_letters: change.dead_letters.unwrap_or(old.dead_letters),
         }
     }
 }

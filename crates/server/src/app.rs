@@ -26,6 +26,8 @@ use crate::rooms::{Doors, Rooms};
 use crate::route::{Destination, LOGS, Requirement, Route, route, traced_by, traffic_of};
 use crate::streams::traffic_report;
 
+/// A longer tracing header is none: the service's own has some 100 bytes.
+const MAX_TRACE_BYTES: usize = 512;
 /// A function's package of 50 MB in base64, and its settings ("Lambda quotas").
 const LARGE_BODY_BYTES: usize = 70 << 20;
 /// Of a request that anybody may send; none needs a body.
@@ -256,6 +258,7 @@ impl App {
             request_id: request_id.to_owned(),
             now: self.env.clock.now(),
             endpoint: doors.rooms.endpoints.of(request),
+            trace: trace_of(request),
             left: request.extensions().get::<Left>().cloned().unwrap_or_default().0,
         };
         let console = |note: &mut Note, operation: &'static str| {
@@ -400,6 +403,12 @@ async fn function_log(doors: &Doors, scope: &Scope, uri: &http::Uri) -> Result<R
     };
     let exists = doors.rooms.functions.get(scope, &function).is_ok();
     doors.rooms.logs.answer(scope, name, uri.query().unwrap_or_default(), exists).await
+}
+
+/// The request's tracing header, as a function gets it.
+fn trace_of(request: &Request<Bytes>) -> Option<String> {
+    let value = request.headers().get("x-amzn-trace-id")?.to_str().ok()?;
+    (value.len() <= MAX_TRACE_BYTES).then(|| value.to_owned())
 }
 
 /// The way of an event, by its id.

@@ -16,6 +16,8 @@ pub struct Call {
     pub now: Timestamp,
     /// The address by which the caller reached the server, such as `http://localhost:4566`: for addresses in answers.
     pub endpoint: String,
+    /// The request's tracing header, as it came.
+    pub trace: Option<String>,
     /// Cancelled when the caller is gone: whatever was begun is finished, but nobody needs to wait for more.
     pub left: CancellationToken,
 }

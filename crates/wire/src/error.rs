@@ -18,18 +18,27 @@ pub struct ServiceError {
     pub message: String,
     /// The HTTP status; when absent, that of the service's model, else 400.
     pub status: Option<u16>,
+    /// Which limit was met, where the service's error says so by name, and the seconds after which to try again.
+    pub throttle: Option<(&'static str, u32)>,
 }
 
 impl ServiceError {
     /// An error with the status that the service's model gives its code.
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), status: None }
+        Self { code: code.into(), message: message.into(), status: None, throttle: None }
     }
 
     /// The same with this HTTP status.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = Some(status);
+        self
+    }
+
+    /// The same with the name of the limit that was met, and the seconds after which to try again.
+    #[must_use]
+    pub fn throttled_by(mut self, reason: &'static str, after_secs: u32) -> Self {
+        self.throttle = Some((reason, after_secs));
         self
     }
 

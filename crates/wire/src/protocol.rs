@@ -12,7 +12,7 @@ mod size;
 mod xml;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
 use serde_json::json;
 
@@ -139,7 +139,11 @@ pub fn refuse(service: &Service, encoding: Encoding, error: &ServiceError, reque
         Protocol::RestJson => {
             let member = shape.map_or("message", |s| s.message_member);
             let fault = if server_fault { "Service" } else { "User" };
-            json!({"Type": fault, member: error.message}).to_string().into()
+            let mut document = json!({"Type": fault, member: error.message});
+            if let Some((reason, _)) = error.throttle {
+                document["Reason"] = reason.into();
+            }
+            document.to_string().into()
         }
         Protocol::Query => xml::error(service, code, &error.message, server_fault, request_id).into(),
     });
@@ -156,6 +160,9 @@ pub fn refuse(service: &Service, encoding: Encoding, error: &ServiceError, reque
         if let Ok(value) = HeaderValue::from_str(&format!("{code};{fault}")) {
             response.headers_mut().insert(QUERY_ERROR, value);
         }
+    }
+    if let Some((_, after_secs)) = error.throttle {
+        response.headers_mut().insert(RETRY_AFTER, after_secs.into());
     }
     set_request_id(&mut response, request_id);
     response.extensions_mut().insert(error.clone());

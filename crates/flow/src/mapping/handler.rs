@@ -123,6 +123,7 @@ impl Handler for Caller {
             request_id: None,
             client_context: None,
             want_log: false,
+            trace: None,
         };
         let failed = |from, reason: String| {
             self.last.set("PROBLEM: Function call failed");

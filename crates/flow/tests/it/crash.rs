@@ -13,7 +13,7 @@ use flow::topic::{Message, SubscriptionChange};
 
 use crate::fakes::{Reply, batch_of};
 use crate::world::{
-    Deadline, House, Outside, World, default_bus, event, function_arn, role, scope, stream_arn, target,
+    Deadline, House, Outside, World, call, default_bus, event, function_arn, role, scope, stream_arn, target,
 };
 
 const CHANGES: [Call; 8] =
@@ -166,7 +166,7 @@ async fn send_until_the_end(world: &World, life: u32, acknowledged: &mut BTreeSe
         if house.flow.topics.publish(&scope(), &"t".parse().unwrap(), vec![message]).await.is_ok() {
             acknowledged.insert(text("message"));
         }
-        if house.flow.invocations.submit(&function_arn("g"), text("event").into(), None).await.is_ok() {
+        if house.flow.invocations.submit(call("g", text("event"))).await.is_ok() {
             acknowledged.insert(text("event"));
         }
         if world.fs.is_off() {

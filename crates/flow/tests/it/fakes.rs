@@ -64,7 +64,7 @@ type Available = Box<dyn FnMut(&Arn) -> bool + Send>;
 
 /// Functions: every one exists but `missing`.
 #[derive(Default)]
-pub struct Functions(Fake<Invocation>, Mutex<Option<Available>>);
+pub struct Functions(Fake<Invocation>, Mutex<Option<Available>>, Mutex<Option<Arn>>);
 
 impl Functions {
     pub fn answer(&self, answer: impl FnMut(&Invocation) -> Reply + Send + 'static) {
@@ -74,6 +74,11 @@ impl Functions {
     /// Whether a function can take an event, asked each time.
     pub fn available(&self, available: impl FnMut(&Arn) -> bool + Send + 'static) {
         *self.1.lock().unwrap() = Some(Box::new(available));
+    }
+
+    /// Where the events of all functions go that are given up.
+    pub fn dead_letters(&self, to: Arn) {
+        *self.2.lock().unwrap() = Some(to);
     }
 
     pub fn calls(&self) -> Vec<Invocation> {
@@ -129,6 +134,10 @@ impl Invoke for Functions {
             }
             _ => Ok(()),
         }
+    }
+
+    async fn dead_letters(&self, _function: &Arn) -> Option<Arn> {
+        self.2.lock().unwrap().clone()
     }
 }
 

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use base::Clock;
-use bytes::Bytes;
+use base::{Arn, Clock, Invocation};
+use flow::bus::RuleState;
+use flow::invocations::InvokeConfigChange;
+use flow::queue::{QueueAttributes, Received};
+use serde_json::{Value, json};
 
 use crate::fakes::Reply;
-use crate::world::{House, Outside, World, function_arn, scope, until};
+use crate::world::{Deadline, House, Outside, World, call, function_arn, scope, target, until};
 
 async fn submit(house: &House, text: &'static str) -> String {
-    house.flow.invocations.submit(&function_arn("f"), Bytes::from_static(text.as_bytes()), None).await.unwrap()
+    house.flow.invocations.submit(call("f", text)).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,5 +119,198 @@ async fn a_deleted_function_leaves_nothing_behind() {
     world.functions.answer(|_| Reply::Ok("{}".into()));
     submit(&house, "y").await;
     until("the new one", || world.functions.calls().len() == 2).await;
+    house.stop().await;
+}
+
+/// Receives until so many came.
+async fn told(house: &House, queue: &str, count: usize) -> Vec<Received> {
+    let (deadline, mut all) = (Deadline::new(), Vec::new());
+    while all.len() < count {
+        all.extend(house.receive(queue).await);
+        deadline.check(&format!("{count} messages in {queue}, not {}", all.len()));
+        tokio::task::yield_now().await;
+    }
+    all
+}
+
+fn document(received: &Received) -> Value {
+    serde_json::from_slice(&received.message.body).unwrap()
+}
+
+async fn configure(house: &House, qualifier: Option<&str>, change: InvokeConfigChange) {
+    let name = "f".parse().unwrap();
+    house.flow.invocations.configure(&scope(), &name, qualifier, change, true).await.unwrap();
+}
+
+fn queue_named(name: &str) -> Arn {
+    Arn::new("sqs", &scope(), name)
+}
+
+fn failing_with(text: &'static str) -> impl FnMut(&Invocation) -> Reply + Send + 'static {
+    move |call| if &call.payload[..] == text.as_bytes() { Reply::Status(500) } else { Reply::Ok("[1]".into()) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_and_age_are_the_owner_s_for_each_qualifier() {
+    let world = World::new(6);
+    let house = world.open().await;
+    world.functions.answer(|_| Reply::Status(500));
+    configure(&house, None, InvokeConfigChange { max_retries: Some(0), ..Default::default() }).await;
+    configure(&house, Some("live"), InvokeConfigChange { max_retries: Some(1), ..Default::default() }).await;
+    for function in ["f", "f:live", "f:other"] {
+        house.flow.invocations.submit(call(function, "{}")).await.unwrap();
+    }
+    world.pass(Duration::from_secs(600)).await;
+    let calls =
+        |function: &str| world.functions.calls().iter().filter(|c| c.function == function_arn(function)).count();
+    until("all calls", || (calls("f"), calls("f:live"), calls("f:other")) == (1, 2, 3)).await;
+    world.functions.answer(|_| Reply::Busy);
+    configure(&house, None, InvokeConfigChange { max_age_secs: Some(60), ..Default::default() }).await;
+    house.flow.invocations.submit(call("f", "{}")).await.unwrap();
+    world.pass(Duration::from_secs(120)).await;
+    let end = calls("f");
+    assert!(end > 3, "{end}");
+    world.pass(Duration::from_secs(1_200)).await;
+    assert_eq!(calls("f"), end, "it is too old");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_became_of_an_event_is_told_to_every_kind_of_destination() {
+    let world = World::new(7);
+    let house = world.open().await;
+    house.queue("good", QueueAttributes::default()).await;
+    house.queue("bad", QueueAttributes::default()).await;
+    world.functions.answer(failing_with("\"bad\""));
+    let both = InvokeConfigChange {
+        on_success: Some(Some(queue_named("good"))),
+        on_failure: Some(Some(queue_named("bad"))),
+        ..Default::default()
+    };
+    configure(&house, None, both).await;
+    let good = submit(&house, "{\"a\": 1}").await;
+    let bad = submit(&house, "\"bad\"").await;
+    let success = document(&told(&house, "good", 1).await[0]);
+    assert_eq!(success["requestContext"]["requestId"], good);
+    assert_eq!(success["requestContext"]["functionArn"], format!("{}:$LATEST", function_arn("f")));
+    assert_eq!(
+        (&success["requestContext"]["condition"], &success["requestContext"]["approximateInvokeCount"]),
+        (&json!("Success"), &json!(1))
+    );
+    assert_eq!((&success["requestPayload"], &success["responsePayload"]), (&json!({"a": 1}), &json!([1])));
+    assert_eq!(success["responseContext"], json!({"statusCode": 200, "executedVersion": "$LATEST"}));
+    world.pass(Duration::from_secs(200)).await;
+    let failure = document(&told(&house, "bad", 1).await[0]);
+    assert_eq!(failure["requestContext"]["requestId"], bad);
+    assert_eq!(
+        (&failure["requestContext"]["condition"], &failure["requestContext"]["approximateInvokeCount"]),
+        (&json!("RetriesExhausted"), &json!(3))
+    );
+    assert_eq!(failure["responseContext"]["functionError"], "Unhandled");
+    // A function is told by a call of its own, a bus by an event.
+    let others = InvokeConfigChange {
+        max_retries: Some(0),
+        on_success: Some(Some(Arn::new("events", &scope(), "event-bus/default"))),
+        on_failure: Some(Some(function_arn("g"))),
+        ..Default::default()
+    };
+    configure(&house, None, others).await;
+    let pattern = r#"{"source": ["lambda"], "detail-type": ["Lambda Function Invocation Result - Success"]}"#;
+    house.rule("results", pattern, RuleState::Enabled, target(queue_named("good"))).await;
+    submit(&house, "{}").await;
+    submit(&house, "\"bad\"").await;
+    let event = document(&told(&house, "good", 1).await[0]);
+    assert_eq!(event["detail"]["requestContext"]["condition"], "Success");
+    let resources = json!([
+        format!("arn:aws:events:{}:{}:event-bus/default", scope().region, scope().account),
+        format!("{}:$LATEST", function_arn("f"))
+    ]);
+    assert_eq!(event["resources"], resources);
+    until("the other function", || world.functions.calls().iter().any(|c| c.function == function_arn("g"))).await;
+    let calls = world.functions.calls();
+    let told = calls.iter().find(|c| c.function == function_arn("g")).unwrap();
+    let told: Value = serde_json::from_slice(&told.payload).unwrap();
+    assert_eq!(told["requestContext"]["condition"], "RetriesExhausted");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_given_up_goes_to_the_dead_letter_queue_as_it_came() {
+    let world = World::new(8);
+    let house = world.open().await;
+    house.queue("dead", QueueAttributes::default()).await;
+    world.functions.dead_letters(queue_named("dead"));
+    world.functions.answer(|_| Reply::Status(500));
+    configure(&house, None, InvokeConfigChange { max_retries: Some(0), ..Default::default() }).await;
+    let id = submit(&house, "{\"an\": \"event\"}").await;
+    let letter = told(&house, "dead", 1).await.remove(0).message;
+    assert_eq!(&letter.body[..], b"{\"an\": \"event\"}");
+    let said =
+        |name: &str| (letter.head.attributes[name].data_type.as_str(), letter.head.attributes[name].value.as_str());
+    assert_eq!((said("RequestID"), said("ErrorCode")), (("String", id.as_str()), ("Number", "200")));
+    assert_eq!(said("ErrorMessage"), ("String", "the function failed: Unhandled"));
+    house.stop().await;
+}
+
+#[test]
+fn a_failure_is_told_through_a_crash_before_the_event_is_let_go() {
+    let outside = Outside::new(9);
+    outside.life(async |world| {
+        let house = world.open().await;
+        house.queue("bad", QueueAttributes::default()).await;
+        let change = InvokeConfigChange { on_failure: Some(Some(queue_named("bad"))), ..Default::default() };
+        configure(&house, None, change).await;
+        world.functions.answer(|_| Reply::Status(500));
+        submit(&house, "{}").await;
+        world.pass(Duration::from_secs(100)).await;
+        until("two calls", || world.functions.calls().len() == 2).await;
+        world.pass(Duration::from_secs(1)).await;
+    });
+    outside.fs.power_cut();
+    outside.life(async |world| {
+        world.functions.answer(|_| Reply::Status(500));
+        let house = world.open().await;
+        world.pass(Duration::from_secs(200)).await;
+        let failure = document(&told(&house, "bad", 1).await[0]);
+        assert_eq!(failure["requestContext"]["approximateInvokeCount"], 3);
+        house.stop().await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configuration_is_changed_listed_and_refused_by_what_is_wrong() {
+    let world = World::new(10);
+    let house = world.open().await;
+    house.queue("q", QueueAttributes::default()).await;
+    let (room, name) = (&house.flow.invocations, "f".parse().unwrap());
+    let first =
+        InvokeConfigChange { max_retries: Some(1), on_failure: Some(Some(queue_named("q"))), ..Default::default() };
+    configure(&house, None, first).await;
+    let second = InvokeConfigChange { max_age_secs: Some(90), on_failure: Some(None), ..Default::default() };
+    let changed = room.configure(&scope(), &name, None, second.clone(), false).await.unwrap();
+    assert_eq!((changed.max_retries, changed.max_age_secs, changed.on_failure), (Some(1), Some(90), None));
+    let anew = room.configure(&scope(), &name, None, second, true).await.unwrap();
+    assert_eq!((anew.max_retries, anew.max_age_secs), (None, Some(90)));
+    configure(&house, Some("2"), InvokeConfigChange::default()).await;
+    let all: Vec<String> = room.configs(&scope(), &name).unwrap().into_iter().map(|c| c.qualifier).collect();
+    assert_eq!(all, ["$LATEST", "2"]);
+    assert!(room.forget_config(&scope(), &name, Some("2")).await.unwrap());
+    assert!(!room.forget_config(&scope(), &name, Some("2")).await.unwrap());
+    for (to, text) in [
+        ("arn:aws:s3:::bucket", "is not available"),
+        ("arn:aws:kinesis:eu-central-1:000000000000:stream/s", "is not the ARN of a queue"),
+        ("arn:aws:sqs:eu-central-1:000000000000:q.fifo", "is FIFO"),
+        ("arn:aws:sqs:eu-central-1:111111111111:q", "is not in this account"),
+    ] {
+        let change = InvokeConfigChange { on_success: Some(Some(to.parse().unwrap())), ..Default::default() };
+        let refused = room.configure(&scope(), &name, None, change, true).await.unwrap_err().to_string();
+        assert!(refused.contains(text), "{refused}");
+    }
+    let gone = InvokeConfigChange { on_success: Some(Some(queue_named("gone"))), ..Default::default() };
+    assert!(
+        room.configure(&scope(), &name, None, gone, true).await.unwrap_err().to_string().contains("cannot be used")
+    );
+    room.remove(&scope(), &name).await.unwrap();
+    assert_eq!(room.configs(&scope(), &name).unwrap(), []);
     house.stop().await;
 }

@@ -32,6 +32,18 @@ pub fn stream_arn(name: &str) -> Arn {
     Arn::new("kinesis", &scope(), format!("stream/{name}"))
 }
 
+/// A call of a function.
+pub fn call(function: &str, payload: impl Into<Bytes>) -> Invocation {
+    Invocation {
+        function: function_arn(function),
+        payload: payload.into(),
+        request_id: None,
+        client_context: None,
+        want_log: false,
+        trace: None,
+    }
+}
+
 pub fn function_arn(name: &str) -> Arn {
     Arn::new("lambda", &scope(), format!("function:{name}"))
 }

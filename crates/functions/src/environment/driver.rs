@@ -194,7 +194,7 @@ impl Running {
             request_id: current.work.request_id.clone(),
             deadline_ms: (self.d.env.clock.now() + timeout).millis(),
             function_arn: current.work.function_arn.clone(),
-            trace_id: trace_id(&self.d.env),
+            trace_id: current.work.trace.clone().unwrap_or_else(|| trace_id(&self.d.env)),
             client_context: current.work.client_context.clone(),
             payload: current.work.payload.clone(),
         };

@@ -129,7 +129,8 @@ mod tests {
     fn a_socket_for_both_protocols_has_its_user_too() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let to = listener.local_addr().unwrap();
-        let Ok(client) = std::net::TcpStream::connect(std::net::SocketAddr::new("::ffff:127.0.0.1".parse().unwrap(), to.port()))
+        let Ok(client) =
+            std::net::TcpStream::connect(std::net::SocketAddr::new("::ffff:127.0.0.1".parse().unwrap(), to.port()))
         else {
             println!("skipped: this machine has no IPv6");
             return;

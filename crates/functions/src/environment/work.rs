@@ -16,6 +16,8 @@ pub(crate) struct Work {
     /// JSON on one line.
     pub client_context: Option<String>,
     pub want_log: bool,
+    /// The tracing header that the call came with.
+    pub trace: Option<String>,
     pub answer: oneshot::Sender<Served>,
 }
 

@@ -31,6 +31,7 @@ def handler(event, context):
         request_id: Some("5a3bb6b2-0000-4000-8000-000000000001".to_owned()),
         client_context: Some(base64::engine::general_purpose::STANDARD.encode(context)),
         want_log: false,
+        trace: None,
     };
     let outcome = room.functions.invoke(call).await.unwrap();
     assert_eq!(outcome.error, None, "{outcome:?}");

@@ -190,6 +190,7 @@ impl Room {
             request_id: None,
             client_context: None,
             want_log: true,
+            trace: None,
         };
         tokio::time::timeout(PATIENCE, self.functions.invoke(call)).await.expect("the call ends in time")
     }
@@ -248,6 +249,7 @@ pub fn settings(runtime: &str, handler: &str) -> Settings {
         timeout: Default::default(),
         memory: 256.try_into().unwrap(),
         variables: Default::default(),
+        dead_letters: None,
     }
 }
 

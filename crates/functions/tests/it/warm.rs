@@ -148,6 +148,7 @@ async fn functions_survive_a_restart() {
         request_id: None,
         client_context: None,
         want_log: false,
+        trace: None,
     };
     assert_eq!(json(&again.invoke(call.clone()).await.unwrap().payload)[0], 1);
     // Should the unpacked code be lost, the archive is there.

@@ -109,6 +109,11 @@ const MEASURES: &[(Kind, &str, &str)] = &[
     (Counter, "tidegate_queue_expired_messages_total", "Messages whose retention ended before anybody deleted them."),
     (Counter, "tidegate_queue_lost_records_total", "Records of a queue's log that cannot be read."),
     (Counter, "tidegate_async_invocations_total", "Asynchronous invocations, by function and outcome."),
+    (
+        Counter,
+        "tidegate_async_invocations_untold_total",
+        "Results of asynchronous invocations that no destination or dead-letter queue took.",
+    ),
     (Counter, "tidegate_delivery_documents_total", "Documents of a delivery stream, by outcome."),
     (Counter, "tidegate_delivery_incoming_records_total", "Records put on a delivery stream that reads no other."),
     (Counter, "tidegate_delivery_incoming_bytes_total", "Bytes of these records."),

@@ -6,13 +6,14 @@
 mod address;
 mod belongings;
 mod configuration;
+mod invoke_config;
 mod mappings;
 mod versions;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base::{Arn, ErrorKind, Invocation, Invoke, InvokeError};
+use base::{Arn, ErrorKind, FunctionName, Invocation, Invoke, InvokeError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -30,6 +31,8 @@ const FUNCTIONS_A_PAGE: usize = 50;
 /// The largest event of a synchronous and of an asynchronous call ("Lambda quotas": 6 MB and 1 MB).
 const MAX_SYNC_BYTES: usize = 6 << 20;
 const MAX_ASYNC_BYTES: usize = 1 << 20;
+/// What a throttled caller is asked to wait.
+const RETRY_AFTER_SECS: u32 = 1;
 
 /// The service.
 pub(crate) struct LambdaService {
@@ -76,10 +79,6 @@ fn failed(error: FunctionError) -> ServiceError {
     }
 }
 
-fn not_called(error: InvokeError) -> ServiceError {
-    ServiceError::of_kind(SERVICE, error.kind, error.message)
-}
-
 fn flow_failed(error: FlowError) -> ServiceError {
     ServiceError::from_kinded(SERVICE, &error)
 }
@@ -111,6 +110,7 @@ impl Lambda for LambdaService {
         let archive = input.code.zip_file.take().ok_or_else(no_code)?;
         let (tags, publish) = (input.tags.take().unwrap_or_default(), input.publish.unwrap_or(false));
         let settings = configuration::settings(&call.scope, input)?;
+        self.check_dead_letters(call, settings.dead_letters.as_ref()).await?;
         let new = NewFunction { name, settings, tags };
         let function = self.functions.create(&call.scope, new, archive).await.map_err(failed)?;
         Ok(configuration::shown(&*self.published(function, publish).await?))
@@ -190,6 +190,7 @@ impl Lambda for LambdaService {
         let at = unqualified(&call.scope, &input.function_name)?;
         let revision = input.revision_id.clone();
         let change = configuration::change(&call.scope, input)?;
+        self.check_dead_letters(call, change.dead_letters.as_ref().and_then(Option::as_ref)).await?;
         let updated = self.functions.update_settings(&call.scope, &at.name, change, revision.as_deref()).await;
         Ok(configuration::shown(&*updated.map_err(failed)?))
     }
@@ -215,6 +216,7 @@ impl Lambda for LambdaService {
         let at = address(&call.scope, &input.function_name, input.qualifier.as_deref())?;
         self.functions.resolve(&call.scope, &at.name, at.qualifier.as_ref()).map_err(failed)?;
         let payload = input.payload.unwrap_or_default();
+        let payload = if payload.is_empty() { Bytes::from_static(b"{}") } else { payload };
         let kind = input.invocation_type.as_deref().unwrap_or("RequestResponse");
         let limit = if kind == "Event" { MAX_ASYNC_BYTES } else { MAX_SYNC_BYTES };
         if payload.len() > limit {
@@ -222,23 +224,23 @@ impl Lambda for LambdaService {
         }
         check_json(&payload)?;
         check_client_context(input.client_context.as_deref())?;
+        let invocation = Invocation {
+            function: at.arn,
+            payload,
+            request_id: Some(call.request_id.clone()),
+            client_context: input.client_context,
+            want_log: input.log_type.as_deref() == Some("Tail"),
+            trace: call.trace.clone(),
+        };
         match kind {
             "DryRun" => Ok(InvokeOutput { status_code: Some(204), ..Default::default() }),
             "Event" => {
-                let payload = if payload.is_empty() { Bytes::from_static(b"{}") } else { payload };
-                let taken = self.invocations.submit(&at.arn, payload, input.client_context).await;
-                taken.map_err(flow_failed)?;
+                self.invocations.submit(invocation).await.map_err(flow_failed)?;
                 Ok(InvokeOutput { status_code: Some(202), ..Default::default() })
             }
             _ => {
-                let invocation = Invocation {
-                    function: at.arn,
-                    payload,
-                    request_id: Some(call.request_id.clone()),
-                    client_context: input.client_context,
-                    want_log: input.log_type.as_deref() == Some("Tail"),
-                };
-                let outcome = self.functions.invoke(invocation).await.map_err(not_called)?;
+                let outcome = self.functions.invoke(invocation).await;
+                let outcome = outcome.map_err(|error| self.not_called(call, &at.name, error))?;
                 Ok(InvokeOutput {
                     status_code: Some(200),
                     executed_version: Some(outcome.executed_version),
@@ -357,6 +359,46 @@ impl Lambda for LambdaService {
         self.policy(call, input)
     }
 
+    async fn put_function_event_invoke_config(
+        &self,
+        call: &Call,
+        input: PutFunctionEventInvokeConfigInput,
+    ) -> Result<PutFunctionEventInvokeConfigOutput, ServiceError> {
+        self.put_config(call, input).await
+    }
+
+    async fn update_function_event_invoke_config(
+        &self,
+        call: &Call,
+        input: UpdateFunctionEventInvokeConfigInput,
+    ) -> Result<UpdateFunctionEventInvokeConfigOutput, ServiceError> {
+        self.update_config(call, input).await
+    }
+
+    async fn get_function_event_invoke_config(
+        &self,
+        call: &Call,
+        input: GetFunctionEventInvokeConfigInput,
+    ) -> Result<GetFunctionEventInvokeConfigOutput, ServiceError> {
+        self.get_config(call, input)
+    }
+
+    async fn delete_function_event_invoke_config(
+        &self,
+        call: &Call,
+        input: DeleteFunctionEventInvokeConfigInput,
+    ) -> Result<DeleteFunctionEventInvokeConfigOutput, ServiceError> {
+        self.delete_config(call, input).await.map(|()| Default::default())
+    }
+
+    async fn list_function_event_invoke_configs(
+        &self,
+        call: &Call,
+        input: ListFunctionEventInvokeConfigsInput,
+    ) -> Result<ListFunctionEventInvokeConfigsOutput, ServiceError> {
+        self.list_configs(call, input)
+    }
+
     async fn create_event_source_mapping(
         &self,
         call: &Call,
@@ -409,6 +451,28 @@ fn place(function: &Arc<Function>) -> String {
 }
 
 impl LambdaService {
+    /// Whether events that are given up can go there.
+    async fn check_dead_letters(&self, call: &Call, to: Option<&Arn>) -> Result<(), ServiceError> {
+        match to {
+            None => Ok(()),
+            Some(to) => self.invocations.check_destination(&call.scope, to).await.map_err(flow_failed),
+        }
+    }
+
+    /// Why a function was not called. The limit that a throttled call met is the function's own if it has one.
+    fn not_called(&self, call: &Call, name: &FunctionName, error: InvokeError) -> ServiceError {
+        if error.kind != ErrorKind::Throttled {
+            return ServiceError::of_kind(SERVICE, error.kind, error.message);
+        }
+        let reserved = self.functions.reserved(&call.scope, name).is_ok_and(|reserved| reserved.is_some());
+        let reason = match reserved {
+            true => "ReservedFunctionConcurrentInvocationLimitExceeded",
+            false => "ConcurrentInvocationLimitExceeded",
+        };
+        let message = format!("Rate Exceeded. {}", error.message);
+        ServiceError::of_kind(SERVICE, error.kind, message).throttled_by(reason, RETRY_AFTER_SECS)
+    }
+
     /// A function that was made or changed, or what it was published as at once.
     async fn published(&self, function: Arc<Function>, publish: bool) -> Result<Arc<Function>, ServiceError> {
         if !publish {

@@ -59,7 +59,15 @@ impl House {
     pub fn call(&self) -> Call {
         let (scope, now) = (scope("eu-central-1"), self.env.clock.now());
         let endpoint = "http://localhost:4566".into();
-        Call { scope, principal: Principal::Root, request_id: "r".into(), now, endpoint, left: Default::default() }
+        Call {
+            scope,
+            principal: Principal::Root,
+            request_id: "r".into(),
+            now,
+            endpoint,
+            trace: None,
+            left: Default::default(),
+        }
     }
 
     fn key(name: &str) -> StreamKey {

@@ -68,6 +68,7 @@ impl World {
             request_id: "r".into(),
             now: self.env.clock.now(),
             endpoint: String::new(),
+            trace: None,
             left: Default::default(),
         }
     }

@@ -34,7 +34,6 @@ pub(super) fn architecture(asked: Option<&[String]>) -> Result<(), ServiceError>
 /// Options that creation and change share and that are accepted only when they ask for what is done anyway.
 struct Fixed<'a> {
     vpc: Option<&'a VpcConfig>,
-    dead_letter: Option<&'a DeadLetterConfig>,
     tracing: Option<&'a TracingConfig>,
     storage: Option<&'a EphemeralStorage>,
     snap_start: Option<&'a SnapStart>,
@@ -46,9 +45,6 @@ impl Fixed<'_> {
     fn check(&self) -> Result<(), ServiceError> {
         if let Some(vpc) = self.vpc {
             only(SERVICE, vpc, &[])?;
-        }
-        if self.dead_letter.and_then(|d| d.target_arn.as_deref()).is_some_and(|arn| !arn.is_empty()) {
-            return Err(not_done("DeadLetterConfig"));
         }
         if self.tracing.and_then(|t| t.mode.as_deref()).is_some_and(|mode| mode != "PassThrough") {
             return Err(not_done("TracingConfig with Mode Active"));
@@ -92,6 +88,16 @@ fn variables(environment: Environment) -> Result<Variables, ServiceError> {
     environment.variables.unwrap_or_default().try_into().map_err(failed)
 }
 
+/// A queue or a topic; an empty one takes it away.
+fn dead_letters(config: DeadLetterConfig) -> Result<Option<Arn>, ServiceError> {
+    let Some(text) = config.target_arn.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let arn: Arn = text.parse().map_err(|e: base::ArnError| invalid(e.to_string()))?;
+    match arn.service() {
+        "sqs" | "sns" => Ok(Some(arn)),
+        _ => Err(invalid(format!("TargetArn in DeadLetterConfig: {arn} is neither a queue nor a topic"))),
+    }
+}
+
 /// The settings of a new function.
 pub(super) fn settings(scope: &Scope, input: CreateFunctionInput) -> Result<Settings, ServiceError> {
     only(
@@ -122,7 +128,6 @@ pub(super) fn settings(scope: &Scope, input: CreateFunctionInput) -> Result<Sett
     )?;
     let fixed = Fixed {
         vpc: input.vpc_config.as_ref(),
-        dead_letter: input.dead_letter_config.as_ref(),
         tracing: input.tracing_config.as_ref(),
         storage: input.ephemeral_storage.as_ref(),
         snap_start: input.snap_start.as_ref(),
@@ -147,6 +152,7 @@ pub(super) fn settings(scope: &Scope, input: CreateFunctionInput) -> Result<Sett
         timeout: input.timeout.map(number).transpose()?.unwrap_or_default(),
         memory: input.memory_size.map(number).transpose()?.unwrap_or_default(),
         variables: input.environment.map(variables).transpose()?.unwrap_or_default(),
+        dead_letters: input.dead_letter_config.map(dead_letters).transpose()?.flatten(),
     })
 }
 
@@ -176,7 +182,6 @@ pub(super) fn change(scope: &Scope, input: UpdateFunctionConfigurationInput) -> 
     )?;
     let fixed = Fixed {
         vpc: input.vpc_config.as_ref(),
-        dead_letter: input.dead_letter_config.as_ref(),
         tracing: input.tracing_config.as_ref(),
         storage: input.ephemeral_storage.as_ref(),
         snap_start: input.snap_start.as_ref(),
@@ -192,6 +197,7 @@ pub(super) fn change(scope: &Scope, input: UpdateFunctionConfigurationInput) -> 
         timeout: input.timeout.map(number).transpose()?,
         memory: input.memory_size.map(number).transpose()?,
         variables: input.environment.map(variables).transpose()?,
+        dead_letters: input.dead_letter_config.map(dead_letters).transpose()?,
     })
 }
 
@@ -223,6 +229,10 @@ pub(super) fn shown_as(function: &Function, arn: &Arn) -> FunctionConfiguration 
         version: Some(function.version.to_string()),
         revision_id: text(&function.revision),
         environment: (!variables.is_empty()).then_some(EnvironmentResponse { variables: Some(variables), error: None }),
+        dead_letter_config: settings
+            .dead_letters
+            .as_ref()
+            .map(|arn| DeadLetterConfig { target_arn: Some(arn.to_string()) }),
         state: text("Active"),
         last_update_status: text("Successful"),
         package_type: text("Zip"),
