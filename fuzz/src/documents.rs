@@ -106,6 +106,7 @@ fn call() -> Call {
         scope: Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() },
         principal: Principal::Root,
         request_id: "r".into(),
+        trace: None,
         now: Timestamp::from_millis(0),
         endpoint: "http://localhost:4566".into(),
         left: Default::default(),

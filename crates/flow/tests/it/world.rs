@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use base::fs::sim::SimFs;
 use base::{
-    AccountId, Arn, BusName, Clock, Env, Event, Position, Scope, SeededRng, StateStore, SystemClock, TestClock,
-    Timestamp,
+    AccountId, Arn, BusName, Clock, Env, Event, Invocation, Position, Scope, SeededRng, StateStore, SystemClock,
+    TestClock, Timestamp,
 };
 use bytes::Bytes;
 use flow::bus::{InputSpec, RuleSpec, RuleState, RuleTarget, TargetRetry};

@@ -25,6 +25,7 @@ fn call() -> Call {
         scope: Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() },
         principal: Principal::Root,
         request_id: "7d6e3fd1-0a4f-4b0f-9c43-5e8f0d5f8a11".into(),
+        trace: None,
         now: Timestamp::from_millis(1_795_406_706_789),
         endpoint: "http://localhost:4566".into(),
         left: Default::default(),
