@@ -216,10 +216,11 @@ async fn what_became_of_an_event_is_told_to_every_kind_of_destination() {
     };
     configure(&house, None, others).await;
     let pattern = r#"{"source": ["lambda"], "detail-type": ["Lambda Function Invocation Result - Success"]}"#;
-    house.rule("results", pattern, RuleState::Enabled, target(queue_named("good"))).await;
+    house.queue("heard", QueueAttributes::default()).await;
+    house.rule("results", pattern, RuleState::Enabled, target(queue_named("heard"))).await;
     submit(&house, "{}").await;
     submit(&house, "\"bad\"").await;
-    let event = document(&told(&house, "good", 1).await[0]);
+    let event = document(&told(&house, "heard", 1).await[0]);
     assert_eq!(event["detail"]["requestContext"]["condition"], "Success");
     let resources = json!([
         format!("arn:aws:events:{}:{}:event-bus/default", scope().region, scope().account),
