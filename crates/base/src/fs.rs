@@ -98,6 +98,17 @@ pub trait Fs: Send + Sync + 'static {
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
     /// Makes the names in a folder durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes everything below a folder durable, names and contents.
+    fn sync_tree(&self, path: &Path) -> io::Result<()> {
+        for entry in self.read_dir(path)? {
+            let full = path.join(&entry.name);
+            match entry.is_dir {
+                true => self.sync_tree(&full)?,
+                false => self.open(&full, OpenMode::Read)?.sync_data()?,
+            }
+        }
+        self.sync_dir(path)
+    }
     /// Whether the path exists.
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Sets the permission bits, such as `0o600`.
@@ -221,6 +232,11 @@ mod real {
         fn sync_dir(&self, path: &Path) -> io::Result<()> {
             let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
             fs::File::open(path)?.sync_all()
+        }
+
+        fn sync_tree(&self, path: &Path) -> io::Result<()> {
+            // The whole file system at once: for thousands of files it takes as long as a few dozen of single syncs.
+            rustix::fs::syncfs(fs::File::open(path)?).map_err(io::Error::from)
         }
 
         fn exists(&self, path: &Path) -> io::Result<bool> {

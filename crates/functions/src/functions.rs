@@ -14,7 +14,9 @@ use crate::concurrency::Reserved;
 use crate::environment::{self, Folders, Work};
 use crate::interpreter::Interpreters;
 use crate::keyring::Keyring;
-use crate::packages::{Packages, code_of};
+use crate::layer::LayerVersion;
+use crate::opts::Opts;
+use crate::packages::{PackageFolder, Packages, code_of};
 use crate::permissions::Policy;
 use crate::pool::{Action, EnvironmentId, Input, Limits, Owner, Pool};
 use crate::publish::Numbers;
@@ -75,6 +77,10 @@ pub(crate) struct Inner {
     pub aliases: Rows<Alias>,
     pub concurrency: Rows<Reserved>,
     pub policies: Rows<Policy>,
+    pub layers: Rows<LayerVersion>,
+    pub layer_numbers: Rows<Numbers>,
+    pub layer_packages: Packages,
+    pub opts: Opts,
     pub packages: Packages,
     pub interpreters: Arc<Interpreters>,
     pub environments: Mutex<Environments>,
@@ -130,6 +136,10 @@ impl Functions {
             aliases: Rows::load(&ports.state, Table("functions.aliases"))?,
             concurrency: Rows::load(&ports.state, Table("functions.concurrency"))?,
             policies: Rows::load(&ports.state, Table("functions.policies"))?,
+            layers: Rows::load(&ports.state, Table("functions.layers"))?,
+            layer_numbers: Rows::load(&ports.state, Table("functions.layer_numbers"))?,
+            layer_packages: Packages::new(env, &config.dir.join("layers")),
+            opts: Opts::new(env, &config.dir.join("opt")),
             state: ports.state,
             packages: Packages::new(env, &config.dir),
             interpreters: Arc::new(Interpreters::new(env, &config)),
@@ -178,7 +188,7 @@ impl Functions {
     async fn insert(&self, scope: &Scope, new: NewFunction, archive: Bytes) -> Result<Arc<Function>, FunctionError> {
         let code = code_of(&archive)?;
         // Held until the registry says that it is needed.
-        let package = self.inner.packages.store(scope, &new.name, &code, archive).await?;
+        let package = self.inner.packages.store(scope, new.name.as_str(), &code, archive).await?;
         self.can_run(&new.settings, package.path()).await?;
         let function = Function {
             scope: scope.clone(),
@@ -232,7 +242,7 @@ impl Functions {
     async fn replace_code(&self, old: &Function, change: CodeChange) -> Result<Arc<Function>, FunctionError> {
         let (scope, name) = (&old.scope, &old.name);
         let code = code_of(&change.archive)?;
-        let package = self.inner.packages.store(scope, name, &code, change.archive).await?;
+        let package = self.inner.packages.store(scope, name.as_str(), &code, change.archive).await?;
         self.can_run(&old.settings, package.path()).await?;
         if change.dry_run {
             return Ok(Arc::new(Function { code, ..old.clone() }));
@@ -251,7 +261,7 @@ impl Functions {
         let function = self.get(scope, name)?;
         let settings = function.settings.with(change.clone());
         check(&settings)?;
-        let package = self.inner.packages.folder(scope, name, &function.code).await?;
+        let package = self.inner.packages.folder(scope, name.as_str(), &function.code).await?;
         self.can_run(&settings, package.path()).await?;
         self.update(scope, name, revision, |old| Ok(Function { settings: old.settings.with(change), ..old })).await
     }
@@ -303,10 +313,15 @@ impl Functions {
     /// Refuses what could not be started. A `provided` package without a `bootstrap` is taken, as on AWS Lambda, and
     /// fails when it is called.
     async fn can_run(&self, settings: &Settings, package: &Path) -> Result<(), FunctionError> {
+        let opt = self.opt(settings).await?;
+        let opt = opt.as_ref().map(PackageFolder::path);
+        if let Some(opt) = opt {
+            self.check_size(package, opt).await?;
+        }
         if settings.runtime.family() == Family::Provided {
             return Ok(());
         }
-        let folders = Folders { task_root: package, runtime: &environment::runtime_dir(&self.inner.config) };
+        let folders = Folders { task_root: package, opt, runtime: &environment::runtime_dir(&self.inner.config) };
         let found = environment::entry(&*self.inner.env.fs, &self.inner.interpreters, settings, &folders).await;
         found.map(drop).map_err(|reason| reason.refusal(settings))
     }
@@ -330,10 +345,11 @@ impl Functions {
 
     /// Removes code that no function has any more. What cannot be removed now is tried at the next start.
     pub(crate) async fn sweep(&self, scope: &Scope, name: &FunctionName) {
-        let swept = self.inner.packages.sweep(scope, name, &self.codes(scope, name)).await;
+        let swept = self.inner.packages.sweep(scope, name.as_str(), &self.codes(scope, name)).await;
         if let Err(error) = swept {
             tracing::warn!(%scope, function = %name, %error, "old code could not be removed");
         }
+        self.sweep_layers().await;
     }
 
     /// Ends idle environments when their time is over; first removes what a crash left of old code.
@@ -341,8 +357,12 @@ impl Functions {
         match self.inner.packages.homes().await {
             Ok(homes) => {
                 for (scope, name) in homes {
-                    self.sweep(&scope, &name).await;
+                    // What is not named as functions are is not ours to look into.
+                    if let Ok(name) = name.parse() {
+                        self.sweep(&scope, &name).await;
+                    }
                 }
+                self.sweep_layers().await;
             }
             Err(error) => tracing::warn!(%error, "the code of functions could not be listed"),
         }

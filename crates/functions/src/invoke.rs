@@ -167,7 +167,7 @@ impl Functions {
         let pool = self.clone();
         let of = Arc::clone(function);
         let freed = Arc::new(move |freed| pool.freed(id, &of, freed));
-        let parts = Parts {
+        let mut parts = Parts {
             env: inner.env.clone(),
             config: Arc::clone(&inner.config),
             packages: inner.packages.clone(),
@@ -175,13 +175,20 @@ impl Functions {
             keyring: Arc::clone(&inner.keyring),
             logs: Arc::clone(&inner.logs),
             function: Arc::clone(function),
+            opt: None,
             work,
             freed,
             stopping: inner.tasks.stopping(),
         };
         let (functions, function) = (self.clone(), Arc::clone(function));
         inner.tasks.spawn_infallible(format!("function:{}", function.name), async move {
-            environment::run(parts, first).await;
+            match functions.opt(&function.settings).await {
+                Ok(opt) => {
+                    parts.opt = opt;
+                    environment::run(parts, first).await;
+                }
+                Err(error) => environment::refuse(parts, first, error),
+            }
             // What it ran may be old by now, and it was the last to hold it.
             if !functions.codes(&function.scope, &function.name).contains(&function.code) {
                 functions.sweep(&function.scope, &function.name).await;

@@ -179,20 +179,53 @@ impl Layout {
     }
 }
 
-/// Unpacks `archive` into the existing, empty folder `to` and makes it durable. On an error the folder is left half
-/// full for the caller to remove.
-pub(crate) fn unpack(fs: &dyn Fs, archive: &[u8], to: &Path) -> Result<(), PackageError> {
+/// With more than this, one sync of everything is quicker than one a file.
+const MANY_FILES: usize = 32;
+
+/// What an archive is unpacked over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// An empty folder.
+    Nothing,
+    /// Other layers, whose files it replaces.
+    Layers,
+}
+
+/// A file cannot take the place of a folder, nor the other way round.
+fn make_way(fs: &dyn Fs, name: &str, at: &Path, wants_folder: bool) -> Result<(), PackageError> {
+    if !io_at(at, fs.exists(at))? {
+        return Ok(());
+    }
+    match (fs.read_dir(at).is_ok(), wants_folder) {
+        (true, true) => Ok(()),
+        (false, false) => io_at(at, fs.remove_file(at)),
+        _ => Err(entry_error(name, "is a file in one layer and a folder in another")),
+    }
+}
+
+/// Unpacks `archive` into the existing folder `to` and makes it durable. On an error the folder is left half full for
+/// the caller to remove.
+pub(crate) fn unpack(fs: &dyn Fs, archive: &[u8], to: &Path, over: Over) -> Result<(), PackageError> {
     let mut zip = ZipArchive::new(Cursor::new(archive)).map_err(|e| PackageError::Unreadable(e.to_string()))?;
     let layout = Layout::read(&mut zip)?;
     for folder in &layout.folders {
         let full = to.join(folder);
+        if over == Over::Layers {
+            make_way(fs, &folder.to_string_lossy(), &full, true)?;
+        }
         io_at(&full, fs.create_dir_all(&full))?;
+    }
+    if over == Over::Layers {
+        layout.files.iter().try_for_each(|(path, planned)| make_way(fs, &planned.name, &to.join(path), false))?;
     }
     let mut left = MAX_UNPACKED_BYTES;
     for (path, planned) in &layout.files {
         left = inflate(fs, &mut zip, planned, &to.join(path), left)?;
     }
     // All at the end: by then most of it is on its way to the disk, and one pass waits less than a sync after each.
+    if layout.files.len() > MANY_FILES {
+        return io_at(to, fs.sync_tree(to));
+    }
     for path in layout.files.keys() {
         let full = to.join(path);
         io_at(&full, fs.open(&full, OpenMode::Read).and_then(|file| file.sync_data()))?;

@@ -1,16 +1,16 @@
 //! Where packages are kept: the archive as it came and the folder that runs.
 //!
-//! Layout below the functions folder, with the archive's SHA-256 in hexadecimal as name:
-//! `ACCOUNT/REGION/FUNCTION/SHA.zip` and `ACCOUNT/REGION/FUNCTION/SHA/`. The folder appears by a rename, so it is whole
+//! Layout below the functions folder, and below that of the layers, with the archive's SHA-256 in hexadecimal as name:
+//! `ACCOUNT/REGION/NAME/SHA.zip` and `ACCOUNT/REGION/NAME/SHA/`. The folder appears by a rename, so it is whole
 //! or not there; the archive is durable before it. Anything else in there is a leftover.
 //! Promises that a folder in use is never removed. Must not know settings or environments.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base::{AccountId, Env, FunctionName, Scope};
+use base::{AccountId, Env, Scope};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -19,21 +19,36 @@ use sha2::{Digest, Sha256};
 use crate::package::{self, MAX_ARCHIVE_BYTES};
 use crate::{Code, FunctionError, PackageError};
 
-/// The packages of all functions.
+/// The packages of all functions, or of all layers.
 #[derive(Clone)]
 pub(crate) struct Packages {
     env: Env,
     dir: PathBuf,
-    in_use: Arc<Mutex<HashMap<PathBuf, usize>>>,
+    in_use: InUse,
+}
+
+/// Folders with how many hold them.
+#[derive(Clone, Default)]
+pub(crate) struct InUse(Arc<Mutex<HashMap<PathBuf, usize>>>);
+
+impl InUse {
+    pub fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A package folder that stays while this is held.
 pub(crate) struct PackageFolder {
     path: PathBuf,
-    in_use: Arc<Mutex<HashMap<PathBuf, usize>>>,
+    in_use: InUse,
 }
 
 impl PackageFolder {
+    pub fn hold(path: PathBuf, in_use: &InUse) -> Self {
+        *in_use.lock().entry(path.clone()).or_default() += 1;
+        Self { path, in_use: in_use.clone() }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -41,7 +56,7 @@ impl PackageFolder {
 
 impl Drop for PackageFolder {
     fn drop(&mut self) {
-        let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_use = self.in_use.lock();
         if let Some(count) = in_use.get_mut(&self.path) {
             *count -= 1;
             if *count == 0 {
@@ -60,7 +75,10 @@ pub(crate) fn code_of(archive: &[u8]) -> Result<Code, PackageError> {
 }
 
 fn folder_name(code: &Code) -> String {
-    let digest = STANDARD.decode(&code.sha256).unwrap_or_default();
+    hexadecimal(&STANDARD.decode(&code.sha256).unwrap_or_default())
+}
+
+pub(crate) fn hexadecimal(digest: &[u8]) -> String {
     digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
@@ -70,23 +88,27 @@ fn folder_name(code: &Code) -> String {
 
 impl Packages {
     pub fn new(env: &Env, dir: &Path) -> Self {
-        Self { env: env.clone(), dir: dir.to_owned(), in_use: Arc::default() }
+        Self { env: env.clone(), dir: dir.to_owned(), in_use: InUse::default() }
     }
 
-    fn home(&self, scope: &Scope, name: &FunctionName) -> PathBuf {
-        self.dir.join(scope.account.as_str()).join(scope.region.as_str()).join(name.as_str())
+    fn home(&self, scope: &Scope, name: &str) -> PathBuf {
+        self.dir.join(scope.account.as_str()).join(scope.region.as_str()).join(name)
     }
 
     fn hold(&self, path: PathBuf) -> PackageFolder {
-        *self.in_use.lock().unwrap_or_else(PoisonError::into_inner).entry(path.clone()).or_default() += 1;
-        PackageFolder { path, in_use: Arc::clone(&self.in_use) }
+        PackageFolder::hold(path, &self.in_use)
     }
 
-    /// Unpacks an archive for a function; durable when it returns.
+    /// Where the archive of stored code is.
+    pub fn archive(&self, scope: &Scope, name: &str, code: &Code) -> PathBuf {
+        self.home(scope, name).join(folder_name(code)).with_extension("zip")
+    }
+
+    /// Unpacks an archive for a function or a layer; durable when it returns.
     pub async fn store(
         &self,
         scope: &Scope,
-        name: &FunctionName,
+        name: &str,
         code: &Code,
         archive: Bytes,
     ) -> Result<PackageFolder, FunctionError> {
@@ -107,12 +129,7 @@ impl Packages {
     }
 
     /// The folder of a stored package. Should it have gone, the kept archive is unpacked again.
-    pub async fn folder(
-        &self,
-        scope: &Scope,
-        name: &FunctionName,
-        code: &Code,
-    ) -> Result<PackageFolder, FunctionError> {
+    pub async fn folder(&self, scope: &Scope, name: &str, code: &Code) -> Result<PackageFolder, FunctionError> {
         let folder = self.hold(self.home(scope, name).join(folder_name(code)));
         let (env, to) = (self.env.clone(), folder.path.clone());
         blocking(move || {
@@ -127,10 +144,13 @@ impl Packages {
         Ok(folder)
     }
 
-    /// The functions that have something on disk, whether they exist or not.
-    pub async fn homes(&self) -> Result<Vec<(Scope, FunctionName)>, FunctionError> {
+    /// Whatever has something on disk, by name, whether it exists or not.
+    pub async fn homes(&self) -> Result<Vec<(Scope, String)>, FunctionError> {
         let (env, dir) = (self.env.clone(), self.dir.clone());
         blocking(move || {
+            if !env.fs.exists(&dir).map_err(FunctionError::io(&dir))? {
+                return Ok(Vec::new());
+            }
             let folders = |path: &Path| -> Result<Vec<String>, FunctionError> {
                 let entries = env.fs.read_dir(path).map_err(FunctionError::io(path))?;
                 Ok(entries.into_iter().filter(|entry| entry.is_dir).map(|entry| entry.name).collect())
@@ -143,7 +163,7 @@ impl Packages {
                     let Ok(region_id) = region.parse() else { continue };
                     let scope = Scope { account: account_id.clone(), region: region_id };
                     let names = folders(&dir.join(&account).join(&region))?;
-                    homes.extend(names.iter().filter_map(|name| Some((scope.clone(), name.parse().ok()?))));
+                    homes.extend(names.into_iter().map(|name| (scope.clone(), name)));
                 }
             }
             Ok(homes)
@@ -152,8 +172,8 @@ impl Packages {
     }
 
     /// Removes what neither the `current` versions (none: the function is deleted) nor anything in use needs.
-    pub async fn sweep(&self, scope: &Scope, name: &FunctionName, current: &[Code]) -> Result<(), FunctionError> {
-        let (env, home, in_use) = (self.env.clone(), self.home(scope, name), Arc::clone(&self.in_use));
+    pub async fn sweep(&self, scope: &Scope, name: &str, current: &[Code]) -> Result<(), FunctionError> {
+        let (env, home, in_use) = (self.env.clone(), self.home(scope, name), self.in_use.clone());
         let current: HashSet<String> = current.iter().map(folder_name).collect();
         blocking(move || {
             let fs = &*env.fs;
@@ -163,7 +183,7 @@ impl Packages {
             for entry in fs.read_dir(&home).map_err(FunctionError::io(&home))? {
                 let path = home.join(&entry.name);
                 // Held for the removal: a package that is being stored again under the same name waits for it.
-                let in_use = in_use.lock().unwrap_or_else(PoisonError::into_inner);
+                let in_use = in_use.lock();
                 let stem = entry.name.split('.').next().unwrap_or_default();
                 if current.contains(stem) || in_use.contains_key(&home.join(stem)) {
                     continue;
@@ -184,16 +204,17 @@ fn unpack_once(env: &Env, archive: &[u8], to: &Path) -> Result<(), FunctionError
     }
     let temporary = to.with_extension(format!("unpacking-{:016x}", env.rng.u64()));
     fs.create_dir_all(&temporary).map_err(FunctionError::io(&temporary))?;
-    let unpacked = package::unpack(fs, archive, &temporary).map_err(FunctionError::from).and_then(|()| {
-        match fs.rename(&temporary, to) {
-            // Another call unpacked the same archive at the same time.
-            Err(_) if fs.exists(to).unwrap_or(false) => fs.remove_dir_all(&temporary),
-            renamed => renamed,
-        }
-        .map_err(FunctionError::io(to))?;
-        let home = to.parent().unwrap_or(to);
-        fs.sync_dir(home).map_err(FunctionError::io(home))
-    });
+    let unpacked =
+        package::unpack(fs, archive, &temporary, package::Over::Nothing).map_err(FunctionError::from).and_then(|()| {
+            match fs.rename(&temporary, to) {
+                // Another call unpacked the same archive at the same time.
+                Err(_) if fs.exists(to).unwrap_or(false) => fs.remove_dir_all(&temporary),
+                renamed => renamed,
+            }
+            .map_err(FunctionError::io(to))?;
+            let home = to.parent().unwrap_or(to);
+            fs.sync_dir(home).map_err(FunctionError::io(home))
+        });
     if unpacked.is_err()
         && let Err(error) = fs.remove_dir_all(&temporary)
     {

@@ -13,7 +13,7 @@ use crate::{Function, FunctionError, Qualifier, Version};
 /// The last number of a function's name, also of one that was deleted.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Numbers {
-    last: u64,
+    pub last: u64,
 }
 
 /// What is to be published.
@@ -97,7 +97,7 @@ impl Functions {
             }
         }
         // Held until the version is known, so that nobody removes its code meanwhile.
-        let _package = self.inner.packages.folder(scope, name, &latest.code).await?;
+        let _package = self.inner.packages.folder(scope, name.as_str(), &latest.code).await?;
         let home = prefix(scope, name);
         let (numbers, unchanged) = self.inner.numbers.read(&home)?;
         let number = numbers.map_or(0, |numbers| numbers.last) + 1;

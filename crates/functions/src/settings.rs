@@ -9,7 +9,7 @@ use std::time::Duration;
 use base::Arn;
 use serde::{Deserialize, Serialize};
 
-use crate::{FunctionError, Runtime};
+use crate::{FunctionError, LayerUse, Runtime};
 
 /// How long one invocation may take: 1 to 900 seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,6 +219,9 @@ pub struct Settings {
     /// The queue or topic that gets the events which are given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<Arn>,
+    /// What is laid under `/opt`, later ones over earlier ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerUse>,
 }
 
 /// New values of some settings; absent ones stay as they are.
@@ -240,6 +243,8 @@ pub struct SettingsChange {
     pub variables: Option<Variables>,
     /// See [`Settings::dead_letters`]; an inner `None` takes it away.
     pub dead_letters: Option<Option<Arn>>,
+    /// Replaces all layers.
+    pub layers: Option<Vec<LayerUse>>,
 }
 
 impl Settings {
@@ -255,6 +260,7 @@ impl Settings {
             memory: change.memory.unwrap_or(old.memory),
             variables: change.variables.unwrap_or(old.variables),
             dead_letters: change.dead_letters.unwrap_or(old.dead_letters),
+            layers: change.layers.unwrap_or(old.layers),
         }
     }
 }

@@ -102,6 +102,7 @@ routes! {
         ("GET", "/SimpleNotificationService-0.pem", &[]);
     Search, SignedOrBasic, false, |r| is_basic(&r.headers), ("POST", "/events/_search", &[("authorization", "Basic eDp5")]);
     Aws, Signed, true, |r| r.uri.path().starts_with("/2015-03-31/"), ("POST", "/2015-03-31/functions", &[]);
+    Aws, Signed, true, |r| r.uri.path().starts_with("/2018-10-31/layers/"), ("POST", "/2018-10-31/layers/l/versions", &[]);
     Aws, Signed, false, |_| true, ("POST", "/", &[("x-amz-target", "Kinesis_20131202.ListStreams")]);
 }
 

@@ -28,6 +28,8 @@ const NODE_HEAP: u32 = 90;
 pub(crate) struct Folders<'a> {
     /// Of the package.
     pub task_root: &'a Path,
+    /// Of the layers, laid together.
+    pub opt: Option<&'a Path>,
     /// Of the built-in bootstraps.
     pub runtime: &'a Path,
 }
@@ -91,29 +93,38 @@ pub(crate) async fn entry(
     folders: &Folders<'_>,
 ) -> Result<Entry, NoEntry> {
     let handler = OsString::from(settings.handler.as_str());
-    let bootstrap = folders.task_root.join("bootstrap");
-    let own = || exists(fs, &bootstrap);
+    let bootstrap = bootstrap(fs, folders)?;
     match settings.runtime.family() {
         Family::Python => {
             let python = interpreters.python().await?;
             let entry = Entry::of(&python.executable, vec![folders.runtime.join("bootstrap.py").into()]);
             let user_base = python.user_base.to_string_lossy().into_owned();
-            Ok(Entry { variables: vec![("PYTHONUSERBASE".to_owned(), user_base)], ..entry })
+            let mut variables = vec![("PYTHONUSERBASE".to_owned(), user_base)];
+            variables.extend(layered(fs, "PYTHONPATH", folders.opt, &["python"], "python/lib", "site-packages")?);
+            Ok(Entry { variables, ..entry })
         }
         Family::Node => {
             let heap = format!("--max-old-space-size={}", settings.memory.mb() * NODE_HEAP / 100);
             let arguments = vec![heap.into(), folders.runtime.join("bootstrap.mjs").into()];
-            Ok(Entry::of(interpreters.node().await?, arguments))
+            let variables = layered(fs, "NODE_PATH", folders.opt, &["nodejs/node_modules"], "nodejs", "node_modules")?;
+            let variables = variables.into_iter().collect();
+            Ok(Entry { variables, ..Entry::of(interpreters.node().await?, arguments) })
         }
         Family::Java => java(fs, interpreters, settings, folders).await,
-        Family::Provided | Family::Ruby | Family::Dotnet if own()? => {
-            Ok(Entry { leads_path: false, ..Entry::of(&bootstrap, Vec::new()) })
+        Family::Provided | Family::Ruby | Family::Dotnet if bootstrap.is_some() => {
+            let program = bootstrap.unwrap_or_default();
+            Ok(Entry { leads_path: false, ..Entry::of(&program, Vec::new()) })
         }
         Family::Provided => {
             let remedy = "it has no executable named bootstrap at its root".to_owned();
             Err(NoEntry::Package(Failure::NoBootstrap { remedy }))
         }
-        Family::Ruby => client(interpreters.ruby(), handler),
+        Family::Ruby => {
+            let entry = client(interpreters.ruby(), handler)?;
+            let variables = layered(fs, "RUBYLIB", folders.opt, &["ruby/lib"], "", "")?.into_iter();
+            let gems = layered(fs, "GEM_PATH", folders.opt, &[], "ruby/gems", "")?;
+            Ok(Entry { variables: variables.chain(gems).collect(), ..entry })
+        }
         Family::Dotnet => client(interpreters.dotnet(), handler),
     }
 }
@@ -132,7 +143,10 @@ async fn java(
     folders: &Folders<'_>,
 ) -> Result<Entry, NoEntry> {
     let java = interpreters.java().await?;
-    let jars = jars(fs, &folders.task_root.join("lib"))?;
+    let mut jars = self::jars(fs, &folders.task_root.join("lib"))?;
+    if let Some(opt) = folders.opt {
+        jars.extend(self::jars(fs, &opt.join("java/lib"))?);
+    }
     let class = folders.task_root.join(JAVA_CLIENT_CLASS.replace('.', "/")).with_extension("class");
     let named = |jar: &PathBuf| jar.file_name().is_some_and(|name| name.to_string_lossy().starts_with(JAVA_CLIENT_JAR));
     if !jars.iter().any(named) && !exists(fs, &class)? {
@@ -167,6 +181,44 @@ fn jars(fs: &dyn Fs, folder: &Path) -> Result<Vec<PathBuf>, FunctionError> {
     let mut names: Vec<String> = entries.into_iter().map(|e| e.name).filter(|name| name.ends_with(".jar")).collect();
     names.sort();
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// The executable of a package or, when it has none, of its layers.
+fn bootstrap(fs: &dyn Fs, folders: &Folders<'_>) -> Result<Option<PathBuf>, FunctionError> {
+    for folder in [Some(folders.task_root), folders.opt].into_iter().flatten() {
+        let path = folder.join("bootstrap");
+        if exists(fs, &path)? {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// A variable with the folders in which a language looks for what layers bring: `plain` ones, and `inner` of each folder
+/// in `versions`, for whatever version a layer was made.
+fn layered(
+    fs: &dyn Fs,
+    name: &str,
+    opt: Option<&Path>,
+    plain: &[&str],
+    versions: &str,
+    inner: &str,
+) -> Result<Option<(String, String)>, FunctionError> {
+    let Some(opt) = opt else { return Ok(None) };
+    let mut folders: Vec<PathBuf> = plain.iter().map(|path| opt.join(path)).collect();
+    if !versions.is_empty() && exists(fs, &opt.join(versions))? {
+        let versions = opt.join(versions);
+        let entries = fs.read_dir(&versions).map_err(FunctionError::io(&versions))?;
+        folders.extend(entries.into_iter().filter(|e| e.is_dir).map(|e| versions.join(e.name).join(inner)));
+    }
+    let mut kept = Vec::new();
+    for folder in folders {
+        if !kept.contains(&folder) && exists(fs, &folder)? {
+            kept.push(folder);
+        }
+    }
+    let text: Vec<String> = kept.iter().map(|folder| folder.to_string_lossy().into_owned()).collect();
+    Ok((!text.is_empty()).then(|| (name.to_owned(), text.join(":"))))
 }
 
 fn exists(fs: &dyn Fs, path: &Path) -> Result<bool, FunctionError> {

@@ -16,5 +16,5 @@ mod variables;
 mod work;
 
 pub(crate) use entry::{Folders, entry};
-pub(crate) use start::{Parts, run, runtime_dir, write_bootstraps};
+pub(crate) use start::{Parts, refuse, run, runtime_dir, write_bootstraps};
 pub(crate) use work::{Freed, Served, Work};

@@ -34,6 +34,8 @@ pub(crate) struct Parts {
     pub keyring: Arc<Keyring>,
     pub logs: Arc<dyn LogSink>,
     pub function: Arc<Function>,
+    /// The function's layers, laid together.
+    pub opt: Option<PackageFolder>,
     pub work: mpsc::Receiver<Work>,
     pub freed: Arc<dyn Fn(Freed) + Send + Sync>,
     pub stopping: CancellationToken,
@@ -101,6 +103,13 @@ struct Started {
     _package: PackageFolder,
 }
 
+/// Ends an environment that cannot be started.
+pub(crate) fn refuse(parts: Parts, first: Work, error: FunctionError) {
+    (parts.freed)(Freed::Ended);
+    // A caller that does not wait any more gets no answer.
+    let _ = first.answer.send(Served::Refused(error));
+}
+
 /// Starts an environment for `first` and runs it to its end.
 pub(crate) async fn run(parts: Parts, first: Work) {
     let began = parts.env.clock.instant();
@@ -122,10 +131,11 @@ pub(crate) async fn run(parts: Parts, first: Work) {
 
 async fn start(parts: &Parts) -> Result<Started, NoStart> {
     let function = &parts.function;
-    let package = parts.packages.folder(&function.scope, &function.name, &function.code).await?;
+    let package = parts.packages.folder(&function.scope, function.name.as_str(), &function.code).await?;
     let task_root = absolute(package.path())?;
     let runtime = absolute(&runtime_dir(&parts.config))?;
-    let folders = Folders { task_root: &task_root, runtime: &runtime };
+    let opt = parts.opt.as_ref().map(|opt| absolute(opt.path())).transpose()?;
+    let folders = Folders { task_root: &task_root, opt: opt.as_deref(), runtime: &runtime };
     let entry = entry(&*parts.env.fs, &parts.interpreters, &function.settings, &folders).await?;
     let id = format!("{:016x}{:016x}", parts.env.rng.u64(), parts.env.rng.u64());
     let log_stream = format!("{}[{}]{id}", parts.env.clock.now().format("%Y/%m/%d/"), function.version);
@@ -142,6 +152,7 @@ async fn start(parts: &Parts) -> Result<Started, NoStart> {
             task_root: &task_root,
             runtime_dir: &runtime,
             temporary: &temporary,
+            opt: opt.as_deref(),
             entry: &entry,
             log_stream: &log_stream,
             keys: &keys,

@@ -16,6 +16,8 @@ pub(crate) struct Surroundings<'a> {
     pub task_root: &'a Path,
     pub runtime_dir: &'a Path,
     pub temporary: &'a Path,
+    /// Of the layers.
+    pub opt: Option<&'a Path>,
     /// What is started.
     pub entry: &'a Entry,
     pub log_stream: &'a str,
@@ -28,20 +30,26 @@ pub(crate) fn variables(s: &Surroundings<'_>) -> Vec<(String, String)> {
     let folder = |path: &Path| path.to_string_lossy().into_owned();
     let region = f.scope.region.as_str();
     let own_bin = s.entry.program.parent().filter(|_| s.entry.leads_path);
-    let own_bin = own_bin.map(|dir| format!("{}:", dir.display())).unwrap_or_default();
+    let layers_bin = s.opt.map(|opt| opt.join("bin"));
+    let first: String =
+        own_bin.into_iter().chain(layers_bin.as_deref()).map(|dir| format!("{}:", dir.display())).collect();
     let (settings, temporary) = (&f.settings, folder(s.temporary));
     let mut all: Vec<(String, String)> = [
         ("AWS_DEFAULT_REGION", region.to_owned()),
         ("AWS_REGION", region.to_owned()),
         ("AWS_ENDPOINT_URL", s.endpoint_url.to_owned()),
         ("LANG", "C.UTF-8".to_owned()),
-        ("PATH", format!("{own_bin}/usr/local/bin:/usr/bin:/bin")),
+        ("PATH", format!("{first}/usr/local/bin:/usr/bin:/bin")),
         ("TZ", ":UTC".to_owned()),
         ("HOME", temporary.clone()),
         ("TMPDIR", temporary),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
+    if let Some(opt) = s.opt {
+        let libraries = [s.task_root.to_owned(), s.task_root.join("lib"), opt.join("lib")].map(|path| folder(&path));
+        all.push(("LD_LIBRARY_PATH".to_owned(), libraries.join(":")));
+    }
     all.extend(s.entry.variables.iter().cloned());
     all.extend(settings.variables.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
     // After the function's own: these are reserved.

@@ -9,6 +9,7 @@
 
 mod code;
 mod failures;
+mod layers;
 mod logs;
 mod packages;
 mod provided;

@@ -250,6 +250,7 @@ pub fn settings(runtime: &str, handler: &str) -> Settings {
         memory: 256.try_into().unwrap(),
         variables: Default::default(),
         dead_letters: None,
+        layers: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@ mod address;
 mod belongings;
 mod configuration;
 mod invoke_config;
+mod layers;
 mod mappings;
 mod versions;
 
@@ -18,7 +19,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flow::{FlowError, Invocations, Mappings};
-use functions::{CodeChange, Function, FunctionError, Functions, NewFunction, PackageError, Publication, Version};
+use functions::{
+    CodeChange, Function, FunctionError, Functions, NewFunction, PackageError, Publication, Settings, SettingsChange,
+    Version,
+};
 use wire::lambda::*;
 use wire::{Call, ServiceError, ServiceId, only};
 
@@ -109,7 +113,8 @@ impl Lambda for LambdaService {
         only(SERVICE, &input.code, &["ZipFile"])?;
         let archive = input.code.zip_file.take().ok_or_else(no_code)?;
         let (tags, publish) = (input.tags.take().unwrap_or_default(), input.publish.unwrap_or(false));
-        let settings = configuration::settings(&call.scope, input)?;
+        let layers = self.layers_of(call, input.layers.take().unwrap_or_default())?;
+        let settings = Settings { layers, ..configuration::settings(&call.scope, input)? };
         self.check_dead_letters(call, settings.dead_letters.as_ref()).await?;
         let new = NewFunction { name, settings, tags };
         let function = self.functions.create(&call.scope, new, archive).await.map_err(failed)?;
@@ -185,11 +190,12 @@ impl Lambda for LambdaService {
     async fn update_function_configuration(
         &self,
         call: &Call,
-        input: UpdateFunctionConfigurationInput,
+        mut input: UpdateFunctionConfigurationInput,
     ) -> Result<UpdateFunctionConfigurationOutput, ServiceError> {
         let at = unqualified(&call.scope, &input.function_name)?;
         let revision = input.revision_id.clone();
-        let change = configuration::change(&call.scope, input)?;
+        let layers = input.layers.take().map(|layers| self.layers_of(call, layers)).transpose()?;
+        let change = SettingsChange { layers, ..configuration::change(&call.scope, input)? };
         self.check_dead_letters(call, change.dead_letters.as_ref().and_then(Option::as_ref)).await?;
         let updated = self.functions.update_settings(&call.scope, &at.name, change, revision.as_deref()).await;
         Ok(configuration::shown(&*updated.map_err(failed)?))
@@ -329,6 +335,50 @@ impl Lambda for LambdaService {
         input: DeleteFunctionConcurrencyInput,
     ) -> Result<DeleteFunctionConcurrencyOutput, ServiceError> {
         self.reserve(call, &input.function_name, None).await.map(|()| Default::default())
+    }
+
+    async fn publish_layer_version(
+        &self,
+        call: &Call,
+        input: PublishLayerVersionInput,
+    ) -> Result<PublishLayerVersionOutput, ServiceError> {
+        self.new_layer(call, input).await
+    }
+
+    async fn get_layer_version(
+        &self,
+        call: &Call,
+        input: GetLayerVersionInput,
+    ) -> Result<GetLayerVersionOutput, ServiceError> {
+        self.one_layer(call, input)
+    }
+
+    async fn get_layer_version_by_arn(
+        &self,
+        call: &Call,
+        input: GetLayerVersionByArnInput,
+    ) -> Result<GetLayerVersionByArnOutput, ServiceError> {
+        self.layer_by_arn(call, &input.arn)
+    }
+
+    async fn list_layers(&self, call: &Call, input: ListLayersInput) -> Result<ListLayersOutput, ServiceError> {
+        self.all_layers(call, input)
+    }
+
+    async fn list_layer_versions(
+        &self,
+        call: &Call,
+        input: ListLayerVersionsInput,
+    ) -> Result<ListLayerVersionsOutput, ServiceError> {
+        self.all_layer_versions(call, input)
+    }
+
+    async fn delete_layer_version(
+        &self,
+        call: &Call,
+        input: DeleteLayerVersionInput,
+    ) -> Result<DeleteLayerVersionOutput, ServiceError> {
+        self.no_layer(call, input).await.map(|()| Default::default())
     }
 
     async fn get_account_settings(

@@ -348,3 +348,18 @@ fn check(found: &[u8], possible: &[Vec<u8>]) -> Result<(), TestCaseError> {
     }
     Ok(())
 }
+
+#[test]
+fn a_tree_that_is_synced_stays_whole() {
+    let kept = outcomes(|fs| {
+        fs.create_dir_durable(Path::new("/t")).unwrap();
+        fs.create_dir_all(Path::new("/t/a/b")).unwrap();
+        for path in ["/t/f", "/t/a/g", "/t/a/b/h"] {
+            create(fs, path).write_all_at(path.as_bytes(), 0).unwrap();
+        }
+        fs.sync_tree(Path::new("/t")).unwrap();
+        fs.power_cut();
+        ["/t/f", "/t/a/g", "/t/a/b/h"].map(|path| fs.read(Path::new(path)).ok() == Some(path.as_bytes().to_vec()))
+    });
+    assert_eq!(kept.into_iter().collect::<Vec<_>>(), [[true; 3]]);
+}

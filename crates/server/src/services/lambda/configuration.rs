@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use base::{Arn, Scope};
-use functions::{Function, Settings, SettingsChange, Variables, Version};
+use functions::{Function, LayerUse, Settings, SettingsChange, Variables, Version};
 use wire::lambda::*;
 use wire::{ServiceError, only};
 
@@ -153,6 +153,7 @@ pub(super) fn settings(scope: &Scope, input: CreateFunctionInput) -> Result<Sett
         memory: input.memory_size.map(number).transpose()?.unwrap_or_default(),
         variables: input.environment.map(variables).transpose()?.unwrap_or_default(),
         dead_letters: input.dead_letter_config.map(dead_letters).transpose()?.flatten(),
+        layers: Vec::new(),
     })
 }
 
@@ -198,7 +199,12 @@ pub(super) fn change(scope: &Scope, input: UpdateFunctionConfigurationInput) -> 
         memory: input.memory_size.map(number).transpose()?,
         variables: input.environment.map(variables).transpose()?,
         dead_letters: input.dead_letter_config.map(dead_letters).transpose()?,
+        layers: None,
     })
+}
+
+fn layer(used: &LayerUse) -> Layer {
+    Layer { arn: Some(used.arn.to_string()), code_size: i64::try_from(used.code.size).ok(), ..Default::default() }
 }
 
 /// A function as the service shows it: a published version by its own ARN.
@@ -233,6 +239,7 @@ pub(super) fn shown_as(function: &Function, arn: &Arn) -> FunctionConfiguration 
             .dead_letters
             .as_ref()
             .map(|arn| DeadLetterConfig { target_arn: Some(arn.to_string()) }),
+        layers: (!settings.layers.is_empty()).then(|| settings.layers.iter().map(layer).collect()),
         state: text("Active"),
         last_update_status: text("Successful"),
         package_type: text("Zip"),
