@@ -148,6 +148,11 @@ pub trait Invoke: Send + Sync {
     /// Whether the function exists, for checks at configuration time.
     async fn check(&self, function: &Arn) -> Result<(), InvokeError>;
 
+    /// How long a call of the function may take, where that is known.
+    async fn timeout(&self, _function: &Arn) -> Option<Duration> {
+        None
+    }
+
     /// The queue or topic that gets the function's events which are given up, if it has one.
     async fn dead_letters(&self, _function: &Arn) -> Option<Arn> {
         None

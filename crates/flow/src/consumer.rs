@@ -90,7 +90,7 @@ pub struct Running {
 }
 
 /// How long a stopping consumer waits for what its handler holds.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
 impl Loop {
     /// Starts a consumer in a group of its own; what else belongs to it may run there too.
@@ -110,6 +110,11 @@ impl Loop {
 }
 
 impl Running {
+    /// What runs in a group of its own, and is not a consumer of a log.
+    pub(crate) fn of(group: TaskGroup) -> Self {
+        Self { group }
+    }
+
     /// Asks it to stop, and does not wait for it: it begins nothing more.
     pub fn cancel(&self) {
         self.group.stopping().cancel();

@@ -175,7 +175,7 @@ impl Flow {
             dead_letters,
         };
         let schedules = Schedules::new(schedule_ports, &consumers);
-        let mapping_ports = MappingPorts { consumers: context, state, invoke: ports.invoke };
+        let mapping_ports = MappingPorts { consumers: context, state, invoke: ports.invoke, queues: queues.clone() };
         let mappings = Mappings::new(mapping_ports, &consumers);
         let this = Self {
             buses,

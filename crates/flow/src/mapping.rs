@@ -1,4 +1,4 @@
-//! Event-source mappings: a stream's records are handed to a function in batches.
+//! Event-source mappings: a stream's records, or a queue's messages, are handed to a function in batches.
 //!
 //! Owns mappings as configured and one consumer for each enabled one.
 //! Promises: per shard one batch is under way at a time and in order; a batch is tried again with back-off until the
@@ -9,6 +9,7 @@
 mod config;
 mod event;
 mod handler;
+mod queue;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,7 @@ pub use config::{Mapping, MappingChange, MappingSpec, MappingView, StartingPosit
 
 use crate::FlowError;
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
+use crate::queue::Queues;
 use handler::{Caller, LastResult};
 
 /// Bytes of an invocation's payload, at most.
@@ -33,6 +35,7 @@ pub(crate) struct MappingPorts {
     pub consumers: Loop,
     pub state: Arc<dyn StateStore>,
     pub invoke: Arc<dyn Invoke>,
+    pub queues: Queues,
 }
 
 /// The room of event-source mappings. Cloning gives another handle.
@@ -67,6 +70,9 @@ impl Mappings {
     }
 
     fn run(&self, scope: &Scope, mapping: &Mapping) -> Result<(), FlowError> {
+        if queue::is_queue(&mapping.source) {
+            return self.run_queue(scope, mapping);
+        }
         let ports = &self.inner.ports;
         let source = source_key(&mapping.source)?;
         // A stream that was deleted is waited for by the consumer itself.
@@ -134,5 +140,7 @@ fn source_key(arn: &Arn) -> Result<StreamKey, FlowError> {
         scope,
         name: name.to_owned(),
     });
-    key.ok_or_else(|| FlowError::Invalid(format!("Unrecognized event source: {arn}; only Kinesis streams can be one")))
+    key.ok_or_else(|| {
+        FlowError::Invalid(format!("Unrecognized event source: {arn}; only Kinesis streams and SQS queues can be one"))
+    })
 }

@@ -28,6 +28,14 @@ pub(crate) fn dropped(consumer: &str, reason: &'static str, records: usize) {
         .increment(records as u64);
 }
 
+/// Messages of a queue on their way through a mapping: `polled`, then `filtered`, `invoked` or `failed`, and `deleted`.
+pub(crate) fn mapping_events(mapping: &str, outcome: &'static str, messages: usize) {
+    if messages > 0 {
+        counter!("tidegate_mapping_events_total", "mapping" => mapping.to_owned(), "outcome" => outcome)
+            .increment(messages as u64);
+    }
+}
+
 /// Checkpoints could not be committed; they are tried again.
 pub(crate) fn checkpoint_failure() {
     counter!("tidegate_checkpoint_failures_total").increment(1);

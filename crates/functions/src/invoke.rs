@@ -1,6 +1,7 @@
 //! How a function is called: look it up, find it an environment, wait for the outcome.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base::{Arn, ErrorKind, FunctionName, Invocation, Invoke, InvokeError, InvokeOutcome, Kinded, Scope};
@@ -90,6 +91,11 @@ impl Invoke for Functions {
         let (scope, name, qualifier) = address(function)?;
         self.resolve(&scope, &name, qualifier.as_ref())?;
         Ok(())
+    }
+
+    async fn timeout(&self, function: &Arn) -> Option<Duration> {
+        let (scope, name, qualifier) = address(function).ok()?;
+        Some(self.resolve(&scope, &name, qualifier.as_ref()).ok()?.settings.timeout.duration())
     }
 
     async fn dead_letters(&self, function: &Arn) -> Option<Arn> {

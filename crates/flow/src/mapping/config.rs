@@ -6,6 +6,7 @@
 use base::{Arn, Batch, Kinded, Scope, StateStore, Table, Timestamp, Write};
 use serde::{Deserialize, Serialize};
 
+use super::queue::{self, BATCH_SIZE, is_queue};
 use super::{Mappings, consumer_id, source_key};
 use crate::FlowError;
 use crate::checkpoint::Checkpoints;
@@ -32,10 +33,10 @@ pub struct MappingSpec {
     pub function: Arn,
     /// The role that the event names as caller.
     pub role: Arn,
-    /// The stream.
+    /// The stream or queue.
     pub source: Arn,
-    /// Where to start.
-    pub start: StartingPosition,
+    /// Where to start; a stream's mapping has to say, a queue's has no place to start at.
+    pub start: Option<StartingPosition>,
     /// Everything that can be changed later.
     pub settings: MappingChange,
 }
@@ -47,7 +48,7 @@ pub struct MappingChange {
     pub function: Option<Arn>,
     /// Whether it runs; default true.
     pub enabled: Option<bool>,
-    /// Records in a batch, 1 to 10,000; default 100.
+    /// Records in a batch, 1 to 10,000; default 100, of a queue 10.
     pub batch_size: Option<u32>,
     /// Seconds to gather a batch, 0 to 300; default 0.
     pub window_secs: Option<u32>,
@@ -61,6 +62,8 @@ pub struct MappingChange {
     pub filters: Option<Vec<String>>,
     /// Whether the function's answer names failed records; default false.
     pub report_item_failures: Option<bool>,
+    /// Batches of a queue under way at once, 2 to 1,000, or none for no bound of its own, the default.
+    pub max_concurrency: Option<Option<u32>>,
 }
 
 /// A mapping as stored.
@@ -72,10 +75,11 @@ pub struct Mapping {
     pub function: Arn,
     /// The role that the event names as caller.
     pub role: Arn,
-    /// The stream.
+    /// The stream or queue.
     pub source: Arn,
-    /// Where it started.
-    pub start: StartingPosition,
+    /// Where it started, on a stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartingPosition>,
     /// Whether it runs.
     pub enabled: bool,
     /// Records in a batch.
@@ -94,6 +98,9 @@ pub struct Mapping {
     pub filters: Vec<String>,
     /// Whether the function's answer names failed records.
     pub report_item_failures: bool,
+    /// Batches of a queue under way at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrency: Option<u32>,
     /// When it was created or last changed.
     pub modified: Timestamp,
 }
@@ -132,6 +139,11 @@ fn limit(name: &str, value: i64, range: std::ops::RangeInclusive<i64>) -> Result
 
 impl Mapping {
     fn apply(&mut self, change: &MappingChange) -> Result<(), FlowError> {
+        if is_queue(&self.source) {
+            queue::apply(self, change)?;
+        } else if change.max_concurrency.is_some() {
+            return Err(FlowError::Invalid("ScalingConfig is not valid for Kinesis event sources.".to_owned()));
+        }
         if let Some(size) = change.batch_size {
             if !(1..=10_000).contains(&size) {
                 return Err(FlowError::Invalid(format!("BatchSize must be 1 to 10000, not {size}")));
@@ -190,20 +202,33 @@ impl Mappings {
             source: spec.source.clone(),
             start: spec.start,
             enabled: true,
-            batch_size: 100,
+            batch_size: if is_queue(&spec.source) { BATCH_SIZE } else { 100 },
             window_secs: 0,
             max_retries: None,
             max_age_secs: None,
             bisect: false,
             filters: Vec::new(),
             report_item_failures: false,
+            max_concurrency: None,
             modified: env.clock.now(),
         };
         mapping.apply(&spec.settings)?;
+        if is_queue(&spec.source) {
+            let facts = self.facts(&spec.source, Some(&spec.function)).await;
+            queue::check(&mapping, &queue::new(spec.start, facts)?)?;
+        }
         let unqualified = |arn: &Arn| arn.resource().to_owned();
         let same =
             |m: &Mapping| m.source == mapping.source && unqualified(&m.function) == unqualified(&mapping.function);
         if let Some(old) = self.stored(scope)?.into_iter().find(same) {
+            if is_queue(&old.source) {
+                let function = old.function.resource_of("function").unwrap_or_default();
+                return Err(FlowError::Conflict(format!(
+                    "An event source mapping with SQS arn (\" {} \") and function (\" {function} \") already exists. \
+                     Please update or delete the existing mapping with UUID {}",
+                    old.source, old.id
+                )));
+            }
             return Err(FlowError::Conflict(format!(
                 "An event source mapping with event source arn ({}) and function ({}) already exists. Please update or \
                  delete the existing mapping with UUID {}",
@@ -221,6 +246,9 @@ impl Mappings {
 
     /// The checkpoints that hold the starting position on the shards that there are.
     async fn beginning(&self, mapping: &Mapping) -> Result<Vec<Write>, FlowError> {
+        if is_queue(&mapping.source) {
+            return Ok(Vec::new());
+        }
         let log = &self.inner.ports.consumers.log;
         let source = source_key(&mapping.source)?;
         let stream = log.stream(&source).map_err(|error| match error.kind() {
@@ -230,9 +258,10 @@ impl Mappings {
         let mut writes = Vec::new();
         for shard in &stream.shards {
             let next = match mapping.start {
-                StartingPosition::TrimHorizon => continue,
-                StartingPosition::Latest => log.tail(shard.slot)?.next,
-                StartingPosition::AtTimestamp(time) => log.position_at(shard.slot, time).await?,
+                None => return Err(FlowError::Invalid("StartingPosition is required for a stream".to_owned())),
+                Some(StartingPosition::TrimHorizon) => continue,
+                Some(StartingPosition::Latest) => log.tail(shard.slot)?.next,
+                Some(StartingPosition::AtTimestamp(time)) => log.position_at(shard.slot, time).await?,
             };
             writes.push(Checkpoints::start_at(&consumer_id(&mapping.id), stream.id, shard.id, next));
         }
@@ -273,10 +302,18 @@ impl Mappings {
         if let Some(function) = &change.function {
             self.check_function(function).await?;
         }
+        let old = stored(self.state(), scope, id)?.ok_or_else(not_found)?;
+        let facts = match is_queue(&old.source) {
+            true => self.facts(&old.source, change.function.as_ref()).await,
+            false => None,
+        };
         let now = self.inner.ports.consumers.env.clock.now();
         let changed = stored::update(self.state(), Self::key(scope, id), "mapping", |old: Option<Mapping>| {
             let mut mapping = old.ok_or_else(not_found)?;
             mapping.apply(change)?;
+            if let Some(facts) = &facts {
+                queue::check(&mapping, facts)?;
+            }
             mapping.modified = now;
             Ok((Change::Put(mapping.clone(), Vec::new()), mapping))
         })

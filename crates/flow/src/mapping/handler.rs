@@ -25,7 +25,7 @@ impl LastResult {
         last.clone().unwrap_or_else(|| "No records processed".to_owned())
     }
 
-    fn set(&self, text: impl Into<String>) {
+    pub fn set(&self, text: impl Into<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.into());
     }
 }
@@ -48,17 +48,12 @@ impl Caller {
         invoke: Arc<dyn Invoke>,
         last: Arc<LastResult>,
     ) -> Result<Self, FlowError> {
-        let invalid = |e: rules::RulesError| FlowError::Invalid(e.to_string());
-        let mut filters = Engine::default();
-        for (number, filter) in mapping.filters.iter().enumerate() {
-            filters.insert(number, &Pattern::parse(filter).map_err(invalid)?);
-        }
         let around =
             Surroundings { stream: mapping.source.clone(), role: mapping.role.clone(), region: scope.region.clone() };
         Ok(Self {
             function: mapping.function.clone(),
             around,
-            filters: (!mapping.filters.is_empty()).then_some(filters),
+            filters: engine(&mapping.filters)?,
             report_item_failures: mapping.report_item_failures,
             invoke,
             last,
@@ -71,6 +66,16 @@ impl Caller {
         let Ok(view) = for_filter(shard, record) else { return false };
         Event::check(&view).is_ok_and(|event| filters.matches(event, scratch).next().is_some())
     }
+}
+
+/// What decides about records by a mapping's filters; none without filters.
+pub(super) fn engine(filters: &[String]) -> Result<Option<Engine<usize>>, FlowError> {
+    let mut engine = Engine::default();
+    for (number, filter) in filters.iter().enumerate() {
+        let pattern = Pattern::parse(filter).map_err(|e| FlowError::Invalid(e.to_string()))?;
+        engine.insert(number, &pattern);
+    }
+    Ok((!filters.is_empty()).then_some(engine))
 }
 
 #[derive(Deserialize)]

@@ -18,6 +18,7 @@ use super::change::Change;
 use super::handle::Receipt;
 use super::live::{Draft, Inner, Letter, Live};
 use super::message::Message;
+use super::received::Received;
 use super::shelf::{Holding, Taken};
 use crate::{FlowError, metrics};
 
@@ -39,21 +40,21 @@ pub struct Receive {
     pub left: CancellationToken,
 }
 
-/// A message as received.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    /// The message.
-    pub message: Message,
-    /// What deletes it.
-    pub handle: String,
-    /// Its place in the order of the queue.
-    pub sequence: Position,
-    /// When it was sent.
-    pub sent: Timestamp,
-    /// How often it was received, this time included.
-    pub receives: u32,
-    /// When it was received for the first time.
-    pub first_received: Timestamp,
+/// What came of a receive.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    /// The messages.
+    pub received: Vec<Received>,
+    /// They are invisible until then, by the time of the room.
+    pub until: Timestamp,
+    /// There was another one that its consumer did not admit.
+    pub full: bool,
+}
+
+impl Handed {
+    fn nothing() -> Self {
+        Self { received: Vec::new(), until: Timestamp::from_millis(0), full: false }
+    }
 }
 
 /// Messages on their way to a consumer. Dropped before they are handed to the log, they are put back.
@@ -98,12 +99,23 @@ impl Drop for Taking<'_> {
 
 /// Receives messages; none when none came in time.
 pub(super) async fn receive(live: &Arc<Live>, others: &Registry, ask: &Receive) -> Result<Vec<Received>, FlowError> {
+    Ok(receive_while(live, others, ask, |_| true).await?.received)
+}
+
+/// The same, but only as long as `admits` says so of each message, in order. The first that it does not want and those
+/// behind stay as if nobody had asked for them, dead letters aside.
+pub(super) async fn receive_while(
+    live: &Arc<Live>,
+    others: &Registry,
+    ask: &Receive,
+    mut admits: impl FnMut(&Received) -> bool + Send,
+) -> Result<Handed, FlowError> {
     let clock = Arc::clone(&live.shared.env.clock);
     let queue_wait = Duration::from_secs(live.info().attributes.wait_s.into());
     let wait = ask.wait.unwrap_or(queue_wait);
     let deadline = clock.instant() + wait;
     if let Some(again) = repeat(live, ask).await? {
-        return Ok(again);
+        return Ok(Handed { received: again, ..Handed::nothing() });
     }
     loop {
         live.ready().await?;
@@ -121,21 +133,23 @@ pub(super) async fn receive(live: &Arc<Live>, others: &Registry, ask: &Receive) 
             // Whoever is gone takes nothing, though there be something now.
             tokio::select! {
                 biased;
-                () = ask.left.cancelled() => return Ok(Vec::new()),
+                () = ask.left.cancelled() => return Ok(Handed::nothing()),
                 () = waiting.told() => {}
                 () = clock.sleep(left) => {}
-                () = live.stopping.cancelled() => return Ok(Vec::new()),
-                () = live.shared.no_waiting.cancelled() => return Ok(Vec::new()),
+                () = live.stopping.cancelled() => return Ok(Handed::nothing()),
+                () = live.shared.no_waiting.cancelled() => return Ok(Handed::nothing()),
             }
             continue;
         }
         if taking.taken.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Handed::nothing());
         }
-        let received = hand_out(live, others, ask, taking).await?;
-        if !received.is_empty() {
-            metrics::queue_received(live.arn.resource(), received.len());
-            return Ok(received);
+        let handed = hand_out(live, others, ask, taking, &mut admits).await?;
+        if !handed.received.is_empty() {
+            metrics::queue_received(live.arn.resource(), handed.received.len());
+        }
+        if !handed.received.is_empty() || handed.full {
+            return Ok(handed);
         }
     }
 }
@@ -167,17 +181,21 @@ async fn hand_out(
     others: &Registry,
     ask: &Receive,
     mut taking: Taking<'_>,
-) -> Result<Vec<Received>, FlowError> {
+    admits: &mut (impl FnMut(&Received) -> bool + Send),
+) -> Result<Handed, FlowError> {
     let info = live.info();
     let bodies = read(live, &taking.taken, taking.generation).await?;
     let now = live.shared.now();
     let until = now + ask.visibility.unwrap_or(Duration::from_secs(info.attributes.visibility_s.into()));
-    let ways = ways(live, others, &taking, bodies, now)?;
+    let mut ways = ways(live, others, &taking, bodies, now)?;
+    let admitted = ways.iter().position(|(_, way)| matches!(way, Way::Out(one) if !admits(one))).unwrap_or(ways.len());
+    let refused = ways.split_off(admitted);
+    let full = !refused.is_empty();
     let (mut draft, mut changes, mut received, mut dead) = (Draft::default(), Vec::new(), Vec::new(), Vec::new());
     let underway = {
         let mut inner = live.lock();
         if !inner.open || inner.generation != taking.generation || inner.purging > 0 {
-            return Ok(Vec::new());
+            return Ok(Handed::nothing());
         }
         // What was deleted while its body was read is not handed out, nor does it go elsewhere.
         for (taken, way) in ways.into_iter().filter(|(taken, _)| inner.shelf.is_taken(taken)) {
@@ -195,22 +213,26 @@ async fn hand_out(
             }
         }
         if changes.is_empty() {
-            return Ok(received);
+            return Ok(Handed { received, until, full });
         }
         draft.changes(live, changes)?;
         let underway = live.begin(&inner, draft)?;
         taking.keep();
+        refused.iter().for_each(|(taken, _)| inner.shelf.put_back(taken));
         dead.iter().for_each(|message| inner.shelf.leave(*message));
         if let Some(id) = ask.attempt.as_deref().filter(|_| !received.is_empty()) {
             let receipts = received.iter().map(|r| Receipt { message: r.sequence, receives: r.receives });
             inner.attempts.note(AttemptKey::of(id), receipts.collect(), now);
+        }
+        if full {
+            inner.wake_one();
         }
         underway
     };
     drop(taking);
     underway.done().await?;
     metrics::queue_dead_letters(live.arn.resource(), dead.len());
-    Ok(received)
+    Ok(Handed { received, until, full })
 }
 
 /// Where each message goes: to the consumer, or, after as many receives in this queue as its policy says, to the

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Arn, Batch, Env, ErrorKind, Kinded, QueueName, Scope, StateStore, TaskGroup};
+use base::{Arn, Batch, Env, ErrorKind, Kinded, QueueName, Scope, StateStore, TaskGroup, Timestamp};
 use log::{Log, LogError, Stream, StreamKey, StreamKind, StreamSpec};
 use tokio::sync::Semaphore;
 
@@ -15,7 +15,7 @@ use super::live::{Live, Shared};
 use super::memory::Memory;
 use super::message::Message;
 use super::moves::{Moves, without_tasks};
-use super::{Counts, Receive, Received, Registry, Sent, Settled, receive, send, settle};
+use super::{Counts, Handed, Receive, Received, Registry, Sent, Settled, receive, send, settle};
 use crate::{FlowError, stored};
 
 /// How long the log keeps what a queue does not let go before: the longest retention of a message, and a day.
@@ -257,6 +257,28 @@ impl Queues {
         receive::receive(&self.live(scope, name)?, &self.inner.registry, ask).await
     }
 
+    /// Receives messages as long as `admits` says so of each, in order: the first that it does not want and those behind
+    /// are left, and not counted as received.
+    pub(crate) async fn receive_while(
+        &self,
+        queue: &Arn,
+        ask: &Receive,
+        admits: impl FnMut(&Received) -> bool + Send,
+    ) -> Result<Handed, FlowError> {
+        let live = self.of_arn(queue).ok_or_else(|| no_queue_of(queue))?;
+        receive::receive_while(&live, &self.inner.registry, ask, admits).await
+    }
+
+    /// Whether a queue has messages that wait to be received.
+    pub(crate) fn has_visible(&self, queue: &Arn) -> bool {
+        self.of_arn(queue).is_some_and(|live| live.lock().shelf.has_visible())
+    }
+
+    /// The time by which messages become visible.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.shared.now()
+    }
+
     /// Deletes messages by their receipt handles.
     pub async fn settle(&self, scope: &Scope, name: &QueueName, handles: &[String]) -> Result<Vec<Settled>, FlowError> {
         settle::delete(&*self.live(scope, name)?, handles).await
@@ -296,8 +318,12 @@ impl Queues {
     }
 }
 
+fn no_queue_of(arn: &Arn) -> FlowError {
+    FlowError::NotFound(format!("queue {arn} does not exist"))
+}
+
 fn no_queue(scope: &Scope, name: &QueueName) -> FlowError {
-    FlowError::NotFound(format!("queue {} does not exist", queue_arn(scope, name)))
+    no_queue_of(&queue_arn(scope, name))
 }
 
 fn stream_key(scope: &Scope, name: &QueueName) -> StreamKey {

@@ -132,7 +132,7 @@ async fn prepare(world: &World) {
         function: function_arn("f"),
         role: role(),
         source: stream_arn("s"),
-        start: StartingPosition::TrimHorizon,
+        start: Some(StartingPosition::TrimHorizon),
         settings: Default::default(),
     };
     house.flow.mappings.create(&scope(), mapping).await.unwrap();

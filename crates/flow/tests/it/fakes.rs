@@ -64,7 +64,7 @@ type Available = Box<dyn FnMut(&Arn) -> bool + Send>;
 
 /// Functions: every one exists but `missing`.
 #[derive(Default)]
-pub struct Functions(Fake<Invocation>, Mutex<Option<Available>>, Mutex<Option<Arn>>);
+pub struct Functions(Fake<Invocation>, Mutex<Option<Available>>, Mutex<Option<Arn>>, Mutex<Option<Duration>>);
 
 impl Functions {
     pub fn answer(&self, answer: impl FnMut(&Invocation) -> Reply + Send + 'static) {
@@ -79,6 +79,11 @@ impl Functions {
     /// Where the events of all functions go that are given up.
     pub fn dead_letters(&self, to: Arn) {
         *self.2.lock().unwrap() = Some(to);
+    }
+
+    /// How long a call of any function may take.
+    pub fn may_take(&self, timeout: Duration) {
+        *self.3.lock().unwrap() = Some(timeout);
     }
 
     pub fn calls(&self) -> Vec<Invocation> {
@@ -134,6 +139,10 @@ impl Invoke for Functions {
             }
             _ => Ok(()),
         }
+    }
+
+    async fn timeout(&self, _function: &Arn) -> Option<Duration> {
+        *self.3.lock().unwrap()
     }
 
     async fn dead_letters(&self, _function: &Arn) -> Option<Arn> {

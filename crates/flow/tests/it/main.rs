@@ -15,6 +15,7 @@ mod invocations;
 mod mapping;
 mod queue;
 mod queue_crash;
+mod queue_mapping;
 mod queue_moves;
 mod queue_target;
 mod reshard;

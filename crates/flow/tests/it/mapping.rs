@@ -8,7 +8,13 @@ use crate::fakes::{Reply, batch_of};
 use crate::world::{House, World, function_arn, role, scope, stream_arn, until};
 
 async fn map(house: &House, start: StartingPosition, settings: MappingChange) -> MappingView {
-    let spec = MappingSpec { function: function_arn("f"), role: role(), source: stream_arn("s"), start, settings };
+    let spec = MappingSpec {
+        function: function_arn("f"),
+        role: role(),
+        source: stream_arn("s"),
+        start: Some(start),
+        settings,
+    };
     house.flow.mappings.create(&scope(), spec).await.unwrap()
 }
 
@@ -50,7 +56,7 @@ async fn latest_begins_at_its_creation_and_timestamps_at_their_time() {
         function: function_arn("g"),
         role: role(),
         source: stream_arn("s"),
-        start: StartingPosition::AtTimestamp(then),
+        start: Some(StartingPosition::AtTimestamp(then)),
         settings: MappingChange::default(),
     };
     house.flow.mappings.create(&scope(), spec).await.unwrap();

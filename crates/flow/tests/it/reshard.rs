@@ -233,7 +233,7 @@ async fn mapped(house: &House, settings: MappingChange) -> MappingView {
         function: function_arn("f"),
         role: role(),
         source: stream_arn("s"),
-        start: StartingPosition::TrimHorizon,
+        start: Some(StartingPosition::TrimHorizon),
         settings,
     };
     house.flow.mappings.create(&scope(), mapping).await.unwrap()

@@ -66,6 +66,11 @@ const MEASURES: &[(Kind, &str, &str)] = &[
     (Counter, "tidegate_consumer_retries_total", "Batches put off or tried again, by consumer and reason."),
     (
         Counter,
+        "tidegate_mapping_events_total",
+        "Messages on their way from a queue to a function, by mapping and outcome.",
+    ),
+    (
+        Counter,
         "tidegate_consumer_dropped_records_total",
         "Records given up by a configured limit, by consumer and reason.",
     ),

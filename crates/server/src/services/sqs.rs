@@ -11,7 +11,6 @@ mod address;
 mod admin;
 mod attributes;
 mod batch;
-mod md5;
 mod receive;
 mod redrive;
 mod send;

@@ -1,4 +1,4 @@
-//! Event-source mappings of Kinesis streams: the translation between the wire and `flow::mapping`.
+//! Event-source mappings of Kinesis streams and SQS queues: the translation between the wire and `flow::mapping`.
 
 use base::{Arn, Scope};
 use flow::mapping::{MappingChange, MappingSpec, MappingView, StartingPosition};
@@ -14,7 +14,7 @@ const MAPPINGS_A_PAGE: usize = 100;
 const REPORT_ITEMS: &str = "ReportBatchItemFailures";
 
 /// Members of a change that are also members of a creation.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 13] = [
     "FunctionName",
     "Enabled",
     "BatchSize",
@@ -27,14 +27,24 @@ const SETTINGS: [&str; 12] = [
     "ParallelizationFactor",
     "TumblingWindowInSeconds",
     "DestinationConfig",
+    "ScalingConfig",
 ];
 
-/// Options that are accepted only when they ask for what is done anyway.
+/// Options that are accepted only when they ask for what is done anyway, and of queues not at all.
 fn fixed(
+    of_queue: bool,
     parallel: Option<i32>,
     tumbling: Option<i32>,
     destinations: Option<&DestinationConfig>,
 ) -> Result<(), ServiceError> {
+    let given = [
+        ("ParallelizationFactor", parallel.is_some()),
+        ("TumblingWindowInSeconds", tumbling.is_some()),
+        ("DestinationConfig", destinations.is_some()),
+    ];
+    if let Some((name, _)) = given.iter().find(|(_, given)| of_queue && *given) {
+        return Err(invalid(format!("{name} is not valid for SQS event sources.")));
+    }
     if parallel.is_some_and(|factor| factor != 1) {
         return Err(ServiceError::not_done(SERVICE, "ParallelizationFactor other than 1"));
     }
@@ -50,6 +60,11 @@ fn fixed(
         }
     }
     Ok(())
+}
+
+/// What a mapping's scaling is set to: an empty document takes the bound away.
+fn concurrency(scaling: Option<&ScalingConfig>) -> Option<Option<u32>> {
+    scaling.map(|scaling| scaling.maximum_concurrency.and_then(|most| u32::try_from(most).ok()))
 }
 
 fn filters(criteria: Option<FilterCriteria>) -> Option<Vec<String>> {
@@ -70,7 +85,17 @@ fn arn(text: &str) -> Result<Arn, ServiceError> {
     text.parse().map_err(|e: base::ArnError| invalid(e.to_string()))
 }
 
-fn start(input: &CreateEventSourceMappingInput) -> Result<StartingPosition, ServiceError> {
+/// Where to start; only streams have a place to start at.
+fn start(input: &CreateEventSourceMappingInput, source: &Arn) -> Result<Option<StartingPosition>, ServiceError> {
+    let given = input.starting_position.is_some() || input.starting_position_timestamp.is_some();
+    match source.service() {
+        "sqs" if !given => Ok(None),
+        "sqs" => Err(invalid("StartingPosition is not valid for SQS event sources.")),
+        _ => start_of_stream(input).map(Some),
+    }
+}
+
+fn start_of_stream(input: &CreateEventSourceMappingInput) -> Result<StartingPosition, ServiceError> {
     match (input.starting_position.as_deref(), input.starting_position_timestamp) {
         (Some("TRIM_HORIZON"), None) => Ok(StartingPosition::TrimHorizon),
         (Some("LATEST"), None) => Ok(StartingPosition::Latest),
@@ -92,15 +117,22 @@ impl LambdaService {
     ) -> Result<EventSourceMappingConfiguration, ServiceError> {
         let own = ["EventSourceArn", "StartingPosition", "StartingPositionTimestamp"];
         only(SERVICE, &input, &[&SETTINGS[..], &own[..]].concat())?;
-        fixed(input.parallelization_factor, input.tumbling_window_in_seconds, input.destination_config.as_ref())?;
+        let of_queue = input.event_source_arn.as_deref().is_some_and(|source| source.starts_with("arn:aws:sqs:"));
+        fixed(
+            of_queue,
+            input.parallelization_factor,
+            input.tumbling_window_in_seconds,
+            input.destination_config.as_ref(),
+        )?;
         let at = address(&call.scope, &input.function_name, None)?;
         let function = self.functions.resolve(&call.scope, &at.name, at.qualifier.as_ref()).map_err(failed)?;
         let source = input.event_source_arn.as_deref().ok_or_else(|| invalid("EventSourceArn is required"))?;
+        let source = arn(source)?;
         let spec = MappingSpec {
             function: at.arn,
             role: function.settings.role.clone(),
-            source: arn(source)?,
-            start: start(&input)?,
+            start: start(&input, &source)?,
+            source,
             settings: MappingChange {
                 function: None,
                 enabled: input.enabled,
@@ -110,11 +142,12 @@ impl LambdaService {
                 max_age_secs: input.maximum_record_age_in_seconds.map(i64::from),
                 bisect: input.bisect_batch_on_function_error,
                 report_item_failures: reports_items(input.function_response_types.as_deref()),
+                max_concurrency: concurrency(input.scaling_config.as_ref()),
                 filters: filters(input.filter_criteria),
             },
         };
         if spec.source.scope().as_ref() != Some(&call.scope) {
-            return Err(invalid(format!("{} is not a stream of this account and region", spec.source)));
+            return Err(invalid(format!("{} is not a stream or queue of this account and region", spec.source)));
         }
         let view = self.mappings.create(&call.scope, spec).await.map_err(flow_failed)?;
         Ok(shown(&call.scope, view))
@@ -126,7 +159,13 @@ impl LambdaService {
         input: UpdateEventSourceMappingInput,
     ) -> Result<EventSourceMappingConfiguration, ServiceError> {
         only(SERVICE, &input, &[&SETTINGS[..], &["UUID"]].concat())?;
-        fixed(input.parallelization_factor, input.tumbling_window_in_seconds, input.destination_config.as_ref())?;
+        let of_queue = |view: MappingView| view.mapping.source.service() == "sqs";
+        fixed(
+            self.mappings.get(&call.scope, &input.uuid).is_ok_and(of_queue),
+            input.parallelization_factor,
+            input.tumbling_window_in_seconds,
+            input.destination_config.as_ref(),
+        )?;
         let function = match input.function_name.as_deref() {
             None => None,
             Some(text) => {
@@ -144,6 +183,7 @@ impl LambdaService {
             max_age_secs: input.maximum_record_age_in_seconds.map(i64::from),
             bisect: input.bisect_batch_on_function_error,
             report_item_failures: reports_items(input.function_response_types.as_deref()),
+            max_concurrency: concurrency(input.scaling_config.as_ref()),
             filters: filters(input.filter_criteria),
         };
         let view = self.mappings.update(&call.scope, &input.uuid, &change).await.map_err(flow_failed)?;
@@ -178,10 +218,12 @@ fn limit(value: Option<u32>) -> Option<i32> {
 pub(super) fn shown(scope: &Scope, view: MappingView) -> EventSourceMappingConfiguration {
     let mapping = view.mapping;
     let (position, time) = match mapping.start {
-        StartingPosition::TrimHorizon => ("TRIM_HORIZON", None),
-        StartingPosition::Latest => ("LATEST", None),
-        StartingPosition::AtTimestamp(time) => ("AT_TIMESTAMP", Some(time)),
+        None => (None, None),
+        Some(StartingPosition::TrimHorizon) => (Some("TRIM_HORIZON"), None),
+        Some(StartingPosition::Latest) => (Some("LATEST"), None),
+        Some(StartingPosition::AtTimestamp(time)) => (Some("AT_TIMESTAMP"), Some(time)),
     };
+    let of_stream = mapping.source.service() != "sqs";
     let filters: Vec<Filter> = mapping.filters.into_iter().map(|pattern| Filter { pattern: Some(pattern) }).collect();
     EventSourceMappingConfiguration {
         event_source_mapping_arn: Some(
@@ -190,23 +232,25 @@ pub(super) fn shown(scope: &Scope, view: MappingView) -> EventSourceMappingConfi
         uuid: Some(mapping.id),
         function_arn: Some(mapping.function.to_string()),
         event_source_arn: Some(mapping.source.to_string()),
-        starting_position: Some(position.to_owned()),
+        starting_position: position.map(str::to_owned),
         starting_position_timestamp: time,
         batch_size: i32::try_from(mapping.batch_size).ok(),
         maximum_batching_window_in_seconds: i32::try_from(mapping.window_secs).ok(),
-        maximum_retry_attempts: limit(mapping.max_retries),
-        maximum_record_age_in_seconds: limit(mapping.max_age_secs),
-        bisect_batch_on_function_error: Some(mapping.bisect),
-        parallelization_factor: Some(1),
-        tumbling_window_in_seconds: Some(0),
+        maximum_retry_attempts: limit(mapping.max_retries).filter(|_| of_stream),
+        maximum_record_age_in_seconds: limit(mapping.max_age_secs).filter(|_| of_stream),
+        bisect_batch_on_function_error: of_stream.then_some(mapping.bisect),
+        parallelization_factor: of_stream.then_some(1),
+        tumbling_window_in_seconds: of_stream.then_some(0),
+        scaling_config: mapping
+            .max_concurrency
+            .and_then(|most| i32::try_from(most).ok())
+            .map(|most| ScalingConfig { maximum_concurrency: Some(most) }),
         function_response_types: Some(
             mapping.report_item_failures.then(|| REPORT_ITEMS.to_owned()).into_iter().collect(),
         ),
         filter_criteria: (!filters.is_empty()).then_some(FilterCriteria { filters: Some(filters) }),
-        destination_config: Some(DestinationConfig {
-            on_failure: Some(OnFailure::default()),
-            ..DestinationConfig::default()
-        }),
+        destination_config: of_stream
+            .then(|| DestinationConfig { on_failure: Some(OnFailure::default()), ..DestinationConfig::default() }),
         last_modified: Some(mapping.modified),
         last_processing_result: Some(view.last_result),
         state: Some(view.state.to_owned()),

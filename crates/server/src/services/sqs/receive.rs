@@ -5,25 +5,13 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flow::queue::{Attribute, Receive, Received};
+use flow::queue::{Attribute, Receive, Received, SYSTEM_ATTRIBUTES, digest};
 use wire::sqs::Message as MessageShape;
 use wire::sqs::*;
 use wire::{Call, ServiceError};
 
 use super::address::queue;
-use super::{QueueService, attributes, failed, invalid_value, md5, send};
-
-const SYSTEM_NAMES: &[&str] = &[
-    "SenderId",
-    "SentTimestamp",
-    "ApproximateReceiveCount",
-    "ApproximateFirstReceiveTimestamp",
-    "SequenceNumber",
-    "MessageDeduplicationId",
-    "MessageGroupId",
-    "AWSTraceHeader",
-    "DeadLetterQueueSourceArn",
-];
+use super::{QueueService, attributes, failed, invalid_value, send};
 
 pub(super) async fn messages(
     service: &QueueService,
@@ -72,9 +60,9 @@ fn system_names(old: Option<Vec<String>>, new: Option<Vec<String>>) -> Result<BT
     let mut names = BTreeSet::new();
     for asked in old.into_iter().flatten().chain(new.into_iter().flatten()) {
         if asked == "All" {
-            names.extend(SYSTEM_NAMES);
+            names.extend(SYSTEM_ATTRIBUTES);
         } else {
-            let known = SYSTEM_NAMES.iter().find(|name| **name == asked);
+            let known = SYSTEM_ATTRIBUTES.iter().find(|name| **name == asked);
             names.insert(*known.ok_or_else(|| attributes::unknown(&asked))?);
         }
     }
@@ -89,11 +77,11 @@ fn show(received: Received, fifo: bool, system: &BTreeSet<&'static str>, wanted:
     MessageShape {
         message_id: Some(head.id),
         receipt_handle: Some(handle),
-        md5_of_body: Some(md5::of_body(&body)),
+        md5_of_body: Some(digest::of_body(&body)),
         // It was text when it came.
         body: Some(String::from_utf8_lossy(&body).into_owned()),
         attributes: (!attributes.is_empty()).then_some(attributes),
-        md5_of_message_attributes: md5::of_attributes(&chosen),
+        md5_of_message_attributes: digest::of_attributes(&chosen),
         message_attributes: (!chosen.is_empty())
             .then(|| chosen.into_iter().map(|(name, value)| (name, shown_attribute(value))).collect()),
     }
@@ -110,7 +98,7 @@ fn is_wanted(name: &str, wanted: &[String]) -> bool {
 fn shown_attribute(attribute: Attribute) -> MessageAttributeValue {
     let Attribute { data_type, value } = attribute;
     let mut shown = MessageAttributeValue::default();
-    if md5::is_binary(&data_type) {
+    if digest::is_binary(&data_type) {
         // It was encoded by us.
         shown.binary_value = Some(STANDARD.decode(value).unwrap_or_default().into());
     } else {
@@ -121,18 +109,9 @@ fn shown_attribute(attribute: Attribute) -> MessageAttributeValue {
 }
 
 fn shown_system(received: &Received, fifo: bool, names: &BTreeSet<&'static str>) -> BTreeMap<String, String> {
-    let head = &received.message.head;
-    let value = |name: &str| match name {
-        "SenderId" => Some(head.sender.clone()),
-        "SentTimestamp" => Some(received.sent.millis().to_string()),
-        "ApproximateReceiveCount" => Some(received.receives.to_string()),
-        "ApproximateFirstReceiveTimestamp" => Some(received.first_received.millis().to_string()),
-        "SequenceNumber" => fifo.then(|| send::number(received.sequence)),
-        "MessageDeduplicationId" => head.dedup.clone(),
-        "MessageGroupId" => head.group.clone(),
-        "AWSTraceHeader" => head.trace.clone(),
-        "DeadLetterQueueSourceArn" => head.source.as_ref().map(ToString::to_string),
-        _ => None,
-    };
-    names.iter().filter_map(|name| Some(((*name).to_owned(), value(name)?))).collect()
+    received
+        .system_attributes(fifo)
+        .filter(|(name, _)| names.contains(name))
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }

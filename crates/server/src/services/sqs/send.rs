@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use base::Principal;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flow::queue::{Attribute, Head, MAX_MESSAGE_BYTES, Message, QueueAttributes, Sent, is_number, is_text};
+use flow::queue::{
+    Attribute, Head, MAX_MESSAGE_BYTES, Message, QueueAttributes, Sent, digest, is_number, is_text, sequence_number,
+};
 use wire::sqs::*;
 use wire::{Call, ServiceError};
 
 use super::address::queue;
-use super::{QueueService, batch, failed, invalid, invalid_value, md5, missing};
+use super::{QueueService, batch, failed, invalid, invalid_value, missing};
 
 /// Attributes of one message.
 const MOST_ATTRIBUTES: usize = 10;
@@ -112,11 +114,7 @@ pub(super) async fn batch(
 
 /// 20 digits, growing along the queue. Standard queues show none.
 fn sequence(attributes: &QueueAttributes, sent: &Sent) -> Option<String> {
-    attributes.fifo.map(|_| number(sent.sequence))
-}
-
-pub(super) fn number(sequence: base::Position) -> String {
-    format!("{:020}", sequence.get())
+    attributes.fifo.map(|_| sequence_number(sent.sequence))
 }
 
 /// Bytes that count: the body's, and the names, types and values of attributes.
@@ -150,9 +148,9 @@ fn read(
     check_order(queue, &draft.group, &draft.dedup, draft.delay)?;
     let delay_s = draft.delay.map_or(u64::from(queue.delay_s), |delay| u64::from(delay.unsigned_abs()));
     let digests = Digests {
-        body: md5::of_body(draft.body.as_bytes()),
-        attributes: md5::of_attributes(&attributes),
-        system: md5::of_attributes(&system),
+        body: digest::of_body(draft.body.as_bytes()),
+        attributes: digest::of_attributes(&attributes),
+        system: digest::of_attributes(&system),
     };
     let head = Head {
         id: service.env.rng.uuid(),

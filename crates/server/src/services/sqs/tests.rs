@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use flow::queue::{Attribute, QueueAttributes};
+use flow::queue::{Attribute, QueueAttributes, digest};
 
 use super::*;
 use crate::services::testing::{ACCOUNT, House};
@@ -39,7 +39,7 @@ impl World {
 fn digests_of_attributes_are_those_of_the_service() {
     let of = |name: &str, data_type: &str, value: &str| {
         let attribute = Attribute { data_type: data_type.into(), value: value.into() };
-        md5::of_attributes(&[(name.to_owned(), attribute)].into()).unwrap()
+        digest::of_attributes(&[(name.to_owned(), attribute)].into()).unwrap()
     };
     assert_eq!(of("Hello", "String", "There"), "a311262e065454b75da111d535b8dacd");
     assert_eq!(of("Foo", "String", "Bar"), "ae7155c6026991b6d54b11589678bf9c");
@@ -48,7 +48,7 @@ fn digests_of_attributes_are_those_of_the_service() {
         b"traceparent\x1e00-774062d6c37081a5a0b9b5b88e30627c-2d2482211f6489da-01",
     );
     assert_eq!(of("attr1", "Binary", &encoded), "8cbe4db156db8a94db8b801b7addb984");
-    assert_eq!(md5::of_attributes(&BTreeMap::new()), None);
+    assert_eq!(digest::of_attributes(&BTreeMap::new()), None);
 }
 
 #[test]

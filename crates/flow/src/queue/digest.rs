@@ -2,24 +2,27 @@
 //!
 //! "Calculating the MD5 message digest for message attributes" (SQS Developer Guide): of every attribute, by name, the
 //! name, the data type, a byte for the kind of value and the value, each text with its length in 4 bytes, big-endian.
+//! Must not know who is told.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flow::queue::Attribute;
 use md5::{Digest, Md5};
+
+use super::message::Attribute;
 
 const STRING: u8 = 1;
 const BINARY: u8 = 2;
 
-pub(super) fn of_body(body: &[u8]) -> String {
+/// The digest of a body, in hexadecimal digits.
+pub fn of_body(body: &[u8]) -> String {
     hex(Md5::digest(body).as_slice())
 }
 
-/// None without attributes.
-pub(super) fn of_attributes(attributes: &BTreeMap<String, Attribute>) -> Option<String> {
+/// The digest of attributes, in hexadecimal digits; none without attributes.
+pub fn of_attributes(attributes: &BTreeMap<String, Attribute>) -> Option<String> {
     if attributes.is_empty() {
         return None;
     }
@@ -44,7 +47,7 @@ pub(super) fn of_attributes(attributes: &BTreeMap<String, Attribute>) -> Option<
 }
 
 /// Whether a data type is `Binary`, with a label or without.
-pub(super) fn is_binary(data_type: &str) -> bool {
+pub fn is_binary(data_type: &str) -> bool {
     data_type.split('.').next() == Some("Binary")
 }
 
