@@ -11,6 +11,8 @@
 //! when the attempt is made, as it was made for the address that it had. A target that is removed and put again has
 //! another outbox: the log of the first is deleted before anything else of it, so that nothing of it comes back.
 
+mod keep;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -28,13 +30,12 @@ use super::sender::Sender;
 use super::trace::{Fate, Noted, Trace};
 use super::waiting::Waiting;
 use crate::consumer::{Consumer, Policy, Running, Start};
+use crate::needed::FOREVER;
 use crate::producer::{into_stream, producer_id};
 use crate::router::append_once;
 use crate::spool::{self, Settings, Spool};
 use crate::{FlowError, metrics};
 
-/// The longest age of an event is a day; what became too old while the server was down is read and put away, too.
-const RETENTION: Duration = Duration::from_secs(26 * 3_600);
 /// A removal that failed is tried again after this.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Bytes of a removed outbox that are read to tell what was in it.
@@ -112,6 +113,7 @@ impl Outboxes {
                 let of_bus = (scope.clone(), rule.bus.clone());
                 self.known().targets.entry(of_bus).or_default().insert(key.clone(), Arc::clone(&target));
                 if let Some(stream) = strays.remove(&key) {
+                    self.keep_log(&key).await?;
                     self.start(&stream, &rule.bus, &target)?;
                 }
             }
@@ -124,6 +126,7 @@ impl Outboxes {
         if !writes.is_empty() {
             ports.state.commit(Batch { preconditions: Vec::new(), writes }).await?;
         }
+        self.inner.group.spawn_infallible("release-outboxes", self.clone().release_logs());
         Ok(())
     }
 
@@ -211,7 +214,7 @@ impl Outboxes {
         if self.known().current(scope, bus, &key).is_none() {
             return Ok(None);
         }
-        let stream = log.ensure_stream(&key, StreamSpec { shards: 1, retention: RETENTION }).await?;
+        let stream = log.ensure_stream(&key, StreamSpec { shards: 1, retention: FOREVER }).await?;
         if !self.known().open.contains_key(&key) {
             self.start(&stream, bus, target)?;
         }
@@ -235,7 +238,7 @@ impl Outboxes {
         let group = self.inner.group.child();
         let spool = Spool::start(&ports.consumers, &ports.state, &group, settings, sender)?;
         // The spool knows how old an event may be, and puts away what is older.
-        let policy = Policy { max_age: None, ..Policy::each_record(CONCURRENCY, RETENTION) };
+        let policy = Policy { max_age: None, ..Policy::each_record(CONCURRENCY, FOREVER) };
         let consumer = Consumer { id, source: stream.key.clone(), start: Start::TrimHorizon, policy };
         let running = ports.consumers.start(group, consumer, Arc::new(spool));
         let (key, log) = (&stream.key, OutboxLog { stream: stream.id, shard: shard.id, slot: shard.slot });

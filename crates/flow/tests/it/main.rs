@@ -13,6 +13,7 @@ mod fakes;
 mod intake;
 mod invocations;
 mod mapping;
+mod outbox_kept;
 mod queue;
 mod queue_crash;
 mod queue_mapping;
