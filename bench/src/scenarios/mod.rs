@@ -6,6 +6,7 @@ mod bus;
 mod cold;
 mod compare;
 mod entered;
+mod functions;
 mod latency;
 mod overload;
 mod part;
