@@ -43,6 +43,9 @@ def handler(event, context):
         out = subprocess.run([BIN, "logs", unique], env=server.client_env(), capture_output=True, text=True, timeout=30)
         return "hello you" in out.stdout and "REPORT RequestId: " in out.stdout
     wait_for(logged, 20, "the function's log")
+    search = [BIN, "logs", f"/aws/lambda/{unique}", "--match", "careful", "--match", result["id"]]
+    found = subprocess.run(search, env=server.client_env(), capture_output=True, text=True, timeout=30).stdout.splitlines()
+    assert len(found) == 1 and "careful" in found[0], found
 
 
 def test_environments_are_kept_warm(server, unique):

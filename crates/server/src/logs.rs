@@ -1,15 +1,17 @@
 //! The logs of functions: kept in the journal, shown at `GET /_tidegate/logs/FUNCTION`.
 //!
-//! Owns one stream of kind function log for each function that ever wrote, with a week's retention, and the task that
-//! writes them. A record is JSON: `{"v":1,"stream":"2026/11/23/[$LATEST]…","lines":[[1700000000000,"text"],…]}`.
+//! Owns one stream of kind function log for each function that ever wrote, with the retention of the settings, and the
+//! task that writes them. What CloudWatch calls the log group `/aws/lambda/FUNCTION` is such a stream. A record is JSON: `{"v":1,"stream":"2026/11/23/[$LATEST]…","lines":[[1700000000000,"text"],…]}`.
 //! Promises that the lines of an environment keep their order, that a journal which is slower than its functions makes
 //! them wait rather than memory grow, and that what was taken is written before the journal closes. A crash loses what
 //! was not written yet, at most [`GATHER`] and a sync old: a log is not an acknowledgement.
 //! Must not know how functions run.
 //!
 //! The route answers lines of JSON, `{"time":1700000000000,"stream":"…","line":"…"}`, from the query's `after` (a place
-//! that an answer's header `x-tidegate-next` named) or `since` (milliseconds since the epoch), else from the oldest. When
-//! there is none yet it waits up to `wait` seconds. An empty answer means that there is no more now.
+//! that an answer's header `x-tidegate-next` named) or `since` (milliseconds since the epoch), else from the oldest; with
+//! `match`, percent-encoded, only lines that contain each of these texts, and with `stream` only those whose log stream
+//! has that text in its name. When there is none yet it waits up to `wait` seconds. An empty answer means that there is no
+//! more now, unless it has the header `x-tidegate-more`: then a search goes on at the place that it names.
 
 mod read;
 
@@ -23,7 +25,6 @@ use log::{Append, Log, LogError, NewRecord, StreamKey, StreamKind, StreamSpec};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-const RETENTION: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// How long lines are gathered, so that chatty functions do not cost a sync a line.
 const GATHER: Duration = Duration::from_millis(50);
 /// What is written at once, at most.
@@ -51,6 +52,7 @@ struct Entry {
 pub(crate) struct FunctionLogs {
     env: Env,
     log: Log,
+    retention: Duration,
     queue: mpsc::Sender<Entry>,
     tasks: TaskGroup,
 }
@@ -61,14 +63,24 @@ fn stream_key(function: &Arn) -> Option<StreamKey> {
 }
 
 impl FunctionLogs {
-    /// Starts the task that writes.
-    pub fn start(env: &Env, log: &Log) -> Self {
+    /// Starts the task that writes; what it writes is kept for `retention`.
+    pub fn start(env: &Env, log: &Log, retention: Duration) -> Self {
         let (queue, entries) = mpsc::channel(QUEUED_BATCHES);
         let tasks = TaskGroup::new(Arc::clone(&env.clock), Arc::clone(&env.rng));
-        let this = Self { env: env.clone(), log: log.clone(), queue, tasks };
-        let writer = Writer { env: env.clone(), log: log.clone(), entries };
+        let this = Self { env: env.clone(), log: log.clone(), retention, queue, tasks };
+        let writer = Writer { env: env.clone(), log: log.clone(), retention, entries };
         this.tasks.spawn_infallible("function-logs", writer.run(this.tasks.stopping()));
         this
+    }
+
+    /// Gives logs that are there already the retention of the settings, which may be others than when they were made.
+    pub async fn retain(&self) -> Result<(), LogError> {
+        for stream in self.log.all_streams(StreamKind::FunctionLog) {
+            if stream.retention != self.retention {
+                self.log.set_retention(&stream.key, self.retention).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes what was taken. `false` when that took longer than `deadline`.
@@ -93,6 +105,7 @@ impl LogSink for FunctionLogs {
 struct Writer {
     env: Env,
     log: Log,
+    retention: Duration,
     entries: mpsc::Receiver<Entry>,
 }
 
@@ -154,7 +167,7 @@ impl Writer {
     async fn record(&self, entry: &Entry) -> Result<NewRecord, LogError> {
         let stream = match self.log.stream(&entry.key) {
             Err(LogError::StreamNotFound(_)) => {
-                self.log.ensure_stream(&entry.key, StreamSpec { shards: 1, retention: RETENTION }).await?
+                self.log.ensure_stream(&entry.key, StreamSpec { shards: 1, retention: self.retention }).await?
             }
             found => found?,
         };

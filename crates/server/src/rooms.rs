@@ -115,7 +115,9 @@ impl Rooms {
         let streams = Streams::open(&env, &store, &log, &config.streams).await;
         let streams = streams.map_err(RoomsError::opening("streams"))?;
         Scaler::new(env.clone(), log.clone(), streams.clone()).start(&tasks);
-        let logs = FunctionLogs::start(&env, &log);
+        let kept = Duration::from_secs(u64::from(config.functions.log_days) * 86_400);
+        let logs = FunctionLogs::start(&env, &log, kept);
+        logs.retain().await.map_err(RoomsError::opening("logs"))?;
         let ports = functions::Ports { state: Arc::clone(&store), logs: Arc::new(logs.clone()), sessions };
         let settings = functions_config(&config, &dir, &inside_endpoint);
         let functions =

@@ -244,6 +244,8 @@ settings! {
         max_environments_each: usize = "16";
         /// Seconds in which a function's process must ask for its first event.
         init_seconds: u64 = "10";
+        /// Days that the logs of functions are kept.
+        log_days: u32 = "7";
         /// Hours that a function's session keys live.
         session_hours: u64 = "6";
     }

@@ -146,6 +146,9 @@ impl Config {
         if self.server.max_inflight_bytes < self.server.max_body_bytes {
             return refuse("server", "max_inflight_bytes", "expected at least server.max_body_bytes");
         }
+        if !(1..=3_650).contains(&self.functions.log_days) {
+            return refuse("functions", "log_days", "expected 1 to 3650");
+        }
         Ok(())
     }
 }

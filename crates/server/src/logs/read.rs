@@ -13,6 +13,11 @@ use super::{Block, FORMAT, FunctionLogs, stream_key};
 use crate::refusal::{Refusal, json};
 
 const NEXT: HeaderName = HeaderName::from_static("x-tidegate-next");
+const MORE: HeaderName = HeaderName::from_static("x-tidegate-more");
+/// Answers' worth that a search reads without finding anything, before it lets its caller say whether to go on.
+const SEARCHED: usize = 16;
+/// Texts in one query.
+const MAX_TEXTS: usize = 8;
 /// What one answer holds, about.
 const ANSWER: ReadLimit = ReadLimit { records: 1_000, bytes: 1 << 20 };
 /// Longer waits would hold up a stopping server.
@@ -26,6 +31,10 @@ struct Query {
     after: Option<u64>,
     since: Option<i64>,
     wait: Duration,
+    /// A line contains each of these.
+    texts: Vec<String>,
+    /// Its log stream's name contains this.
+    stream: Option<String>,
 }
 
 impl Query {
@@ -37,11 +46,31 @@ impl Query {
                 "after" => query.after = Some(value.parse().map_err(wrong)?),
                 "since" => query.since = Some(value.parse().map_err(wrong)?),
                 "wait" => query.wait = Duration::from_secs(value.parse().map_err(wrong)?).min(MAX_WAIT),
-                _ => return Err(format!("'{name}' is not known; known are after, since and wait")),
+                "match" => query.texts.push(decoded(name, value)?),
+                "stream" => query.stream = Some(decoded(name, value)?),
+                _ => return Err(format!("'{name}' is not known; known are after, since, wait, match and stream")),
             }
+        }
+        if query.texts.len() > MAX_TEXTS {
+            return Err(format!("'match' may be there at most {MAX_TEXTS} times"));
         }
         Ok(query)
     }
+
+    /// Whether everything is asked for.
+    fn is_all(&self) -> bool {
+        self.texts.is_empty() && self.stream.is_none()
+    }
+
+    fn wants(&self, stream: &str, line: &str) -> bool {
+        self.texts.iter().all(|text| line.contains(text.as_str()))
+            && self.stream.as_ref().is_none_or(|part| stream.contains(part.as_str()))
+    }
+}
+
+fn decoded(name: &str, value: &str) -> Result<String, String> {
+    let text = percent_encoding::percent_decode_str(value).decode_utf8();
+    text.map(Into::into).map_err(|_| format!("'{name}' must be percent-encoded UTF-8"))
 }
 
 #[derive(Serialize)]
@@ -72,12 +101,14 @@ impl FunctionLogs {
                 Ok(stream) => break stream,
                 Err(_) if !exists => return Err(not_found()),
                 // It has not written anything yet.
-                Err(_) if self.env.clock.instant() >= deadline => return Ok(lines(&[], query.after.unwrap_or(0))),
+                Err(_) if self.env.clock.instant() >= deadline => {
+                    return Ok(answer(Vec::new(), query.after.unwrap_or(0), false));
+                }
                 Err(_) => self.env.clock.sleep(LOOK_AGAIN).await,
             }
         };
-        match self.read(&stream, &query, deadline).await {
-            Ok(slice) => Ok(lines(&slice.records, slice.next.get())),
+        match self.search(&stream, query, deadline).await {
+            Ok(found) => Ok(found),
             Err(error) => {
                 tracing::error!(function = name, %error, "a function's log cannot be read");
                 let status = if error.kind().is_transient() { 503 } else { 500 };
@@ -85,6 +116,19 @@ impl FunctionLogs {
                 Ok(json(status, &serde_json::json!({ "message": error.to_string() })))
             }
         }
+    }
+
+    /// Reads until there is a line that is asked for, or no more for now.
+    async fn search(&self, stream: &Stream, mut query: Query, deadline: Duration) -> Result<Response<Bytes>, LogError> {
+        for _ in 0..SEARCHED {
+            let slice = self.read(stream, &query, deadline).await?;
+            let found = lines(&slice.records, &query);
+            if !found.is_empty() || slice.records.is_empty() || query.is_all() {
+                return Ok(answer(found, slice.next.get(), false));
+            }
+            query.after = Some(slice.next.get());
+        }
+        Ok(answer(Vec::new(), query.after.unwrap_or(0), true))
     }
 
     async fn read(&self, stream: &Stream, query: &Query, deadline: Duration) -> Result<Slice, LogError> {
@@ -107,7 +151,8 @@ impl FunctionLogs {
     }
 }
 
-fn lines(records: &[log::Record], next: u64) -> Response<Bytes> {
+/// The lines of these records that are asked for, as JSON.
+fn lines(records: &[log::Record], query: &Query) -> Vec<u8> {
     let mut body = Vec::new();
     for record in records {
         let block: Block = match serde_json::from_slice(&record.data) {
@@ -121,15 +166,22 @@ fn lines(records: &[log::Record], next: u64) -> Response<Bytes> {
             tracing::error!(position = %record.position, v = block.v, "a record of a function's log has another format");
             continue;
         }
-        for (time, line) in &block.lines {
+        for (time, line) in block.lines.iter().filter(|(_, line)| query.wants(&block.stream, line)) {
             // Writing to memory cannot fail, and a line is always JSON.
             let _ = serde_json::to_writer(&mut body, &Line { time: *time, stream: &block.stream, line });
             body.push(b'\n');
         }
     }
+    body
+}
+
+fn answer(body: Vec<u8>, next: u64, more: bool) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     response.headers_mut().insert(NEXT, HeaderValue::from(next));
+    if more {
+        response.headers_mut().insert(MORE, HeaderValue::from_static("true"));
+    }
     response
 }
 
@@ -142,6 +194,10 @@ mod tests {
         assert_eq!(Query::parse(""), Ok(Query::default()));
         let query = Query::parse("after=7&wait=3600").unwrap();
         assert_eq!((query.after, query.wait), (Some(7), MAX_WAIT));
+        let search = Query::parse("match=Task%20timed&match=%5B1%5D&stream=LATEST").unwrap();
+        assert!(search.wants("2026/[$LATEST]a", "Task timed out [1]"));
+        assert!(!search.wants("2026/[$LATEST]a", "Task timed out") && !search.wants("2026/[1]a", "Task timed out [1]"));
+        assert!(Query::parse(&"match=a&".repeat(9)).unwrap_err().contains("at most 8"));
         assert!(Query::parse("after=x").unwrap_err().contains("'after'"));
         assert!(Query::parse("follow=1").unwrap_err().contains("'follow'"));
     }

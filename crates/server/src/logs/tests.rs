@@ -4,6 +4,8 @@ use log::LogConfig;
 
 use super::*;
 
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
 fn env() -> Env {
     Env { clock: Arc::new(SystemClock::new()), rng: Arc::new(SystemRng), fs: Arc::new(RealFs) }
 }
@@ -39,7 +41,7 @@ async fn read(logs: &FunctionLogs, name: &str, query: &str) -> Answer {
 async fn lines_are_kept_in_order_apart_and_over_a_restart() {
     let (env, dir) = (env(), tempfile::tempdir().unwrap());
     let log = Log::open(&env, dir.path(), LogConfig::default()).await.unwrap();
-    let logs = FunctionLogs::start(&env, &log);
+    let logs = FunctionLogs::start(&env, &log, WEEK);
     logs.write(&function("a"), "s1", lines(&["one", "two"])).await;
     logs.write(&function("b"), "s1", lines(&["other"])).await;
     logs.write(&function("a:$LATEST"), "s2", lines(&["three"])).await;
@@ -48,7 +50,7 @@ async fn lines_are_kept_in_order_apart_and_over_a_restart() {
     log.close().await.unwrap();
 
     let log = Log::open(&env, dir.path(), LogConfig::default()).await.unwrap();
-    let logs = FunctionLogs::start(&env, &log);
+    let logs = FunctionLogs::start(&env, &log, WEEK);
     let first = read(&logs, "a", "").await;
     assert_eq!(first.texts, ["one", "two", "three"]);
     assert_eq!(read(&logs, "a", &format!("after={}", first.next)).await.texts, [""; 0]);
@@ -62,7 +64,7 @@ async fn lines_are_kept_in_order_apart_and_over_a_restart() {
 async fn a_reader_waits_for_the_next_line_even_of_a_log_that_does_not_exist_yet() {
     let (env, dir) = (env(), tempfile::tempdir().unwrap());
     let log = Log::open(&env, dir.path(), LogConfig::default()).await.unwrap();
-    let logs = FunctionLogs::start(&env, &log);
+    let logs = FunctionLogs::start(&env, &log, WEEK);
     let reader = logs.clone();
     let waiting = tokio::spawn(async move { read(&reader, "a", "wait=5").await });
     logs.write(&function("a"), "s", lines(&["first"])).await;
@@ -79,9 +81,61 @@ async fn a_reader_waits_for_the_next_line_even_of_a_log_that_does_not_exist_yet(
 async fn nothing_is_known_of_a_function_that_never_was() {
     let (env, dir) = (env(), tempfile::tempdir().unwrap());
     let log = Log::open(&env, dir.path(), LogConfig::default()).await.unwrap();
-    let logs = FunctionLogs::start(&env, &log);
+    let logs = FunctionLogs::start(&env, &log, WEEK);
     assert!(logs.answer(&scope(), "nobody", "", false).await.is_err());
     assert_eq!(read(&logs, "silent", "").await.texts, [""; 0]);
     let bad = logs.answer(&scope(), "silent", "after=x", true).await.unwrap();
     assert_eq!(bad.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_search_finds_lines_however_many_lie_between() {
+    let (env, dir) = (env(), tempfile::tempdir().unwrap());
+    let log = Log::open(&env, dir.path(), LogConfig::default()).await.unwrap();
+    let logs = FunctionLogs::start(&env, &log, WEEK);
+    let filler = "x".repeat(200 << 10);
+    logs.write(&function("a"), "s1", lines(&["an early needle"])).await;
+    for _ in 0..200 {
+        logs.write(&function("a"), "s1", lines(&[&filler])).await;
+    }
+    logs.write(&function("a"), "s2", lines(&["a late needle", "hay"])).await;
+    assert!(logs.stop(Duration::from_secs(60)).await);
+    let (found, went_on) = search(&logs, "match=needle").await;
+    assert_eq!(found, ["an early needle", "a late needle"]);
+    assert!(went_on > 0, "the search lets its caller say whether to go on");
+    assert_eq!(search(&logs, "match=needle&match=late&stream=s2").await.0, ["a late needle"]);
+    assert_eq!(search(&logs, "match=needle&stream=s3").await.0, [""; 0]);
+}
+
+/// All that a search finds, and how often it was asked to go on without having found anything.
+async fn search(logs: &FunctionLogs, query: &str) -> (Vec<String>, usize) {
+    let (mut place, mut found, mut went_on) = (String::new(), Vec::new(), 0);
+    loop {
+        let response = logs.answer(&scope(), "a", &format!("{query}{place}"), true).await.unwrap();
+        let more = response.headers().contains_key("x-tidegate-more");
+        place = format!("&after={}", response.headers()["x-tidegate-next"].to_str().unwrap());
+        let text = String::from_utf8(response.body().to_vec()).unwrap();
+        if text.is_empty() && !more {
+            return (found, went_on);
+        }
+        went_on += usize::from(more);
+        found.extend(
+            text.lines().map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["line"].as_str().unwrap().to_owned()
+            }),
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_retention_of_the_settings_is_that_of_logs_which_are_there_already() {
+    let (env, dir) = (env(), tempfile::tempdir().unwrap());
+    let log = Log::open(&env, dir.path(), LogConfig::default()).await.unwrap();
+    let logs = FunctionLogs::start(&env, &log, WEEK);
+    logs.write(&function("a"), "s", lines(&["one"])).await;
+    assert!(logs.stop(Duration::from_secs(10)).await);
+    let kept = || log.all_streams(StreamKind::FunctionLog)[0].retention;
+    assert_eq!(kept(), WEEK);
+    FunctionLogs::start(&env, &log, 4 * WEEK).retain().await.unwrap();
+    assert_eq!(kept(), 4 * WEEK);
 }
