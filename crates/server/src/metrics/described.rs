@@ -126,10 +126,22 @@ const MEASURES: &[(Kind, &str, &str)] = &[
     // Functions.
     (Counter, "tidegate_function_invocations_total", "Invocations that ran, by function (CloudWatch: Invocations)."),
     (Histogram, "tidegate_function_duration_seconds", "Time that invocations ran, by function (CloudWatch: Duration)."),
-    (Counter, "tidegate_function_errors_total", "Invocations that ended in an error of the function (CloudWatch: Errors)."),
-    (Counter, "tidegate_function_throttles_total", "Calls refused because no environment was free (CloudWatch: Throttles)."),
+    (
+        Counter,
+        "tidegate_function_errors_total",
+        "Invocations that ended in an error of the function (CloudWatch: Errors).",
+    ),
+    (
+        Counter,
+        "tidegate_function_throttles_total",
+        "Calls refused because no environment was free (CloudWatch: Throttles).",
+    ),
     (Counter, "tidegate_function_cold_starts_total", "Environments started, by function."),
-    (Gauge, "tidegate_function_concurrent_executions", "Environments that run an invocation now, by function (CloudWatch: ConcurrentExecutions)."),
+    (
+        Gauge,
+        "tidegate_function_concurrent_executions",
+        "Environments that run an invocation now, by function (CloudWatch: ConcurrentExecutions).",
+    ),
     (Gauge, "tidegate_function_idle_environments", "Environments kept warm without work, by function."),
     (
         Counter,
