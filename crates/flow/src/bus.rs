@@ -43,6 +43,7 @@ use crate::consumer::{Consumer, Loop, Policy, Running, Start};
 use crate::dead_letter::DeadLetters;
 use crate::destinations::Destinations;
 use crate::queue::Queues;
+use crate::stored;
 use dispatch::{Dispatcher, RuleSet};
 use outbox::Outboxes;
 use seen::Seen;
@@ -127,7 +128,7 @@ impl Buses {
         let rules = config::all_rules(&*self.inner.ports.state)?;
         self.inner.outboxes.restore(&rules).await?;
         for (scope, rule) in rules.iter().filter(|(_, rule)| rule.schedule.is_some()) {
-            self.wind(scope, &rule.bus, &rule.name)?;
+            stored::or_inactive(self.wind(scope, &rule.bus, &rule.name), rule_arn(scope, &rule.bus, &rule.name))?;
         }
         self.inner.group.spawn_infallible("rule-clock", self.clone().run_clock());
         let mut buses: Vec<(Scope, BusName)> = rules.into_iter().map(|(scope, rule)| (scope, rule.bus)).collect();
@@ -182,8 +183,11 @@ impl Buses {
         let mut consumer = active.consumer.lock().unwrap_or_else(PoisonError::into_inner);
         let rules: Vec<Rule> = config::rules_of(self.state(), scope, bus)?;
         let first = rules.iter().map(|rule| rule.since).min();
-        let enabled: Result<Vec<_>, _> = rules.iter().filter_map(|rule| rule.activate(scope).transpose()).collect();
-        let enabled = enabled?;
+        let mut enabled = Vec::new();
+        for rule in &rules {
+            let active = stored::or_inactive(rule.activate(scope), rule_arn(scope, bus, &rule.name))?;
+            enabled.extend(active.flatten());
+        }
         // First, so that no event is dispatched to a target that the outboxes do not know.
         self.inner.outboxes.configure(scope, bus, &rules)?;
         active.rules.replace(enabled);

@@ -11,7 +11,7 @@ mod event;
 mod handler;
 mod queue;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ pub use config::{Mapping, MappingChange, MappingSpec, MappingView, StartingPosit
 use crate::FlowError;
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
 use crate::queue::Queues;
+use crate::stored;
 use handler::{Caller, LastResult};
 
 /// Bytes of an invocation's payload, at most.
@@ -49,13 +50,21 @@ struct Inner {
     group: TaskGroup,
     /// By the mapping's id.
     running: Mutex<HashMap<String, (Running, Arc<LastResult>)>>,
+    /// The ids of those whose settings were not accepted any more when they were to start.
+    inactive: Mutex<HashSet<String>>,
     /// One consumer is stopped, started or removed at a time: what runs is what is stored last.
     turn: Semaphore,
 }
 
 impl Mappings {
     pub(crate) fn new(ports: MappingPorts, group: &TaskGroup) -> Self {
-        let inner = Inner { ports, group: group.child(), running: Mutex::default(), turn: Semaphore::new(1) };
+        let inner = Inner {
+            ports,
+            group: group.child(),
+            running: Mutex::default(),
+            inactive: Mutex::default(),
+            turn: Semaphore::new(1),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -63,7 +72,10 @@ impl Mappings {
     pub(crate) fn restore(&self) -> Result<(), FlowError> {
         for (scope, mapping) in config::all(&*self.inner.ports.state)? {
             if mapping.enabled {
-                self.run(&scope, &mapping)?;
+                let what = format!("the event source mapping {} of {}", mapping.id, mapping.function);
+                if stored::or_inactive(self.run(&scope, &mapping), what)?.is_none() {
+                    self.inactive().insert(mapping.id);
+                }
             }
         }
         Ok(())
@@ -111,9 +123,11 @@ impl Mappings {
         let _turn = self.inner.turn.acquire().await;
         self.halt(id).await;
         match config::stored(&*self.inner.ports.state, scope, id)? {
-            Some(mapping) if mapping.enabled => self.run(scope, &mapping),
-            _ => Ok(()),
+            Some(mapping) if mapping.enabled => self.run(scope, &mapping)?,
+            _ => {}
         }
+        self.inactive().remove(id);
+        Ok(())
     }
 
     async fn halt(&self, id: &str) {
@@ -125,6 +139,10 @@ impl Mappings {
 
     fn running(&self) -> MutexGuard<'_, HashMap<String, (Running, Arc<LastResult>)>> {
         self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn inactive(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.inner.inactive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

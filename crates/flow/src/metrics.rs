@@ -36,6 +36,11 @@ pub(crate) fn mapping_events(mapping: &str, outcome: &'static str, messages: usi
     }
 }
 
+/// A stored document that is not accepted any more, and so does nothing.
+pub(crate) fn inactive() {
+    counter!("tidegate_inactive_documents_total").increment(1);
+}
+
 /// Checkpoints could not be committed; they are tried again.
 pub(crate) fn checkpoint_failure() {
     counter!("tidegate_checkpoint_failures_total").increment(1);

@@ -1,13 +1,16 @@
 //! Configuration documents in the state store: JSON with a format version, under `account/region/…` keys.
 //!
 //! Owns reading, listing and encoding them. Promises that a document of an unknown version is an error, never guessed
-//! at. Must not know what the documents mean.
+//! at, and that one whose content is not accepted any more keeps no other from starting. Must not know what the documents
+//! mean.
+
+use std::fmt::Display;
 
 use base::{Batch, Precondition, Scope, StateError, StateStore, Table, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::FlowError;
+use crate::{FlowError, metrics};
 
 /// Version of every document of this crate.
 const VERSION: u32 = 1;
@@ -47,6 +50,19 @@ pub(crate) fn decode<T: DeserializeOwned>(table: Table, key: &[u8], bytes: &[u8]
         return Err(corrupt(error));
     }
     Ok(document.value)
+}
+
+/// What came of starting what a document describes. One whose content is not accepted any more stays as it is, is shown,
+/// and does nothing: it must not keep everything else from starting. It is told by its name, `what`.
+pub(crate) fn or_inactive<T>(started: Result<T, FlowError>, what: impl Display) -> Result<Option<T>, FlowError> {
+    match started {
+        Err(FlowError::Invalid(why)) => {
+            metrics::inactive();
+            tracing::error!(%what, why, "a stored document is not accepted any more, and does nothing; change or delete it");
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
 }
 
 /// The document of a key.

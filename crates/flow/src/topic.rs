@@ -64,7 +64,7 @@ use crate::producer::stable_uuid;
 use crate::queue::Queues;
 use crate::router::{append_once, before_append, taken_by, target_error};
 use crate::spool::{Settings, Spool};
-use crate::{FlowError, metrics};
+use crate::{FlowError, metrics, stored};
 use deliver::{Live, Webhook};
 use envelope::Envelope;
 use letter::Letters;
@@ -152,7 +152,8 @@ impl Topics {
             self.drop_expired(&scope, &topic.name).await?;
             for subscription in config::subscriptions_of(&*self.inner.ports.state, &scope, &topic.name)? {
                 if subscription.confirmed {
-                    self.run(&scope, &topic, subscription)?;
+                    let what = format!("the subscription {} of {}", subscription.id, topic_arn(&scope, &topic.name));
+                    stored::or_inactive(self.run(&scope, &topic, subscription), what)?;
                 } else if !subscription.asked {
                     self.ask(&scope, &topic, subscription);
                 }

@@ -95,7 +95,7 @@ impl Archives {
             }
         }
         for (scope, archive) in &known {
-            self.fill(scope, archive)?;
+            stored::or_inactive(self.fill(scope, archive), format!("the archive {} of {scope}", archive.name))?;
         }
         let replays: Vec<(Scope, Replay)> = stored::list_scoped(self.state(), REPLAYS)?;
         for (scope, replay) in replays {

@@ -108,7 +108,14 @@ impl Outboxes {
         let mut strays: HashMap<StreamKey, Arc<Stream>> =
             log.all_streams(StreamKind::Outbox).into_iter().map(|stream| (stream.key.clone(), stream)).collect();
         for (scope, rule) in rules {
-            for target in rule.targets(scope)? {
+            let Ok(targets) = rule.targets(scope) else {
+                // It does nothing, and what waits for it stays; the bus tells of it.
+                rule.targets.iter().for_each(|target| {
+                    strays.remove(&stream_key(scope, &rule.bus, &rule.name, &target.id));
+                });
+                continue;
+            };
+            for target in targets {
                 let (key, target) = (stream_key(scope, &rule.bus, &target.rule, &target.id), Arc::new(target));
                 let of_bus = (scope.clone(), rule.bus.clone());
                 self.known().targets.entry(of_bus).or_default().insert(key.clone(), Arc::clone(&target));
@@ -134,7 +141,8 @@ impl Outboxes {
     pub fn configure(&self, scope: &Scope, bus: &BusName, rules: &[Rule]) -> Result<(), FlowError> {
         let mut targets = HashMap::new();
         for rule in rules {
-            for target in rule.targets(scope)? {
+            // One that is not accepted any more has no outbox open.
+            for target in rule.targets(scope).unwrap_or_default() {
                 targets.insert(stream_key(scope, bus, &target.rule, &target.id), Arc::new(target));
             }
         }

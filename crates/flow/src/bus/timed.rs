@@ -60,7 +60,11 @@ impl RuleClock {
 
 /// The expression of a rule, refused as the service words it.
 pub(super) fn expression(text: &str) -> Result<Expression, FlowError> {
-    Expression::of_rule(text).map_err(|_| FlowError::Invalid("Parameter ScheduleExpression is not valid.".to_owned()))
+    Expression::of_rule(text).map_err(|_| bad_expression())
+}
+
+fn bad_expression() -> FlowError {
+    FlowError::Invalid("Parameter ScheduleExpression is not valid.".to_owned())
 }
 
 /// The pattern of a rule's own scheduled events.
@@ -124,7 +128,7 @@ impl Buses {
         let Some(schedule) = rule.schedule.as_ref().filter(|_| rule.state != RuleState::Disabled) else {
             return Ok(None);
         };
-        let expression = expression(&schedule.expression)?;
+        let expression = Expression::of_stored_rule(&schedule.expression).map_err(|_| bad_expression())?;
         let first = match &expression {
             Expression::Rate(period) => schedule.since + *period,
             _ => schedule.since,

@@ -337,6 +337,10 @@ impl Mappings {
     fn view(&self, mapping: Mapping) -> MappingView {
         let last = self.running().get(&mapping.id).map(|(_, last)| last.get());
         let state = if mapping.enabled { "Enabled" } else { "Disabled" };
-        MappingView { state, last_result: last.unwrap_or_else(|| "No records processed".to_owned()), mapping }
+        let last_result = last.unwrap_or_else(|| match self.inactive().contains(&mapping.id) {
+            true => "PROBLEM: It does not run, for its settings are not accepted any more; change them".to_owned(),
+            false => "No records processed".to_owned(),
+        });
+        MappingView { state, last_result, mapping }
     }
 }

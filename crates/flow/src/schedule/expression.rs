@@ -29,17 +29,23 @@ pub enum Expression {
 }
 
 impl Expression {
-    /// The expression of a rule: `cron(…)` or `rate(…)`, whose unit is singular for one and plural for more.
+    /// The expression of a rule that is being put: `cron(…)` or `rate(…)`, whose unit is singular for one and plural for
+    /// more.
     pub fn of_rule(text: &str) -> Result<Self, BadExpression> {
-        let inside = |name: &str| text.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
-        if let Some(fields) = inside("cron") {
-            return Ok(Self::Cron(Box::new(Cron::parse(fields)?)));
+        let expression = Self::of_stored_rule(text)?;
+        let rate = text.strip_prefix("rate(").and_then(|rest| rest.strip_suffix(')')).map(rate_parts).transpose()?;
+        match rate {
+            Some((value, unit)) if (value == 1) == unit.ends_with('s') => Err(BadExpression),
+            _ => Ok(expression),
         }
-        let (value, unit) = rate_parts(inside("rate").ok_or(BadExpression)?)?;
-        if (value == 1) == unit.ends_with('s') {
-            return Err(BadExpression);
+    }
+
+    /// The expression of a rule that is kept, whose unit may be of either number, as it once could.
+    pub fn of_stored_rule(text: &str) -> Result<Self, BadExpression> {
+        match Self::of_schedule(text)? {
+            Self::At(_) => Err(BadExpression),
+            expression => Ok(expression),
         }
-        Ok(Self::Rate(rate(value, unit)?))
     }
 
     /// The expression of a schedule: `at(…)`, `cron(…)` or `rate(…)`.

@@ -99,8 +99,11 @@ impl Schedules {
             if !is_default(&schedule.group) && !groups.contains(&(scope.clone(), schedule.group.clone())) {
                 self.note_orphaned(scope.clone(), schedule.group.clone());
             }
+            let what = format!("the schedule {} of the group {} in {scope}", schedule.name, schedule.group);
             let (ends, key) = (schedule.spec.delete_after, (scope, schedule.group, schedule.name));
-            if self.wind(&key)?.is_none() && ends {
+            if let Some(None) = stored::or_inactive(self.wind(&key), what)?
+                && ends
+            {
                 self.note_ended(key);
             }
         }

@@ -28,9 +28,17 @@ pub(super) struct Filter {
 }
 
 impl Filter {
+    /// Of a policy that is being set: what the service refuses is refused.
+    pub fn checked(subscription: &Subscription) -> Result<Self, FlowError> {
+        if let Some(text) = &subscription.filter_policy {
+            check(text, subscription.filter_scope)?;
+        }
+        Self::new(subscription)
+    }
+
+    /// Of a policy that is kept: what was accepted once and can be understood holds.
     pub fn new(subscription: &Subscription) -> Result<Self, FlowError> {
         let policy = subscription.filter_policy.as_deref().map(|text| {
-            check(text, subscription.filter_scope)?;
             let pattern = Pattern::parse(text).map_err(|error| {
                 let why = error.to_string();
                 // That there is an event pattern is EventBridge's to say.

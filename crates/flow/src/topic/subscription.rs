@@ -163,7 +163,7 @@ impl Subscription {
             self.filter_policy = Some(policy.clone()).filter(|p| !matches!(p.trim(), "" | "{}"));
         }
         if change.filter_policy.is_some() || change.filter_scope.is_some() {
-            Filter::new(self)?;
+            Filter::checked(self)?;
         }
         if let Some(policy) = &change.delivery_policy {
             let text = Some(policy).filter(|p| !p.trim().is_empty());

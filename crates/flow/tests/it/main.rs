@@ -21,6 +21,7 @@ mod queue_moves;
 mod queue_target;
 mod reshard;
 mod scheduler;
+mod stored_documents;
 mod timed;
 mod topic;
 mod topic_backlog;
