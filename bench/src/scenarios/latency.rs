@@ -104,7 +104,7 @@ pub(super) async fn create_function(server: &Server, source: &str, variable: (&s
     let function = json!({
         "FunctionName": "bench", "Runtime": "python3.11", "Handler": "main.handler", "Timeout": 30,
         "Role": format!("arn:aws:iam::{ACCOUNT}:role/bench"), "Environment": {"Variables": {name: value}},
-        "Code": {"ZipFile": base64::engine::general_purpose::STANDARD.encode(package("main.py", source.as_bytes())?)},
+        "Code": {"ZipFile": base64::engine::general_purpose::STANDARD.encode(package(source)?)},
     });
     call(server, &Request::rest("lambda", "/2015-03-31/functions", function.to_string().as_bytes())).await
 }
@@ -138,11 +138,10 @@ pub(super) async fn answer(stream: &mut TcpStream, status: u16) -> anyhow::Resul
     Ok(stream.write_all(format!("HTTP/1.1 {status} -\r\nContent-Length: 0\r\n\r\n").as_bytes()).await?)
 }
 
-/// A function's package of one executable file.
-pub(super) fn package(name: &str, content: &[u8]) -> anyhow::Result<Vec<u8>> {
+fn package(handler: &str) -> anyhow::Result<Vec<u8>> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    zip.start_file(name, zip::write::SimpleFileOptions::default().unix_permissions(0o755))?;
-    std::io::Write::write_all(&mut zip, content)?;
+    zip.start_file("main.py", zip::write::SimpleFileOptions::default())?;
+    std::io::Write::write_all(&mut zip, handler.as_bytes())?;
     Ok(zip.finish()?.into_inner())
 }
 

@@ -6,7 +6,6 @@ mod bus;
 mod cold;
 mod compare;
 mod entered;
-mod functions;
 mod latency;
 mod overload;
 mod part;

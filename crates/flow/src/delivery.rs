@@ -20,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::{Arn, HttpError, RetryPolicy, Scope, StateStore, TaskGroup};
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 pub use config::{
     BackupMode, DeliverySpec, DeliveryStream, Destination, DomainFamily, IndexRotation, Source, delivery_arn,
@@ -27,8 +28,8 @@ pub use config::{
 pub(crate) use direct::fits;
 pub use direct::{DeliveryTarget, MAX_RECORD_BYTES};
 
-use crate::FlowError;
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
+use crate::{FlowError, stored};
 use backup::Bucket;
 use handler::Indexer;
 
@@ -66,11 +67,13 @@ struct Inner {
     group: TaskGroup,
     /// By the consumer's id.
     running: Mutex<HashMap<String, Running>>,
+    /// One is created or deleted at a time.
+    turn: Semaphore,
 }
 
 impl Deliveries {
     pub(crate) fn new(ports: DeliveryPorts, group: &TaskGroup) -> Self {
-        let inner = Inner { ports, group: group.child(), running: Mutex::new(HashMap::new()) };
+        let inner = Inner { ports, group: group.child(), running: Mutex::new(HashMap::new()), turn: Semaphore::new(1) };
         Self { inner: Arc::new(inner) }
     }
 
@@ -79,7 +82,7 @@ impl Deliveries {
         let known = config::all(&*self.inner.ports.state)?;
         self.restore_logs(&known).await?;
         for (scope, stream) in &known {
-            self.run(scope, stream)?;
+            stored::or_inactive(self.run(scope, stream), format!("the delivery stream {} of {scope}", stream.name))?;
         }
         self.inner.group.spawn_infallible("delivery logs", self.clone().release_logs());
         Ok(())

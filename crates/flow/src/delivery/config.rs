@@ -236,6 +236,7 @@ impl Deliveries {
     /// Creates a delivery stream and starts it.
     pub async fn create(&self, scope: &Scope, spec: DeliverySpec) -> Result<Arn, FlowError> {
         spec.destination.validate()?;
+        let _turn = self.inner.turn.acquire().await;
         let domain = &spec.destination.domain;
         if domain.scope().as_ref() != Some(scope) || !self.inner.ports.search.has(domain) {
             return Err(FlowError::Invalid(format!(
@@ -307,14 +308,27 @@ impl Deliveries {
 
     /// Stops and deletes a delivery stream. What it has not delivered stays in its source; what was put on it goes.
     pub async fn delete(&self, scope: &Scope, name: &DeliveryStreamName) -> Result<(), FlowError> {
-        let stream = self.get(scope, name)?;
-        let id = stream.consumer_id(scope);
-        self.halt(&id).await;
+        let _turn = self.inner.turn.acquire().await;
         let (table, key) = Self::key(scope, name);
-        let mut batch = Batch::new().delete(table, key);
-        batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&id).await?);
-        self.state().commit(batch).await?;
+        let row = self.state().get(table, &key)?.ok_or_else(|| not_found(scope, name))?;
+        let stream: DeliveryStream = stored::decode(table, &key, &row)?;
+        self.halt(&stream.consumer_id(scope)).await;
+        if let Err(error) = self.forget(scope, &stream, row).await {
+            // While it is still there it goes on.
+            if self.get(scope, name).is_ok_and(|there| there.incarnation == stream.incarnation) {
+                self.run(scope, &stream)?;
+            }
+            return Err(error);
+        }
         self.delete_log(scope, &stream).await
+    }
+
+    /// Deletes what is stored of a delivery stream, if it is still that one.
+    async fn forget(&self, scope: &Scope, stream: &DeliveryStream, row: Vec<u8>) -> Result<(), FlowError> {
+        let (table, key) = Self::key(scope, &stream.name);
+        let mut batch = Batch::new().require(table, key.clone(), Precondition::Equals(row)).delete(table, key);
+        batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&stream.consumer_id(scope)).await?);
+        Ok(self.state().commit(batch).await?)
     }
 }
 

@@ -136,6 +136,8 @@ impl Destinations {
         if matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
             let now = self.inner.ports.env.clock.instant();
             self.inner.tokens.refused(&connection, token.as_ref(), now);
+        } else {
+            self.inner.tokens.accepted(&connection, token.as_ref());
         }
         judge(&answer, self.inner.ports.env.clock.now())
     }

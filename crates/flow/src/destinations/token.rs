@@ -122,6 +122,15 @@ impl Tokens {
         }
     }
 
+    /// An endpoint took this token: what failed before is over.
+    pub fn accepted(&self, key: &TokenKey, token: Option<&Secret>) {
+        let mut known = self.known();
+        let (Some(known), Some(token)) = (known.get_mut(key), token) else { return };
+        if known.token.as_ref().is_some_and(|known| known.reveal() == token.reveal()) {
+            known.failures = 0;
+        }
+    }
+
     /// The token, or why none is to be fetched yet; nothing when one is to be fetched.
     fn get(&self, key: &TokenKey, now: Duration) -> Option<Result<Secret, NoToken>> {
         let known = self.known();
@@ -218,4 +227,29 @@ fn request(credentials: &Credentials) -> Result<Request<Bytes>, String> {
     }
     // What is wrong with it may quote a secret.
     request.body(Bytes::from(form)).map_err(|_| "the request for a token cannot be made of its parameters".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_with_failures_in_a_row_and_a_token_that_is_taken_ends_the_row() {
+        let (tokens, key) = (Tokens::new(), TokenKey { connection: "c".into(), mark: 1 });
+        let at = Duration::from_secs;
+        let wait = |now| tokens.keep(&key, Err("away".into()), now).map(drop).unwrap_err().wait.as_secs();
+        let fetched = |now| tokens.keep(&key, Ok((Secret::new("t".into()), at(300))), now).unwrap();
+        assert_eq!([wait(at(0)), wait(at(10)), wait(at(20))], [1, 2, 4]);
+        // That one was fetched says nothing: the endpoint may refuse it.
+        let token = fetched(at(30));
+        tokens.refused(&key, Some(&token), at(31));
+        assert!(tokens.get(&key, at(38)).unwrap().is_err(), "a wait of eight seconds");
+        let token = fetched(at(40));
+        tokens.accepted(&key, Some(&Secret::new("another".into())));
+        tokens.refused(&key, Some(&token), at(41));
+        assert!(tokens.get(&key, at(56)).unwrap().is_err(), "of sixteen");
+        let token = fetched(at(60));
+        tokens.accepted(&key, Some(&token));
+        assert_eq!(wait(at(400)), 1, "the first in a row");
+    }
 }

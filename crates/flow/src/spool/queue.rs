@@ -88,9 +88,18 @@ pub(crate) fn sweep(
         let digits = key.splitn(2, |byte| *byte == 0).nth(1)?.split(|byte| *byte == b'/').next()?;
         std::str::from_utf8(digits).ok()?.parse().ok()
     };
-    let rows = keys(state, consumers.as_bytes())?.into_iter();
-    let strays = rows.filter(|(key, _)| of_log(key).is_some_and(|log| !is_there(log)));
-    Ok(strays.map(|(key, _)| Write::Delete(TABLE, key)).collect())
+    let mut writes = Vec::new();
+    for (key, _) in keys(state, consumers.as_bytes())? {
+        match of_log(&key) {
+            Some(log) if !is_there(log) => writes.push(Write::Delete(TABLE, key)),
+            Some(_) => {}
+            None => {
+                let key = String::from_utf8_lossy(&key).replace('\0', "/");
+                tracing::error!(key, "a row of what waits names no log; it is left as it is");
+            }
+        }
+    }
+    Ok(writes)
 }
 
 /// The places of the records of a consumer's log that wait.
@@ -100,8 +109,7 @@ pub(crate) fn waiting(
     stream: StreamId,
 ) -> Result<BTreeSet<Position>, StateError> {
     let prefix = stream_prefix(consumer, stream);
-    let position = |key: &[u8]| std::str::from_utf8(&key[prefix.len()..]).ok()?.parse().ok().map(Position::new);
-    Ok(keys(state, &prefix)?.iter().filter_map(|(key, _)| position(key)).collect())
+    keys(state, &prefix)?.iter().map(|(key, _)| position_of(consumer, &prefix, key)).collect()
 }
 
 /// When the record at this position of a consumer's log is attempted next, if it waits.

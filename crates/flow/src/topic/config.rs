@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use base::{Arn, Batch, ErrorKind, Kinded, Scope, StateStore, Table, TargetError, Timestamp, TopicName};
+use futures::future::join_all;
 
 use super::attributes::{TopicChange, TopicInfo};
 use super::subscription::Subscription;
@@ -122,6 +123,7 @@ impl Topics {
         check_tags(tags)?;
         new.tags.clone_from(tags);
         let (table, key) = topic_key(scope, topic);
+        let _turn = self.inner.turn.acquire().await;
         if stored::get::<TopicInfo>(self.state(), table, &key)?.is_none() {
             self.check_quota(scope, new.fifo.is_some())?;
         }
@@ -216,13 +218,38 @@ impl Topics {
         .await
     }
 
+    /// Deletes what is stored of a topic and its subscriptions, all at once.
+    async fn forget_topic(
+        &self,
+        scope: &Scope,
+        topic: &TopicName,
+        subscriptions: &[Subscription],
+    ) -> Result<(), FlowError> {
+        let (table, key) = topic_key(scope, topic);
+        let mut batch = Batch::new().delete(table, key);
+        for subscription in subscriptions {
+            let (table, key) = subscription_key(scope, topic, &subscription.id);
+            batch = batch.delete(table, key);
+            batch.writes.extend(self.forgetting(&subscription.id).await?);
+        }
+        Ok(self.state().commit(batch).await?)
+    }
+
     /// Deletes a topic with its subscriptions and messages; one that does not exist is fine.
     pub async fn delete_topic(&self, scope: &Scope, topic: &TopicName) -> Result<(), FlowError> {
-        for subscription in subscriptions_of(self.state(), scope, topic)? {
-            self.remove(scope, topic, &subscription.id).await?;
+        // Nobody subscribes meanwhile, nor is it made again before all of it is gone.
+        let _turn = self.inner.turn.acquire().await;
+        let subscriptions = subscriptions_of(self.state(), scope, topic)?;
+        join_all(subscriptions.iter().map(|subscription| self.halt(&subscription.id))).await;
+        if let Err(error) = self.forget_topic(scope, topic, &subscriptions).await {
+            // While they are still there they go on.
+            if let Ok(info) = self.topic(scope, topic) {
+                for subscription in subscriptions.into_iter().filter(|subscription| subscription.confirmed) {
+                    self.run(scope, &info, subscription)?;
+                }
+            }
+            return Err(error);
         }
-        let (table, key) = topic_key(scope, topic);
-        self.state().commit(Batch::new().delete(table, key)).await?;
         match self.log().delete_stream(&stream_key(scope, topic)).await {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),

@@ -350,15 +350,21 @@ impl Topics {
     ) -> Result<(), FlowError> {
         let _turn = self.inner.turn.acquire().await;
         self.halt(id).await;
-        let consumer = consumer_id(id);
         let (table, key) = subscription_key(scope, topic, id);
         let mut batch = match then {
             Some(then) => Batch::new().put(table, key, stored::encode("subscription", then)?),
             None => Batch::new().delete(table, key),
         };
-        batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&consumer).await?);
-        batch.writes.extend(spool::forget(self.state(), &consumer)?);
+        batch.writes.extend(self.forgetting(id).await?);
         Ok(self.state().commit(batch).await?)
+    }
+
+    /// The writes that forget where a subscription stands and what waits for it. It must have stopped.
+    pub(super) async fn forgetting(&self, id: &str) -> Result<Vec<base::Write>, FlowError> {
+        let consumer = consumer_id(id);
+        let mut writes = self.inner.ports.consumers.checkpoints.forget(&consumer).await?;
+        writes.extend(spool::forget(self.state(), &consumer)?);
+        Ok(writes)
     }
 
     /// Removes subscriptions that nobody confirmed in time.

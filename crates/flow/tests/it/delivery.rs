@@ -125,3 +125,26 @@ async fn a_replay_writes_the_same_again_and_a_failing_bucket_loses_nothing() {
     assert_eq!(objects.values().filter(|content| *content == "{\"n\":1}{\"bad\":2}").count(), 1);
     house.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_stream_that_is_deleted_twice_and_made_again_is_there() {
+    let world = World::new(7);
+    let house = world.open().await;
+    deliver(&house, destination()).await;
+    let (deliveries, scope, name) = (&house.flow.deliveries, scope(), "d".parse().unwrap());
+    let first = deliveries.get(&scope, &name).unwrap().incarnation;
+    // Whoever stops it has to wait for this.
+    *world.search.latency.lock().unwrap() = Duration::from_secs(3);
+    house.put("s", "k", &["{\"n\": 1}"]).await;
+    until("a request", || *world.search.requests.lock().unwrap() == 1).await;
+    let again = async {
+        while deliveries.get(&scope, &name).is_ok() {
+            world.pass(Duration::from_millis(100)).await;
+        }
+        deliver(&house, destination()).await;
+    };
+    let (one, two, ()) = tokio::join!(deliveries.delete(&scope, &name), deliveries.delete(&scope, &name), again);
+    assert!(one.is_ok() && two.is_err(), "one of them deleted it");
+    assert_ne!(deliveries.get(&scope, &name).unwrap().incarnation, first);
+    house.stop().await;
+}

@@ -283,6 +283,8 @@ pub struct Search {
     pub requests: Mutex<usize>,
     /// The status of whole requests instead of 200.
     pub status: Mutex<Option<u16>>,
+    /// How long every answer takes.
+    pub latency: Mutex<Duration>,
 }
 
 impl Search {
@@ -295,6 +297,11 @@ impl Search {
 impl SearchDomains for Search {
     async fn send(&self, _domain: &Arn, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         *self.requests.lock().unwrap() += 1;
+        let latency = *self.latency.lock().unwrap();
+        if !latency.is_zero() {
+            #[allow(clippy::disallowed_methods, reason = "virtual time of the paused runtime")]
+            tokio::time::sleep(latency).await;
+        }
         if let Some(status) = *self.status.lock().unwrap() {
             return Ok(Response::builder().status(status).body(Bytes::from_static(b"away")).unwrap());
         }

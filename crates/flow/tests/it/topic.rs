@@ -260,3 +260,32 @@ async fn asking_is_repeated_and_ends() {
     assert!(topics.subscriptions(&scope, &topic()).unwrap().is_empty());
     house.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_deleted_beside_a_subscription_leaves_nothing() {
+    use base::StateStore;
+    let world = World::new(9);
+    let house = world.open().await;
+    let topics = &house.flow.topics;
+    let queue = flow::queue::queue_arn(&scope(), &"q".parse().unwrap()).to_string();
+    for n in 0..60 {
+        create(&house, &topic()).await;
+        let change = SubscriptionChange::default();
+        let late = async {
+            for _ in 0..n {
+                tokio::task::yield_now().await;
+            }
+            let asked = Subscribing { protocol: Protocol::Sqs, endpoint: &queue, change: &change };
+            topics.subscribe(&scope(), &topic(), asked).await.is_ok()
+        };
+        let (scope, topic) = (scope(), topic());
+        let (deleted, _) = tokio::join!(topics.delete_topic(&scope, &topic), late);
+        deleted.unwrap();
+        assert!(topics.topic(&scope, &topic).is_err());
+        let left = house.state.scan(base::Table("flow.subscriptions"), b"", None, 10).unwrap();
+        assert!(left.is_empty(), "after {n}: {left:?}");
+        let places = house.state.scan(base::Table("flow.checkpoints"), b"subscription:", None, 10).unwrap();
+        assert!(places.is_empty(), "after {n}: {places:?}");
+    }
+    house.stop().await;
+}

@@ -63,7 +63,11 @@ const MEASURES: &[(Kind, &str, &str)] = &[
     ),
     (Counter, "tidegate_consumer_batches_total", "Batches with a final outcome, by consumer."),
     (Counter, "tidegate_consumer_records_total", "Records with a final outcome, by consumer."),
-    (Counter, "tidegate_inactive_documents_total", "Stored documents that were not accepted when they were to start, and do nothing."),
+    (
+        Counter,
+        "tidegate_inactive_documents_total",
+        "Stored documents that were not accepted when they were to start, and do nothing.",
+    ),
     (Counter, "tidegate_consumer_retries_total", "Batches put off or tried again, by consumer and reason."),
     (
         Counter,
