@@ -1,4 +1,4 @@
-"""Functions in Node.js, Java, Go and Rust, by the real runtimes and the official clients of the Runtime API."""
+"""Functions in Node.js, Java, Go, Rust and C#, by the real runtimes and the official clients of the Runtime API."""
 
 import base64
 import io
@@ -16,6 +16,7 @@ COMPILED = {
     "java": ("java8.al2", "tidegate.Handler::handleRequest", HANDLERS / "java/target/classes", "java"),
     "go": ("provided.al2", "any", HANDLERS / "go/target/bootstrap", "go"),
     "rust": ("provided.al2023", "any", HANDLERS / "rust/target/release/bootstrap", "cargo"),
+    "csharp": ("dotnet8", "any", HANDLERS / "csharp/target", "mono"),
 }
 
 
@@ -23,7 +24,7 @@ def package(path):
     """A zip of a folder, or of one executable."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file() and file.name != ".state")
         for file in files:
             info = zipfile.ZipInfo(file.name if path.is_file() else str(file.relative_to(path)))
             info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o755 << 16
