@@ -11,6 +11,7 @@ mod flags;
 mod ingest;
 mod logging;
 mod logs;
+mod mapping;
 mod plan;
 mod rule;
 mod serve;
@@ -39,6 +40,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: rule::command, run: rule::run },
     Subcommand { command: event::command, run: event::run },
     Subcommand { command: logs::command, run: logs::run },
+    Subcommand { command: mapping::command, run: mapping::run },
     Subcommand { command: plan::command, run: plan::run },
     Subcommand { command: demo::command, run: demo::run },
     Subcommand { command: config::command, run: config::run },

@@ -2,10 +2,11 @@
 //!
 //! Owns the reading of a stream by a named consumer: shards are discovered and read in the order of their lineage, each
 //! by its own [`step::ShardState`]; this file and `run` only act on what it decides.
-//! Promises: every record from the start on is given to the handler at least once unless it is dropped by policy, which
-//! is counted and logged; waiting is pushed by the log, never polled; stopping finishes what the handler holds.
+//! Promises: every record from the start on is given to the handler at least once unless it is given up by policy, which
+//! the handler is told of before the checkpoint passes it, and which is counted and logged; waiting is pushed by the log, never polled; stopping finishes what the handler holds.
 //! Must not know what handlers do.
 
+pub mod decision;
 pub mod lineage;
 mod run;
 pub mod step;
@@ -19,7 +20,7 @@ use async_trait::async_trait;
 use base::{Env, Position, RetryPolicy, ShardId, TaskGroup, Timestamp};
 use log::{Log, Record, ShardRef, StreamId, StreamKey};
 
-pub use step::{DropReason, Outcome, Policy};
+pub use decision::{DropReason, Outcome, Policy};
 
 use crate::checkpoint::Checkpoints;
 use crate::metrics;
@@ -67,8 +68,12 @@ pub trait Handler: Send + Sync + 'static {
     /// Handles one batch to an outcome. May be called again with the same records.
     async fn handle(&self, batch: &Batch) -> Outcome;
 
-    /// Told of records that were given up, already counted and logged.
-    fn dropped(&self, _shard: ShardId, _records: &[Record], _why: &DropReason) {}
+    /// Puts records away that are given up; `attempt` counts the attempts that were made. Once it is done they are
+    /// counted, logged and passed; until then it is asked again and nothing behind them goes on. May be asked again
+    /// for what was put away before a crash.
+    async fn give_up(&self, _batch: &Batch, _why: &DropReason) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// What consumers run on. Cloning gives another handle.

@@ -170,12 +170,13 @@ impl Flow {
             env: context.env.clone(),
             log: context.log.clone(),
             state: Arc::clone(&state),
-            router,
+            router: Arc::clone(&router),
             buses: buses.clone(),
             dead_letters,
         };
         let schedules = Schedules::new(schedule_ports, &consumers);
-        let mapping_ports = MappingPorts { consumers: context, state, invoke: ports.invoke, queues: queues.clone() };
+        let mapping_ports =
+            MappingPorts { consumers: context, state, invoke: ports.invoke, router, queues: queues.clone() };
         let mappings = Mappings::new(mapping_ports, &consumers);
         let this = Self {
             buses,

@@ -3,32 +3,46 @@
 //! Owns mappings as configured and one consumer for each enabled one.
 //! Promises: per shard one batch is under way at a time and in order; a batch is tried again with back-off until the
 //! function succeeds or the mapping's limits give it up ("How Lambda processes records from stream and queue-based
-//! event sources", Lambda Developer Guide); a disabled mapping keeps its place.
+//! event sources", Lambda Developer Guide); what is given up is told to a destination or quarantined with its payload
+//! before the mapping goes on; a disabled mapping keeps its place.
 //! Must not know how functions run: they are called through [`Invoke`].
 
 mod config;
 mod event;
+mod give_up;
 mod handler;
+mod quarantine;
 mod queue;
+mod settings;
+mod status;
+mod stuck;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::{Arn, Invoke, RetryPolicy, Scope, StateStore, TaskGroup};
+use base::{Arn, Invoke, RetryPolicy, Scope, StateStore, Target, TaskGroup};
 use log::{StreamKey, StreamKind};
 use tokio::sync::Semaphore;
 
-pub use config::{Mapping, MappingChange, MappingSpec, MappingView, StartingPosition};
+pub use quarantine::{Kept, MAX_AGE, MAX_BYTES, MAX_RECORDS, Origin, Why};
+pub use settings::{Mapping, MappingChange, MappingSpec, MappingView, StartingPosition};
+pub use status::{MappingStatus, Redriven};
+pub use stuck::Stuck;
 
 use crate::FlowError;
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
 use crate::queue::Queues;
 use crate::stored;
-use handler::{Caller, LastResult};
+use handler::Caller;
+use quarantine::Quarantine;
+use stuck::Progress;
 
 /// Bytes of an invocation's payload, at most.
 const MAX_PAYLOAD: usize = 6 << 20;
+/// What a stream's retention would take is given up so much before, while its payload can still be read: a call lasts
+/// no longer than fifteen minutes.
+const BEFORE_RETENTION: Duration = Duration::from_secs(20 * 60);
 
 /// What the mappings work with.
 #[derive(Clone)]
@@ -36,6 +50,7 @@ pub(crate) struct MappingPorts {
     pub consumers: Loop,
     pub state: Arc<dyn StateStore>,
     pub invoke: Arc<dyn Invoke>,
+    pub router: Arc<dyn Target>,
     pub queues: Queues,
 }
 
@@ -49,7 +64,9 @@ struct Inner {
     ports: MappingPorts,
     group: TaskGroup,
     /// By the mapping's id.
-    running: Mutex<HashMap<String, (Running, Arc<LastResult>)>>,
+    running: Mutex<HashMap<String, (Running, Arc<Progress>)>>,
+    /// By the mapping's id: of those that were asked for.
+    quarantines: Mutex<HashMap<String, Arc<Quarantine>>>,
     /// The ids of those whose settings were not accepted any more when they were to start.
     inactive: Mutex<HashSet<String>>,
     /// One consumer is stopped, started or removed at a time: what runs is what is stored last.
@@ -62,6 +79,7 @@ impl Mappings {
             ports,
             group: group.child(),
             running: Mutex::default(),
+            quarantines: Mutex::default(),
             inactive: Mutex::default(),
             turn: Semaphore::new(1),
         };
@@ -87,10 +105,26 @@ impl Mappings {
         }
         let ports = &self.inner.ports;
         let source = source_key(&mapping.source)?;
+        let policy = self.policy(&source, mapping);
+        let mut running = self.running();
+        if running.contains_key(&mapping.id) {
+            return Ok(());
+        }
+        let (progress, quarantine) = (Arc::default(), self.quarantine(scope, &mapping.id));
+        let handler = Caller::new(scope, mapping, policy.max_age, ports, &progress, &quarantine)?;
+        let id = consumer_id(&mapping.id);
+        let consumer = Consumer { id, source, start: Start::TrimHorizon, policy };
+        let started = ports.consumers.start(self.inner.group.child(), consumer, Arc::new(handler));
+        running.insert(mapping.id.clone(), (started, progress));
+        Ok(())
+    }
+
+    fn policy(&self, source: &StreamKey, mapping: &Mapping) -> Policy {
         // A stream that was deleted is waited for by the consumer itself.
-        let retention = ports.consumers.log.stream(&source).map(|stream| stream.retention).ok();
+        let retention = self.inner.ports.consumers.log.stream(source).map(|stream| stream.retention).ok();
+        let readable = retention.map(|retention| retention.saturating_sub(BEFORE_RETENTION.min(retention / 2)));
         let own = mapping.max_age_secs.map(|secs| Duration::from_secs(secs.into()));
-        let policy = Policy {
+        Policy {
             records: mapping.batch_size as usize,
             bytes: MAX_PAYLOAD - event::FRAME,
             weigh: event::weigh,
@@ -98,24 +132,26 @@ impl Mappings {
             in_flight: 1,
             retry: RetryPolicy {
                 first_delay: Duration::from_millis(200),
-                max_delay: Duration::from_secs(30),
+                max_delay: Duration::from_secs(60),
                 max_attempts: mapping.max_retries.map(|retries| retries.saturating_add(1)),
                 max_age: None,
             },
-            max_age: [own, retention].into_iter().flatten().min(),
+            max_age: [own, readable].into_iter().flatten().min(),
             bisect: mapping.bisect,
-        };
-        let mut running = self.running();
-        if running.contains_key(&mapping.id) {
-            return Ok(());
         }
-        let last = Arc::new(LastResult::default());
-        let handler = Caller::new(scope, mapping, Arc::clone(&ports.invoke), Arc::clone(&last))?;
-        let id = consumer_id(&mapping.id);
-        let consumer = Consumer { id, source, start: Start::TrimHorizon, policy };
-        let started = ports.consumers.start(self.inner.group.child(), consumer, Arc::new(handler));
-        running.insert(mapping.id.clone(), (started, last));
-        Ok(())
+    }
+
+    fn quarantine(&self, scope: &Scope, id: &str) -> Arc<Quarantine> {
+        let MappingPorts { consumers, state, .. } = &self.inner.ports;
+        let mut quarantines = self.inner.quarantines.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Quarantine::new(&consumers.env, &consumers.log, state, scope, id));
+        Arc::clone(quarantines.entry(id.to_owned()).or_insert_with(new))
+    }
+
+    async fn drop_quarantine(&self, scope: &Scope, id: &str) -> Result<(), FlowError> {
+        let quarantine = self.quarantine(scope, id);
+        self.inner.quarantines.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        quarantine.delete().await
     }
 
     /// Makes what runs what is stored, whoever changed it meanwhile.
@@ -137,7 +173,7 @@ impl Mappings {
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<String, (Running, Arc<LastResult>)>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<String, (Running, Arc<Progress>)>> {
         self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -41,6 +41,22 @@ pub(crate) fn inactive() {
     counter!("tidegate_inactive_documents_total").increment(1);
 }
 
+/// Records that a mapping put into quarantine.
+pub(crate) fn quarantined(mapping: &str, records: usize) {
+    counter!("tidegate_mapping_quarantined_records_total", "mapping" => mapping.to_owned()).increment(records as u64);
+}
+
+/// Records that left a quarantine without having been handled: for `age`, `size`, as `corrupt` or `deleted`.
+pub(crate) fn quarantine_evicted(mapping: &str, reason: &'static str, records: usize) {
+    counter!("tidegate_mapping_quarantine_evicted_records_total", "mapping" => mapping.to_owned(), "reason" => reason)
+        .increment(records as u64);
+}
+
+/// A batch that a mapping's destination could never be told of; it is quarantined.
+pub(crate) fn mapping_untold(mapping: &str) {
+    counter!("tidegate_mapping_untold_batches_total", "mapping" => mapping.to_owned()).increment(1);
+}
+
 /// Checkpoints could not be committed; they are tried again.
 pub(crate) fn checkpoint_failure() {
     counter!("tidegate_checkpoint_failures_total").increment(1);

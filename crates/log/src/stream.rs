@@ -38,6 +38,8 @@ pub enum StreamKind {
     Trace,
     /// Records put on a delivery stream.
     Delivery,
+    /// Records that an event-source mapping gave up.
+    Quarantine,
 }
 
 impl fmt::Display for StreamKind {
@@ -53,6 +55,7 @@ impl fmt::Display for StreamKind {
             Self::Outbox => "outbox",
             Self::Trace => "trace",
             Self::Delivery => "delivery",
+            Self::Quarantine => "quarantine",
         })
     }
 }

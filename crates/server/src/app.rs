@@ -20,6 +20,7 @@ use crate::auth::{Caller, Gate, RootKey, SessionStore};
 use crate::config::Config;
 use crate::edge::{Answer, AnswerBody, BodyError, BodyLimits, Handler, Left};
 use crate::ingest;
+use crate::mappings;
 use crate::metrics::Answered;
 use crate::refusal::{NotReady, Refusal, Voice, json};
 use crate::rooms::{Doors, Rooms};
@@ -292,6 +293,12 @@ impl App {
             Destination::EventTrace => {
                 console(note, "TraceEvent")?;
                 Box::pin(event_trace(doors, &call.scope, request.uri().path()))
+                    .await
+                    .map(|answer| answer.map(Into::into))
+            }
+            Destination::Mappings => {
+                console(note, mappings::operation(request))?;
+                Box::pin(mappings::answer(&doors.rooms.flow.mappings, &call.scope, request))
                     .await
                     .map(|answer| answer.map(Into::into))
             }

@@ -13,6 +13,7 @@ mod endpoints;
 mod ingest;
 mod logs;
 mod mail;
+mod mappings;
 mod master_key;
 mod metrics;
 mod refusal;

@@ -36,6 +36,8 @@ pub(crate) enum Destination {
     StreamTraffic,
     /// The way of an event.
     EventTrace,
+    /// How event-source mappings get on, and what is done about what they are stuck on.
+    Mappings,
     /// Nothing, under the prefix that is reserved for Tidegate's own routes.
     Unknown,
     /// A subscription's confirmation.
@@ -91,6 +93,7 @@ routes! {
         ("GET", "/_tidegate/streams/events/traffic", &[]);
     EventTrace, Signed, false, |r| r.method == Method::GET && traced_by(r.uri.path()).is_some(),
         ("GET", "/_tidegate/events/019ab0c5-7e1f-7b3a-9c41-5f0e7d2c8a11/trace", &[]);
+    Mappings, Signed, false, |r| mapping_of(r.uri.path()).is_some(), ("POST", "/_tidegate/mappings/id/skip", &[]);
     FunctionLog, Signed, false, |r| r.method == Method::GET && r.uri.path().starts_with(LOGS),
         ("GET", "/_tidegate/logs/alert", &[]);
     Unknown, Signed, false, |r| r.uri.path().starts_with(CONSOLE), ("DELETE", "/_tidegate/anything", &[]);
@@ -114,6 +117,14 @@ pub(crate) fn traffic_of(path: &str) -> Option<&str> {
 /// The event whose way a path asks for, percent-encoded.
 pub(crate) fn traced_by(path: &str) -> Option<&str> {
     path.strip_prefix("/_tidegate/events/")?.strip_suffix("/trace").filter(|id| !id.is_empty())
+}
+
+/// The mapping that a path names, or none for all, and what is asked about it.
+pub(crate) fn mapping_of(path: &str) -> Option<(Option<&str>, &str)> {
+    let rest = path.strip_prefix("/_tidegate/mappings")?;
+    let Some(rest) = rest.strip_prefix('/') else { return rest.is_empty().then_some((None, "")) };
+    let (id, what) = rest.split_once('/').unwrap_or((rest, ""));
+    Some((Some(id), what))
 }
 
 /// The route of a request.

@@ -10,8 +10,9 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use log::{Log, LogError, ReadLimit, Shard, ShardRef, Slice, Stream, StreamId};
 use tokio_util::sync::CancellationToken;
 
+use super::decision::{Action, DropReason, Input, Now, Outcome};
 use super::lineage::readable;
-use super::step::{Action, DropReason, Input, Now, Outcome, ShardState};
+use super::step::ShardState;
 use super::{Batch, Consumer, DRAIN, Handler, Loop, ShardLag, Start};
 use crate::metrics;
 
@@ -107,6 +108,12 @@ fn next_shards<'a>(stream: &'a Stream, running: &BTreeSet<ShardId>, ended: &BTre
     stream.shards.iter().filter(|s| ids.contains(&s.id)).collect()
 }
 
+/// What became of a batch.
+enum Ended {
+    Handled { flight: u64, records: usize, outcome: Outcome },
+    PutAway { flight: u64, records: Arc<[log::Record]>, why: DropReason, result: Result<(), String> },
+}
+
 struct Reader {
     context: Loop,
     consumer: Arc<Consumer>,
@@ -151,7 +158,7 @@ impl Reader {
 
     async fn drive(&mut self, stopping: CancellationToken) -> Result<(), RunError> {
         let mut reading: Fuse<BoxFuture<'static, Result<Slice, LogError>>> = Fuse::terminated();
-        let mut flights: FuturesUnordered<BoxFuture<'static, (u64, usize, Outcome)>> = FuturesUnordered::new();
+        let mut flights: FuturesUnordered<BoxFuture<'static, Ended>> = FuturesUnordered::new();
         let mut timer: Fuse<BoxFuture<'static, ()>> = Fuse::terminated();
         let mut timer_at = None;
         let mut deadline: Fuse<BoxFuture<'static, ()>> = Fuse::terminated();
@@ -163,12 +170,14 @@ impl Reader {
                 match action {
                     Action::Read { from, limit } => reading = self.read(from, limit).boxed().fuse(),
                     Action::Deliver { flight, records, attempt } => {
-                        flights.push(self.deliver(flight, records, attempt));
+                        flights.push(self.deliver(flight, self.batch(records, attempt)));
+                    }
+                    Action::GiveUp { flight, records, attempts, why } => {
+                        flights.push(self.give_up(flight, self.batch(records, attempts), why));
                     }
                     Action::Commit(next) => {
                         self.context.checkpoints.set(&self.consumer.id, self.stream, self.shard, next);
                     }
-                    Action::Dropped { records, why } => self.report(&records, &why),
                     Action::End => return failure.map_or(Ok(()), Err),
                 }
             }
@@ -182,10 +191,7 @@ impl Reader {
             }
             input = tokio::select! {
                 biased;
-                Some((flight, records, outcome)) = flights.next() => {
-                    self.note(records, &outcome);
-                    Input::Finished { flight, outcome }
-                }
+                Some(ended) = flights.next() => self.ended(ended),
                 () = stopping.cancelled(), if deadline.is_terminated() => {
                     deadline = self.context.env.clock.sleep(DRAIN).fuse();
                     Input::Stop
@@ -241,15 +247,45 @@ impl Reader {
         }
     }
 
-    fn deliver(
-        &self,
-        flight: u64,
-        records: Arc<[log::Record]>,
-        attempt: u32,
-    ) -> BoxFuture<'static, (u64, usize, Outcome)> {
+    fn batch(&self, records: Arc<[log::Record]>, attempt: u32) -> Batch {
+        Batch { stream: self.stream, shard: self.shard, slot: self.slot, records, attempt }
+    }
+
+    fn deliver(&self, flight: u64, batch: Batch) -> BoxFuture<'static, Ended> {
         let handler = Arc::clone(&self.handler);
-        let batch = Batch { stream: self.stream, shard: self.shard, slot: self.slot, records, attempt };
-        async move { (flight, batch.records.len(), handler.handle(&batch).await) }.boxed()
+        async move {
+            let outcome = handler.handle(&batch).await;
+            Ended::Handled { flight, records: batch.records.len(), outcome }
+        }
+        .boxed()
+    }
+
+    fn give_up(&self, flight: u64, batch: Batch, why: DropReason) -> BoxFuture<'static, Ended> {
+        let handler = Arc::clone(&self.handler);
+        async move {
+            let result = handler.give_up(&batch, &why).await;
+            Ended::PutAway { flight, records: batch.records, why, result }
+        }
+        .boxed()
+    }
+
+    fn ended(&self, ended: Ended) -> Input {
+        match ended {
+            Ended::Handled { flight, records, outcome } => {
+                self.note(records, &outcome);
+                Input::Finished { flight, outcome }
+            }
+            Ended::PutAway { flight, records, why, result } => {
+                match &result {
+                    Ok(()) => self.report(&records, &why),
+                    Err(reason) => {
+                        let (consumer, shard, count) = (&self.consumer.id, self.shard, records.len());
+                        tracing::warn!(consumer, %shard, count, reason, "what is given up cannot be put away yet");
+                    }
+                }
+                Input::PutAway { flight, result }
+            }
+        }
     }
 
     fn note(&self, records: usize, outcome: &Outcome) {
@@ -278,7 +314,6 @@ impl Reader {
         let (first, last) = (records.first().map(|r| r.position), records.last().map(|r| r.position));
         let (consumer, shard, count) = (&self.consumer.id, self.shard, records.len());
         tracing::error!(consumer, %shard, count, ?first, ?last, ?why, "records were given up");
-        self.handler.dropped(self.shard, records, why);
     }
 }
 

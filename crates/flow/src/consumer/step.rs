@@ -1,7 +1,8 @@
 //! What a consumer does next on one shard: the decision, without I/O, timers or randomness of its own.
 //!
 //! Owns the order in which batches are formed, started, retried, split, expired and committed.
-//! Promises: a position is committed only after every record before it had a final outcome; with one batch in flight
+//! Promises: a position is committed only after every record before it had a final outcome, and what is given up is put
+//! away; with one batch in flight
 //! a record is never handled before its predecessor's final outcome; memory is bounded by the batch limits.
 //! Must not know what a handler does with a batch.
 
@@ -12,137 +13,7 @@ use std::time::Duration;
 use base::{Position, RetryPolicy, Rng, Timestamp};
 use log::{ReadLimit, Record, Slice};
 
-/// How a consumer forms and retries its batches.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// Records in a batch, at most.
-    pub records: usize,
-    /// Weight of a batch in bytes, at most; a single heavier record is a batch of its own.
-    pub bytes: usize,
-    /// What a record weighs.
-    pub weigh: fn(&Record) -> usize,
-    /// How long the first record may wait for others to fill the batch.
-    pub window: Duration,
-    /// Batches handled at once. One keeps the shard's order.
-    pub in_flight: usize,
-    /// Delays between attempts; `max_attempts` counts failures only, not postponements.
-    pub retry: RetryPolicy,
-    /// Records older than this are dropped instead of handled (again).
-    pub max_age: Option<Duration>,
-    /// Whether a failed batch is split in two instead of being retried whole.
-    pub bisect: bool,
-}
-
-impl Policy {
-    /// Each record on its own, `in_flight` at once, in no order: for handlers that keep their own retries.
-    pub fn each_record(in_flight: usize, max_age: Duration) -> Self {
-        Self {
-            records: 1,
-            bytes: usize::MAX,
-            weigh: |record| record.data.len(),
-            window: Duration::ZERO,
-            in_flight,
-            retry: RetryPolicy {
-                first_delay: Duration::from_millis(100),
-                max_delay: Duration::from_secs(10),
-                max_attempts: None,
-                max_age: None,
-            },
-            max_age: Some(max_age),
-            bisect: false,
-        }
-    }
-}
-
-/// How a batch ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Every record is dealt with.
-    Done,
-    /// The batch could not be handled now through no fault of its own; the attempt is not counted.
-    Later(String),
-    /// The batch failed. With `from`, the records before that position are done.
-    Failed {
-        /// The first record to handle again; the whole batch when absent.
-        from: Option<Position>,
-        /// What happened.
-        reason: String,
-    },
-    /// The batch will never be taken.
-    Refused(String),
-}
-
-/// Why records were given up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DropReason {
-    /// They were older than the policy allows.
-    Expired,
-    /// The attempts are used up; the last failure.
-    Attempts(String),
-    /// The handler refused them.
-    Refused(String),
-}
-
-/// The two clocks, read once for a step.
-#[derive(Debug, Clone, Copy)]
-pub struct Now {
-    /// For the age of records.
-    pub wall: Timestamp,
-    /// For delays.
-    pub instant: Duration,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Input {
-    /// The answer to [`Action::Read`].
-    Read(Slice),
-    /// The same, but the shard is forgotten: what was read before is all that there is.
-    Gone,
-    /// A batch has ended.
-    Finished {
-        /// The batch's number.
-        flight: u64,
-        /// How.
-        outcome: Outcome,
-    },
-    /// The time of [`ShardState::wake_at`] has come.
-    Tick,
-    /// No new batches: finish what is under way.
-    Stop,
-}
-
-/// What to do.
-#[derive(Debug)]
-pub enum Action {
-    /// Read on, waiting for a record if need be.
-    Read {
-        /// From here.
-        from: Position,
-        /// This much.
-        limit: ReadLimit,
-    },
-    /// Hand a batch to the handler.
-    Deliver {
-        /// The batch's number, to be given back.
-        flight: u64,
-        /// The records, at least one.
-        records: Arc<[Record]>,
-        /// Attempts including this one.
-        attempt: u32,
-    },
-    /// Everything before this position is dealt with.
-    Commit(Position),
-    /// These records were given up.
-    Dropped {
-        /// The records.
-        records: Vec<Record>,
-        /// Why.
-        why: DropReason,
-    },
-    /// The shard is closed and read to its end, or the stop is complete: nothing more will come of it.
-    End,
-}
+use super::decision::{Action, DropReason, Input, Now, Outcome, Policy};
 
 #[derive(Debug, PartialEq)]
 enum Status {
@@ -161,6 +32,8 @@ struct Flight {
     failures: u32,
     postponements: u32,
     status: Status,
+    /// It is given up: it is put away instead of being handled.
+    parting: Option<DropReason>,
 }
 
 /// A consumer's place on one shard.
@@ -230,7 +103,8 @@ impl ShardState {
         match input {
             Input::Read(slice) => self.take(slice, now),
             Input::Gone => (self.reading, self.at_end) = (false, true),
-            Input::Finished { flight, outcome } => self.finish(flight, outcome, now, rng, &mut actions),
+            Input::Finished { flight, outcome } => self.finish(flight, outcome, now, rng),
+            Input::PutAway { flight, result } => self.put_away(flight, result, now, rng),
             Input::Stop => self.stopping = true,
             Input::Tick => {}
         }
@@ -249,22 +123,19 @@ impl ShardState {
         self.buffer.extend(slice.records);
     }
 
-    fn finish(&mut self, id: u64, outcome: Outcome, now: Now, rng: &dyn Rng, actions: &mut Vec<Action>) {
+    fn finish(&mut self, id: u64, outcome: Outcome, now: Now, rng: &dyn Rng) {
         let Some(at) = self.flights.iter().position(|f| f.id == id) else { return };
         let flight = &mut self.flights[at];
         match outcome {
             Outcome::Done => flight.status = Status::Done,
-            Outcome::Later(_) => {
-                flight.postponements += 1;
-                let patient = RetryPolicy { max_attempts: None, max_age: None, ..self.policy.retry.clone() };
-                let delay = patient.next_delay(flight.postponements, Duration::ZERO, rng).unwrap_or(patient.max_delay);
-                flight.status = Status::Waiting(now.instant + delay);
-            }
-            Outcome::Refused(reason) => drop_flight(flight, DropReason::Refused(reason), actions),
+            Outcome::Later(_) => flight.postpone(&self.policy.retry, now, rng),
+            Outcome::Refused(reason) => flight.part(DropReason::Refused(reason)),
             Outcome::Failed { from, reason } => {
+                let mut cut = false;
                 if let Some(from) = from {
                     let rest: Arc<[Record]> = flight.records.iter().filter(|r| r.position >= from).cloned().collect();
-                    if rest.len() < flight.records.len() {
+                    cut = rest.len() < flight.records.len();
+                    if cut {
                         flight.failures = 0;
                     }
                     flight.records = rest;
@@ -272,15 +143,25 @@ impl ShardState {
                 if flight.records.is_empty() {
                     flight.status = Status::Done;
                 } else if self.policy.bisect && flight.records.len() > 1 {
-                    self.split(at);
+                    // Cut where the handler said, it is divided already.
+                    if cut { flight.status = Status::Ready } else { self.split(at) }
                 } else {
                     flight.failures += 1;
                     match self.policy.retry.next_delay(flight.failures, Duration::ZERO, rng) {
                         Some(delay) => flight.status = Status::Waiting(now.instant + delay),
-                        None => drop_flight(flight, DropReason::Attempts(reason), actions),
+                        None => flight.part(DropReason::Attempts(reason)),
                     }
                 }
             }
+        }
+    }
+
+    /// What was given up is put away, or is kept to be put away a little later.
+    fn put_away(&mut self, id: u64, result: Result<(), String>, now: Now, rng: &dyn Rng) {
+        let Some(flight) = self.flights.iter_mut().find(|f| f.id == id) else { return };
+        match result {
+            Ok(()) => flight.status = Status::Done,
+            Err(_) => flight.postpone(&self.policy.retry, now, rng),
         }
     }
 
@@ -296,6 +177,7 @@ impl ShardState {
             failures: flight.failures,
             postponements: 0,
             status: Status::Ready,
+            parting: None,
         };
         let left: Arc<[Record]> = left.into();
         flight.end = right.first().map_or(flight.end, |r| r.position);
@@ -310,11 +192,11 @@ impl ShardState {
                 flight.status = Status::Ready;
             }
         }
-        self.expire(now, actions);
+        self.expire(now);
         self.pop();
         while !self.stopping && self.flights.len() < self.policy.in_flight && self.batch_is_due(now) {
             self.form();
-            self.expire(now, actions);
+            self.expire(now);
             self.pop();
         }
         if !self.stopping {
@@ -363,22 +245,38 @@ impl ShardState {
             failures: 0,
             postponements: 0,
             status: Status::Ready,
+            parting: None,
         });
     }
 
-    fn expire(&mut self, now: Now, actions: &mut Vec<Action>) {
+    /// What became too old is given up, in front of what is left of its batch.
+    fn expire(&mut self, now: Now) {
         let Some(max_age) = self.policy.max_age else { return };
-        for flight in self.flights.iter_mut().filter(|f| matches!(f.status, Status::Ready | Status::Waiting(_))) {
-            let is_old = |r: &Record| now.wall.since(r.arrival) > max_age;
-            if !flight.records.iter().any(is_old) {
-                continue;
+        let is_old = |r: &Record| now.wall.since(r.arrival) > max_age;
+        let mut at = 0;
+        while let Some(flight) = self.flights.get_mut(at) {
+            let waits = flight.parting.is_none() && matches!(flight.status, Status::Ready | Status::Waiting(_));
+            if waits && flight.records.iter().any(is_old) {
+                let (old, rest): (Vec<Record>, Vec<Record>) = flight.records.iter().cloned().partition(is_old);
+                if let Some(first) = rest.iter().map(|r| r.position).min() {
+                    self.last_flight += 1;
+                    let expired = Flight {
+                        id: self.last_flight,
+                        records: old.into(),
+                        end: first,
+                        failures: flight.failures,
+                        postponements: 0,
+                        status: Status::Ready,
+                        parting: Some(DropReason::Expired),
+                    };
+                    flight.records = rest.into();
+                    self.flights.insert(at, expired);
+                    at += 1;
+                } else {
+                    flight.part(DropReason::Expired);
+                }
             }
-            let (old, rest): (Vec<Record>, Vec<Record>) = flight.records.iter().cloned().partition(is_old);
-            flight.records = rest.into();
-            if flight.records.is_empty() {
-                flight.status = Status::Done;
-            }
-            actions.push(Action::Dropped { records: old, why: DropReason::Expired });
+            at += 1;
         }
     }
 
@@ -394,10 +292,10 @@ impl ShardState {
         let open = self.flights.iter_mut().filter(|f| f.status != Status::Done).take(self.policy.in_flight);
         for flight in open.filter(|f| f.status == Status::Ready) {
             flight.status = Status::Running;
-            actions.push(Action::Deliver {
-                flight: flight.id,
-                records: Arc::clone(&flight.records),
-                attempt: flight.failures + flight.postponements + 1,
+            let (id, records) = (flight.id, Arc::clone(&flight.records));
+            actions.push(match flight.parting.clone() {
+                None => Action::Deliver { flight: id, records, attempt: flight.failures + flight.postponements + 1 },
+                Some(why) => Action::GiveUp { flight: id, records, attempts: flight.failures, why },
             });
         }
     }
@@ -414,9 +312,19 @@ impl ShardState {
     }
 }
 
-fn drop_flight(flight: &mut Flight, why: DropReason, actions: &mut Vec<Action>) {
-    flight.status = Status::Done;
-    actions.push(Action::Dropped { records: flight.records.to_vec(), why });
+impl Flight {
+    /// It is put off, for as long as it was put off before and more.
+    fn postpone(&mut self, retry: &RetryPolicy, now: Now, rng: &dyn Rng) {
+        self.postponements += 1;
+        let patient = RetryPolicy { max_attempts: None, max_age: None, ..retry.clone() };
+        let delay = patient.next_delay(self.postponements, Duration::ZERO, rng).unwrap_or(patient.max_delay);
+        self.status = Status::Waiting(now.instant + delay);
+    }
+
+    /// It is given up.
+    fn part(&mut self, why: DropReason) {
+        (self.parting, self.status, self.postponements) = (Some(why), Status::Ready, 0);
+    }
 }
 
 #[cfg(test)]

@@ -1,120 +1,22 @@
 //! Mappings: created, changed, shown, deleted.
 //!
-//! Owns their documents in the state store and their limits ("CreateEventSourceMapping", Lambda API Reference).
+//! Owns their documents in the state store.
 //! Promises that the starting position is fixed durably at creation, and that a deleted mapping leaves nothing behind.
 
-use base::{Arn, Batch, Kinded, Scope, StateStore, Table, Timestamp, Write};
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-use super::queue::{self, BATCH_SIZE, is_queue};
+use base::{Arn, Batch, Kinded, Scope, StateStore, Table, Write};
+
+use super::quarantine;
+use super::queue::{self, is_queue};
+use super::settings::{Mapping, MappingChange, MappingSpec, MappingView, StartingPosition};
+use super::stuck::Progress;
 use super::{Mappings, consumer_id, source_key};
 use crate::FlowError;
 use crate::checkpoint::Checkpoints;
 use crate::stored::{self, Change};
 
 const TABLE: Table = Table("flow.mappings");
-
-/// Where a mapping starts on shards that exist at its creation. On later shards it starts at their beginning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum StartingPosition {
-    /// At the oldest record.
-    TrimHorizon,
-    /// After the newest record.
-    Latest,
-    /// At the first record that arrived then or later.
-    AtTimestamp(Timestamp),
-}
-
-/// What a mapping is created with.
-#[derive(Debug, Clone)]
-pub struct MappingSpec {
-    /// The function to call.
-    pub function: Arn,
-    /// The role that the event names as caller.
-    pub role: Arn,
-    /// The stream or queue.
-    pub source: Arn,
-    /// Where to start; a stream's mapping has to say, a queue's has no place to start at.
-    pub start: Option<StartingPosition>,
-    /// Everything that can be changed later.
-    pub settings: MappingChange,
-}
-
-/// Settings of a mapping; at creation `None` is the service's default, later it is "as before".
-#[derive(Debug, Clone, Default)]
-pub struct MappingChange {
-    /// The function to call.
-    pub function: Option<Arn>,
-    /// Whether it runs; default true.
-    pub enabled: Option<bool>,
-    /// Records in a batch, 1 to 10,000; default 100, of a queue 10.
-    pub batch_size: Option<u32>,
-    /// Seconds to gather a batch, 0 to 300; default 0.
-    pub window_secs: Option<u32>,
-    /// Retries of a failed batch, 0 to 10,000, or -1 for no limit; default -1.
-    pub max_retries: Option<i64>,
-    /// Age in seconds after which a record is dropped, 60 to 604,800, or -1 for no limit; default -1.
-    pub max_age_secs: Option<i64>,
-    /// Whether a failed batch is split; default false.
-    pub bisect: Option<bool>,
-    /// Filter patterns, at most 5; a record is handled when one matches. Empty for all records.
-    pub filters: Option<Vec<String>>,
-    /// Whether the function's answer names failed records; default false.
-    pub report_item_failures: Option<bool>,
-    /// Batches of a queue under way at once, 2 to 1,000, or none for no bound of its own, the default.
-    pub max_concurrency: Option<Option<u32>>,
-}
-
-/// A mapping as stored.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Mapping {
-    /// A UUID.
-    pub id: String,
-    /// The function to call.
-    pub function: Arn,
-    /// The role that the event names as caller.
-    pub role: Arn,
-    /// The stream or queue.
-    pub source: Arn,
-    /// Where it started, on a stream.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start: Option<StartingPosition>,
-    /// Whether it runs.
-    pub enabled: bool,
-    /// Records in a batch.
-    pub batch_size: u32,
-    /// Seconds to gather a batch.
-    pub window_secs: u32,
-    /// Retries of a failed batch; none for no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_retries: Option<u32>,
-    /// Age in seconds after which a record is dropped; none for no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_age_secs: Option<u32>,
-    /// Whether a failed batch is split.
-    pub bisect: bool,
-    /// Filter patterns.
-    pub filters: Vec<String>,
-    /// Whether the function's answer names failed records.
-    pub report_item_failures: bool,
-    /// Batches of a queue under way at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_concurrency: Option<u32>,
-    /// When it was created or last changed.
-    pub modified: Timestamp,
-}
-
-/// A mapping as shown.
-#[derive(Debug, Clone)]
-pub struct MappingView {
-    /// As stored.
-    pub mapping: Mapping,
-    /// `Enabled` or `Disabled`.
-    pub state: &'static str,
-    /// How the last batch ended.
-    pub last_result: String,
-}
 
 pub(super) fn all(state: &dyn StateStore) -> Result<Vec<(Scope, Mapping)>, FlowError> {
     stored::list_scoped(state, TABLE)
@@ -124,70 +26,16 @@ pub(super) fn stored(state: &dyn StateStore, scope: &Scope, id: &str) -> Result<
     stored::get(state, TABLE, &stored::key(scope, &[id]))
 }
 
-fn not_found() -> FlowError {
+pub(super) fn not_found() -> FlowError {
     FlowError::NotFound("The resource you requested does not exist.".to_owned())
 }
 
-/// A number in its range; -1 stands for no limit.
-fn limit(name: &str, value: i64, range: std::ops::RangeInclusive<i64>) -> Result<Option<u32>, FlowError> {
-    match u32::try_from(value) {
-        _ if value == -1 => Ok(None),
-        Ok(number) if range.contains(&value) => Ok(Some(number)),
-        _ => Err(FlowError::Invalid(format!("{name} must be -1 or {} to {}, not {value}", range.start(), range.end()))),
-    }
-}
-
-impl Mapping {
-    fn apply(&mut self, change: &MappingChange) -> Result<(), FlowError> {
-        if is_queue(&self.source) {
-            queue::apply(self, change)?;
-        } else if change.max_concurrency.is_some() {
-            return Err(FlowError::Invalid("ScalingConfig is not valid for Kinesis event sources.".to_owned()));
-        }
-        if let Some(size) = change.batch_size {
-            if !(1..=10_000).contains(&size) {
-                return Err(FlowError::Invalid(format!("BatchSize must be 1 to 10000, not {size}")));
-            }
-            self.batch_size = size;
-        }
-        if let Some(secs) = change.window_secs {
-            if secs > 300 {
-                return Err(FlowError::Invalid(format!("MaximumBatchingWindowInSeconds must be 0 to 300, not {secs}")));
-            }
-            self.window_secs = secs;
-        }
-        if let Some(retries) = change.max_retries {
-            self.max_retries = limit("MaximumRetryAttempts", retries, 0..=10_000)?;
-        }
-        if let Some(secs) = change.max_age_secs {
-            self.max_age_secs = limit("MaximumRecordAgeInSeconds", secs, 60..=604_800)?;
-        }
-        if let Some(filters) = &change.filters {
-            if filters.len() > 5 {
-                return Err(FlowError::Invalid("FilterCriteria has at most 5 filters".to_owned()));
-            }
-            for filter in filters {
-                rules::Pattern::parse(filter)
-                    .map_err(|e| FlowError::Invalid(format!("Invalid filter pattern definition. {e}")))?;
-            }
-            self.filters.clone_from(filters);
-        }
-        self.enabled = change.enabled.unwrap_or(self.enabled);
-        self.bisect = change.bisect.unwrap_or(self.bisect);
-        self.report_item_failures = change.report_item_failures.unwrap_or(self.report_item_failures);
-        if let Some(function) = &change.function {
-            self.function = function.clone();
-        }
-        Ok(())
-    }
-}
-
 impl Mappings {
-    fn state(&self) -> &dyn StateStore {
+    pub(super) fn state(&self) -> &dyn StateStore {
         &*self.inner.ports.state
     }
 
-    fn key(scope: &Scope, id: &str) -> (Table, Vec<u8>) {
+    pub(super) fn key(scope: &Scope, id: &str) -> (Table, Vec<u8>) {
         (TABLE, stored::key(scope, &[id]))
     }
 
@@ -195,23 +43,10 @@ impl Mappings {
     pub async fn create(&self, scope: &Scope, spec: MappingSpec) -> Result<MappingView, FlowError> {
         let env = &self.inner.ports.consumers.env;
         self.check_function(&spec.function).await?;
-        let mut mapping = Mapping {
-            id: env.rng.uuid(),
-            function: spec.function.clone(),
-            role: spec.role.clone(),
-            source: spec.source.clone(),
-            start: spec.start,
-            enabled: true,
-            batch_size: if is_queue(&spec.source) { BATCH_SIZE } else { 100 },
-            window_secs: 0,
-            max_retries: None,
-            max_age_secs: None,
-            bisect: false,
-            filters: Vec::new(),
-            report_item_failures: false,
-            max_concurrency: None,
-            modified: env.clock.now(),
-        };
+        if let Some(Some(to)) = &spec.settings.on_failure {
+            self.check_destination(scope, to).await?;
+        }
+        let mut mapping = Mapping::new(env.rng.uuid(), &spec, env.clock.now());
         mapping.apply(&spec.settings)?;
         if is_queue(&spec.source) {
             let facts = self.facts(&spec.source, Some(&spec.function)).await;
@@ -307,6 +142,9 @@ impl Mappings {
             true => self.facts(&old.source, change.function.as_ref()).await,
             false => None,
         };
+        if let Some(Some(to)) = &change.on_failure {
+            self.check_destination(scope, to).await?;
+        }
         let now = self.inner.ports.consumers.env.clock.now();
         let changed = stored::update(self.state(), Self::key(scope, id), "mapping", |old: Option<Mapping>| {
             let mut mapping = old.ok_or_else(not_found)?;
@@ -330,17 +168,22 @@ impl Mappings {
         let (table, key) = Self::key(scope, id);
         let mut batch = Batch::new().delete(table, key);
         batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&consumer_id(id)).await?);
+        batch.writes.push(quarantine::forget(scope, id));
         self.state().commit(batch).await?;
+        self.drop_quarantine(scope, id).await?;
         Ok(view)
     }
 
     fn view(&self, mapping: Mapping) -> MappingView {
-        let last = self.running().get(&mapping.id).map(|(_, last)| last.get());
+        let progress = self.running().get(&mapping.id).map(|(_, progress)| Arc::clone(progress));
         let state = if mapping.enabled { "Enabled" } else { "Disabled" };
-        let last_result = last.unwrap_or_else(|| match self.inactive().contains(&mapping.id) {
-            true => "PROBLEM: It does not run, for its settings are not accepted any more; change them".to_owned(),
-            false => "No records processed".to_owned(),
-        });
+        let last_result = match progress {
+            Some(progress) => progress.last_result(),
+            None if self.inactive().contains(&mapping.id) => {
+                "PROBLEM: It does not run, for its settings are not accepted any more; change them".to_owned()
+            }
+            None => Progress::default().last_result(),
+        };
         MappingView { state, last_result, mapping }
     }
 }

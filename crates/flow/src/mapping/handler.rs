@@ -2,33 +2,23 @@
 //!
 //! Must not know when a batch is repeated: that is the consumer's step.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use base::{Arn, Invocation, Invoke, Position, Scope, SequenceNumber, ShardId};
+use base::{Arn, Invocation, InvokeOutcome, Position, Scope, SequenceNumber, ShardId};
 use log::Record;
 use rules::{Engine, Event, Pattern, Scratch};
 use serde::Deserialize;
 
-use super::config::Mapping;
+use super::MappingPorts;
 use super::event::{Surroundings, for_filter, payload};
-use crate::FlowError;
+use super::give_up::Lost;
+use super::quarantine::{Quarantine, Reason, Why};
+use super::settings::Mapping;
+use super::stuck::{Failure, Progress};
 use crate::consumer::{Batch, DropReason, Handler, Outcome};
-
-/// How the last batch ended, in the service's words.
-#[derive(Default)]
-pub(super) struct LastResult(Mutex<Option<String>>);
-
-impl LastResult {
-    pub fn get(&self) -> String {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.clone().unwrap_or_else(|| "No records processed".to_owned())
-    }
-
-    pub fn set(&self, text: impl Into<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.into());
-    }
-}
+use crate::{FlowError, metrics};
 
 /// Calls a mapping's function.
 pub(super) struct Caller {
@@ -37,16 +27,30 @@ pub(super) struct Caller {
     /// `None` lets everything through.
     filters: Option<Engine<usize>>,
     report_item_failures: bool,
-    invoke: Arc<dyn Invoke>,
-    last: Arc<LastResult>,
+    /// What is told of what is given up.
+    on_failure: Option<Arn>,
+    mapping: String,
+    max_age: Option<Duration>,
+    ports: MappingPorts,
+    progress: Arc<Progress>,
+    quarantine: Arc<Quarantine>,
+}
+
+/// How a call of the function went.
+pub(super) enum Called {
+    Done,
+    Failed { from: Option<Position>, reason: String },
+    Later(String),
 }
 
 impl Caller {
     pub fn new(
         scope: &Scope,
         mapping: &Mapping,
-        invoke: Arc<dyn Invoke>,
-        last: Arc<LastResult>,
+        max_age: Option<Duration>,
+        ports: &MappingPorts,
+        progress: &Arc<Progress>,
+        quarantine: &Arc<Quarantine>,
     ) -> Result<Self, FlowError> {
         let around =
             Surroundings { stream: mapping.source.clone(), role: mapping.role.clone(), region: scope.region.clone() };
@@ -55,8 +59,12 @@ impl Caller {
             around,
             filters: engine(&mapping.filters)?,
             report_item_failures: mapping.report_item_failures,
-            invoke,
-            last,
+            on_failure: mapping.on_failure.clone(),
+            mapping: mapping.id.clone(),
+            max_age,
+            ports: ports.clone(),
+            progress: Arc::clone(progress),
+            quarantine: Arc::clone(quarantine),
         })
     }
 
@@ -109,59 +117,155 @@ fn first_failure(answer: &[u8], records: &[&Record]) -> Result<Option<Position>,
     Ok(first)
 }
 
-#[async_trait]
-impl Handler for Caller {
-    async fn handle(&self, batch: &Batch) -> Outcome {
+impl Caller {
+    /// Those of a batch's records that a filter matches and that were not skipped by somebody's word.
+    async fn wanted<'a>(&self, batch: &'a Batch) -> Result<Vec<&'a Record>, FlowError> {
+        let skipped = self.quarantine.skipped(batch.stream, batch.shard, &batch.records).await?;
         let mut scratch = Scratch::default();
-        let wanted = batch.records.iter().filter(|record| self.wants(batch.shard, record, &mut scratch));
-        let records: Vec<&Record> = wanted.collect();
-        if records.is_empty() {
-            return Outcome::Done;
-        }
-        let payload = match payload(&self.around, batch.shard, &records) {
+        let wanted = batch.records.iter().filter(|record| !skipped.contains(&record.position));
+        Ok(wanted.filter(|record| self.wants(batch.shard, record, &mut scratch)).collect())
+    }
+
+    /// Calls the function with records of a shard, and notes how it went.
+    pub async fn call(&self, shard: ShardId, records: &[&Record], want_log: bool) -> Called {
+        let payload = match payload(&self.around, shard, records) {
             Ok(payload) => payload,
-            Err(error) => return Outcome::Refused(error.to_string()),
+            // Texts, numbers and names: it cannot fail.
+            Err(error) => return Called::Failed { from: None, reason: error.to_string() },
         };
         let call = Invocation {
             function: self.function.clone(),
             payload,
             request_id: None,
             client_context: None,
-            want_log: false,
+            want_log,
             trace: None,
         };
-        let failed = |from, reason: String| {
-            self.last.set("PROBLEM: Function call failed");
-            Outcome::Failed { from, reason }
-        };
-        match self.invoke.invoke(call).await {
-            Err(error) if error.kind == base::ErrorKind::Invalid => failed(None, error.message),
-            Err(error) => {
-                self.last.set(format!("PROBLEM: {}", error.message));
-                Outcome::Later(error.message)
+        let (called, outcome) = match self.ports.invoke.invoke(call).await {
+            Err(error) if error.kind == base::ErrorKind::Invalid => {
+                (Called::Failed { from: None, reason: error.message }, None)
             }
-            Ok(outcome) => match outcome.failure() {
-                Some(failure) => failed(None, failure),
-                None if !self.report_item_failures => {
-                    self.last.set("OK");
-                    Outcome::Done
-                }
-                None => match first_failure(&outcome.payload, &records) {
-                    Ok(None) => {
-                        self.last.set("OK");
-                        Outcome::Done
-                    }
-                    Ok(from) => failed(from, "the function reported failed items".to_owned()),
-                    Err(reason) => failed(None, reason),
-                },
-            },
+            Err(error) => (Called::Later(error.message), None),
+            Ok(outcome) => (self.judge(&outcome, records), Some(outcome)),
+        };
+        self.note(shard, records, &called, outcome.as_ref());
+        called
+    }
+
+    /// What the function's answer means.
+    fn judge(&self, outcome: &InvokeOutcome, records: &[&Record]) -> Called {
+        if let Some(reason) = outcome.failure() {
+            return Called::Failed { from: None, reason };
+        }
+        if !self.report_item_failures {
+            return Called::Done;
+        }
+        match first_failure(&outcome.payload, records) {
+            Ok(None) => Called::Done,
+            Ok(from) => Called::Failed { from, reason: "the function reported failed items".to_owned() },
+            Err(reason) => Called::Failed { from: None, reason },
         }
     }
 
-    fn dropped(&self, _shard: ShardId, _records: &[Record], why: &DropReason) {
-        self.last.set(match why {
-            DropReason::Expired => "PROBLEM: Records expired before they could be processed",
-            DropReason::Attempts(_) | DropReason::Refused(_) => "PROBLEM: Records were given up after their last retry",
-        });
+    fn note(&self, shard: ShardId, records: &[&Record], called: &Called, outcome: Option<&InvokeOutcome>) {
+        let reason = match called {
+            Called::Done => return self.progress.set("OK"),
+            Called::Failed { reason, .. } => {
+                self.progress.set("PROBLEM: Function call failed");
+                reason
+            }
+            Called::Later(reason) => {
+                self.progress.set(format!("PROBLEM: {reason}"));
+                reason
+            }
+        };
+        let (now, max_age) = (self.ports.consumers.env.clock.now(), self.max_age);
+        self.progress.failed(&Failure { records, shard, reason, outcome, now, max_age });
+    }
+
+    /// Tells the destination, or puts the records into quarantine where there is none, or none that could be told.
+    async fn put_away(&self, batch: &Batch, records: &[&Record], why: &DropReason) -> Result<(), String> {
+        let mut reason = match why {
+            DropReason::Expired => "it was too old".to_owned(),
+            DropReason::Attempts(reason) | DropReason::Refused(reason) => reason.clone(),
+        };
+        if let Some(error) = self.progress.error(batch.shard) {
+            reason = error;
+        }
+        if let Some(to) = &self.on_failure {
+            let lost = Lost {
+                mapping: &self.mapping,
+                function: &self.function,
+                source: &self.around.stream,
+                batch,
+                records,
+                why,
+                answered: self.progress.answered(batch.shard),
+                now: self.ports.consumers.env.clock.now(),
+            };
+            match lost.tell(&*self.ports.router, to).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind.is_transient() => return Err(error.message),
+                Err(error) => {
+                    metrics::mapping_untold(&self.mapping);
+                    let mapping = &self.mapping;
+                    tracing::error!(mapping, %to, %error, "a destination cannot be told; the records are quarantined");
+                }
+            }
+        }
+        let why = match why {
+            DropReason::Expired => Why::Expired,
+            DropReason::Attempts(_) => Why::Attempts,
+            DropReason::Refused(_) => Why::Refused,
+        };
+        let reason = Reason { why, text: &reason, attempts: batch.attempt };
+        self.quarantine.put(batch.stream, batch.shard, records, &reason).await.map_err(|e| e.to_string())
+    }
+}
+
+#[async_trait]
+impl Handler for Caller {
+    async fn handle(&self, batch: &Batch) -> Outcome {
+        let records = match self.wanted(batch).await {
+            Ok(records) => records,
+            Err(error) => return Outcome::Later(error.to_string()),
+        };
+        let called = match records.is_empty() {
+            true => Called::Done,
+            // What a first call logged is in the function's log; what is shown is what fails again.
+            false => self.call(batch.shard, &records, batch.attempt > 1).await,
+        };
+        match called {
+            Called::Done => {
+                self.passed(batch);
+                Outcome::Done
+            }
+            Called::Failed { from, reason } => Outcome::Failed { from, reason },
+            Called::Later(reason) => Outcome::Later(reason),
+        }
+    }
+
+    async fn give_up(&self, batch: &Batch, why: &DropReason) -> Result<(), String> {
+        let records = self.wanted(batch).await.map_err(|e| e.to_string())?;
+        if !records.is_empty() {
+            self.put_away(batch, &records, why).await?;
+            self.progress.set(match why {
+                DropReason::Expired => "PROBLEM: Records expired before they could be processed",
+                DropReason::Attempts(_) | DropReason::Refused(_) => {
+                    "PROBLEM: Records were given up after their last retry"
+                }
+            });
+        }
+        self.passed(batch);
+        Ok(())
+    }
+}
+
+impl Caller {
+    /// Nothing of this batch is open any more.
+    fn passed(&self, batch: &Batch) {
+        if let Some(last) = batch.records.last() {
+            self.progress.passed(batch.shard, last.position);
+        }
     }
 }

@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use base::{Arn, Scope};
 
-use super::config::Mapping;
-use super::handler::LastResult;
+use super::settings::Mapping;
+use super::stuck::Progress;
 use super::{Mappings, consumer_id};
 use crate::FlowError;
 use crate::consumer::Running;
@@ -54,7 +54,7 @@ impl Mappings {
         if running.contains_key(&mapping.id) {
             return Ok(());
         }
-        let last = Arc::new(LastResult::default());
+        let last = Arc::new(Progress::default());
         let poller = Poller::new(scope, mapping, &self.inner.ports, Arc::clone(&last))?;
         let group = self.inner.group.child();
         group.spawn_infallible(consumer_id(&mapping.id), Arc::new(poller).run(group.stopping()));

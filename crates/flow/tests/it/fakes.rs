@@ -116,6 +116,7 @@ pub fn batch_of(payload: &str) -> Vec<String> {
 impl Invoke for Functions {
     async fn invoke(&self, call: Invocation) -> Result<InvokeOutcome, InvokeError> {
         let request_id = call.request_id.clone().unwrap_or_default();
+        let log_tail = call.want_log.then(|| "what it logged".to_owned());
         let (payload, error) = match self.0.call(call).await {
             Reply::Ok(text) => (text, None),
             Reply::Busy => return Err(InvokeError { kind: ErrorKind::Throttled, message: "busy".into() }),
@@ -125,7 +126,7 @@ impl Invoke for Functions {
             request_id,
             payload: payload.into(),
             error,
-            log_tail: None,
+            log_tail,
             executed_version: "$LATEST".into(),
             duration: Duration::ZERO,
         })

@@ -13,6 +13,8 @@ mod fakes;
 mod intake;
 mod invocations;
 mod mapping;
+mod mapping_docs;
+mod mapping_give_up;
 mod outbox_kept;
 mod queue;
 mod queue_crash;

@@ -7,7 +7,7 @@ use flow::mapping::{MappingChange, MappingSpec, MappingView, StartingPosition};
 use crate::fakes::{Reply, batch_of};
 use crate::world::{House, World, function_arn, role, scope, stream_arn, until};
 
-async fn map(house: &House, start: StartingPosition, settings: MappingChange) -> MappingView {
+pub async fn map(house: &House, start: StartingPosition, settings: MappingChange) -> MappingView {
     let spec = MappingSpec {
         function: function_arn("f"),
         role: role(),
@@ -92,7 +92,7 @@ async fn a_poison_pill_is_given_up_after_its_retries_and_the_rest_goes_on() {
 }
 
 /// Waits for a condition and lets virtual time pass meanwhile.
-async fn until_time(world: &World, condition: impl Fn() -> bool) {
+pub async fn until_time(world: &World, condition: impl Fn() -> bool) {
     for _ in 0..100_000 {
         if condition() {
             return;

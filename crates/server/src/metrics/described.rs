@@ -79,6 +79,17 @@ const MEASURES: &[(Kind, &str, &str)] = &[
         "tidegate_consumer_dropped_records_total",
         "Records given up by a configured limit, by consumer and reason.",
     ),
+    (Counter, "tidegate_mapping_quarantined_records_total", "Records that a mapping put into quarantine, by mapping."),
+    (
+        Counter,
+        "tidegate_mapping_quarantine_evicted_records_total",
+        "Records that left a quarantine without having been handled, by mapping and reason.",
+    ),
+    (
+        Counter,
+        "tidegate_mapping_untold_batches_total",
+        "Batches given up that the mapping's destination could never be told of, by mapping; they are quarantined.",
+    ),
     (Counter, "tidegate_checkpoint_failures_total", "Commits of checkpoints that failed and were tried again."),
     (Counter, "tidegate_bus_events_total", "Events put on a bus."),
     (Counter, "tidegate_rule_matched_events_total", "Events that a rule matched."),

@@ -71,7 +71,10 @@ impl Bench {
                     format!("deliver {}#{attempt}", numbers(&records))
                 }
                 Action::Commit(next) => format!("commit {next}"),
-                Action::Dropped { records, why } => format!("drop {} {why:?}", numbers(&records)),
+                Action::GiveUp { flight, records, attempts, why } => {
+                    self.flights.push(flight);
+                    format!("give up {}#{attempts} {why:?}", numbers(&records))
+                }
                 Action::End => "end".to_owned(),
             });
         }
@@ -86,6 +89,12 @@ impl Bench {
     fn finish(&mut self, outcome: Outcome) {
         let flight = *self.flights.last().unwrap();
         self.step(Input::Finished { flight, outcome });
+    }
+
+    /// Ends the last attempt to put something away.
+    fn put_away(&mut self, result: Result<(), String>) {
+        let flight = *self.flights.last().unwrap();
+        self.step(Input::PutAway { flight, result });
     }
 
     /// Moves to the time the state waits for.
@@ -156,7 +165,7 @@ fn a_window_gathers_until_it_ends_or_the_batch_is_full() {
 }
 
 #[test]
-fn a_failed_batch_is_tried_again_with_growing_delays_and_then_dropped() {
+fn a_failed_batch_is_tried_again_with_growing_delays_and_then_given_up() {
     let mut bench = Bench::new(policy());
     bench.read(1..=5, false);
     bench.finish(failed());
@@ -167,13 +176,14 @@ fn a_failed_batch_is_tried_again_with_growing_delays_and_then_dropped() {
     assert!(bench.state.wake_at().unwrap() - bench.instant >= Duration::from_secs(1));
     bench.wake();
     bench.finish(failed());
+    bench.put_away(Ok(()));
     assert_eq!(
         bench.took(),
         [
             "deliver 1,2,3,4#1",
             "deliver 1,2,3,4#2",
             "deliver 1,2,3,4#3",
-            "drop 1,2,3,4 Attempts(\"no\")",
+            "give up 1,2,3,4#3 Attempts(\"no\")",
             "deliver 5#1",
             "commit 5"
         ]
@@ -201,7 +211,10 @@ fn splitting_finds_the_one_bad_record_and_loses_no_other() {
     for _ in 0..20 {
         let last = bench.log.iter().rev().find(|l| l.starts_with("deliver")).unwrap().clone();
         if bench.state.is_busy() {
-            bench.finish(if last.contains('3') && !last.contains("#3 ") { failed() } else { Outcome::Done });
+            match bench.log.last() {
+                Some(last) if last.starts_with("give up") => bench.put_away(Ok(())),
+                _ => bench.finish(if last.contains('3') && !last.contains("#3 ") { failed() } else { Outcome::Done }),
+            }
         } else if bench.state.wake_at().is_some() {
             bench.wake();
         }
@@ -216,7 +229,7 @@ fn splitting_finds_the_one_bad_record_and_loses_no_other() {
             "deliver 3#1",
             "deliver 3#2",
             "deliver 3#3",
-            "drop 3 Attempts(\"no\")",
+            "give up 3#3 Attempts(\"no\")",
             "deliver 4#1",
             "commit 4",
             "commit 5"
@@ -235,7 +248,7 @@ fn a_partly_failed_batch_goes_on_from_its_first_failure() {
 }
 
 #[test]
-fn old_records_are_dropped_before_they_are_handled_again() {
+fn old_records_are_given_up_before_they_are_handled_again() {
     let mut bench = Bench::new(Policy { max_age: Some(Duration::from_secs(60)), ..policy() });
     bench.wall = Timestamp::from_millis(60_000);
     bench.read(1..=2, false);
@@ -243,7 +256,51 @@ fn old_records_are_dropped_before_they_are_handled_again() {
     bench.wall = Timestamp::from_millis(61_500);
     bench.instant = bench.state.wake_at().unwrap();
     bench.step(Input::Tick);
-    assert_eq!(bench.took(), ["deliver 1,2#1", "drop 1 Expired", "deliver 2#2"]);
+    bench.put_away(Ok(()));
+    assert_eq!(bench.took(), ["deliver 1,2#1", "give up 1#1 Expired", "deliver 2#2", "commit 2"]);
+}
+
+#[test]
+fn nothing_passes_what_is_given_up_before_it_is_put_away() {
+    let mut bench = Bench::new(Policy { retry: RetryPolicy { max_attempts: Some(1), ..RETRY }, ..policy() });
+    bench.read(1..=5, false);
+    bench.finish(failed());
+    for _ in 0..10 {
+        bench.put_away(Err("full".into()));
+        assert!(!bench.state.is_busy() && bench.state.wake_at().unwrap() - bench.instant <= RETRY.max_delay);
+        assert_eq!(bench.state.oldest(), Some(Timestamp::from_millis(1_000)));
+        bench.wake();
+    }
+    let took = bench.took();
+    assert_eq!(took[0], "deliver 1,2,3,4#1");
+    assert_eq!(took[1..], vec!["give up 1,2,3,4#1 Attempts(\"no\")"; 11]);
+    bench.put_away(Ok(()));
+    assert_eq!(bench.took(), ["deliver 5#1", "commit 5"]);
+}
+
+#[test]
+fn a_stop_while_something_waits_to_be_put_away_leaves_it_uncommitted() {
+    let mut bench = Bench::new(Policy { retry: RetryPolicy { max_attempts: Some(1), ..RETRY }, ..policy() });
+    bench.read(1..=2, false);
+    bench.finish(failed());
+    bench.step(Input::Stop);
+    assert_eq!(bench.took(), ["deliver 1,2#1", "give up 1,2#1 Attempts(\"no\")"]);
+    bench.put_away(Err("full".into()));
+    assert_eq!(bench.took(), ["end"]);
+}
+
+#[test]
+fn a_batch_that_was_cut_where_its_handler_said_is_not_split_as_well() {
+    let mut bench = Bench::new(Policy { bisect: true, ..policy() });
+    bench.read(1..=4, false);
+    bench.finish(Outcome::Failed { from: Some(Position::new(2)), reason: "no".into() });
+    bench.finish(Outcome::Failed { from: Some(Position::new(2)), reason: "no".into() });
+    bench.finish(Outcome::Done);
+    bench.finish(Outcome::Done);
+    assert_eq!(
+        bench.took(),
+        ["deliver 1,2,3,4#1", "deliver 2,3,4#1", "deliver 2#1", "deliver 3,4#1", "commit 3", "commit 5"]
+    );
 }
 
 #[test]

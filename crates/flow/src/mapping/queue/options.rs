@@ -6,7 +6,7 @@ use std::time::Duration;
 use base::Arn;
 
 use crate::FlowError;
-use crate::mapping::config::{Mapping, MappingChange, StartingPosition};
+use crate::mapping::settings::{Mapping, MappingChange, StartingPosition};
 
 /// Messages in a batch when nothing is said.
 pub(in crate::mapping) const BATCH_SIZE: u32 = 10;
@@ -64,11 +64,13 @@ pub(in crate::mapping) fn apply(mapping: &mut Mapping, change: &MappingChange) -
         max_retries,
         max_age_secs,
         bisect,
+        on_failure,
     } = change;
     let others = [
         ("MaximumRetryAttempts", max_retries.is_some()),
         ("MaximumRecordAgeInSeconds", max_age_secs.is_some()),
         ("BisectBatchOnFunctionError", bisect.is_some()),
+        ("DestinationConfig", on_failure.is_some()),
     ];
     if let Some((name, _)) = others.iter().find(|(_, given)| *given) {
         return Err(of_streams(name));
@@ -128,6 +130,7 @@ mod tests {
             bisect: false,
             filters: Vec::new(),
             report_item_failures: false,
+            on_failure: None,
             max_concurrency: None,
             modified: Timestamp::from_millis(0),
         }

@@ -18,8 +18,9 @@ use super::batch::Batch;
 use super::event::{Surroundings, for_filter, payload, weigh};
 use super::pace::{Pace, Sign};
 use crate::consumer::DRAIN;
-use crate::mapping::config::Mapping;
-use crate::mapping::handler::{LastResult, engine};
+use crate::mapping::handler::engine;
+use crate::mapping::settings::Mapping;
+use crate::mapping::stuck::Progress;
 use crate::mapping::{MAX_PAYLOAD, MappingPorts, consumer_id};
 use crate::queue::{Queues, Receive, Received, Settled, queue_of};
 use crate::{FlowError, metrics};
@@ -62,19 +63,14 @@ pub(super) struct Poller {
     filters: Option<Engine<usize>>,
     report_item_failures: bool,
     pace: Mutex<Pace>,
-    last: Arc<LastResult>,
+    last: Arc<Progress>,
     env: Env,
     queues: Queues,
     invoke: Arc<dyn Invoke>,
 }
 
 impl Poller {
-    pub fn new(
-        scope: &Scope,
-        mapping: &Mapping,
-        ports: &MappingPorts,
-        last: Arc<LastResult>,
-    ) -> Result<Self, FlowError> {
+    pub fn new(scope: &Scope, mapping: &Mapping, ports: &MappingPorts, last: Arc<Progress>) -> Result<Self, FlowError> {
         let unknown = || FlowError::Invalid(format!("Unrecognized event source: {}", mapping.source));
         let (_, name) = queue_of(&mapping.source).ok_or_else(unknown)?;
         Ok(Self {

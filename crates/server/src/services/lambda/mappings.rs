@@ -31,17 +31,8 @@ const SETTINGS: [&str; 13] = [
 ];
 
 /// Options that are accepted only when they ask for what is done anyway, and of queues not at all.
-fn fixed(
-    of_queue: bool,
-    parallel: Option<i32>,
-    tumbling: Option<i32>,
-    destinations: Option<&DestinationConfig>,
-) -> Result<(), ServiceError> {
-    let given = [
-        ("ParallelizationFactor", parallel.is_some()),
-        ("TumblingWindowInSeconds", tumbling.is_some()),
-        ("DestinationConfig", destinations.is_some()),
-    ];
+fn fixed(of_queue: bool, parallel: Option<i32>, tumbling: Option<i32>) -> Result<(), ServiceError> {
+    let given = [("ParallelizationFactor", parallel.is_some()), ("TumblingWindowInSeconds", tumbling.is_some())];
     if let Some((name, _)) = given.iter().find(|(_, given)| of_queue && *given) {
         return Err(invalid(format!("{name} is not valid for SQS event sources.")));
     }
@@ -51,20 +42,22 @@ fn fixed(
     if tumbling.is_some_and(|secs| secs != 0) {
         return Err(ServiceError::not_done(SERVICE, "TumblingWindowInSeconds"));
     }
-    if let Some(destinations) = destinations {
-        if let Some(target) = &destinations.on_failure {
-            only(SERVICE, target, &[])?;
-        }
-        if let Some(target) = &destinations.on_success {
-            only(SERVICE, target, &[])?;
-        }
-    }
     Ok(())
 }
 
 /// What a mapping's scaling is set to: an empty document takes the bound away.
 fn concurrency(scaling: Option<&ScalingConfig>) -> Option<Option<u32>> {
     scaling.map(|scaling| scaling.maximum_concurrency.and_then(|most| u32::try_from(most).ok()))
+}
+
+/// The destination of what is given up: none of an empty configuration takes it away.
+fn on_failure(destinations: Option<DestinationConfig>) -> Result<Option<Option<Arn>>, ServiceError> {
+    let Some(destinations) = destinations else { return Ok(None) };
+    if let Some(target) = &destinations.on_success {
+        only(SERVICE, target, &[])?;
+    }
+    let to = destinations.on_failure.and_then(|to| to.destination).filter(|to| !to.is_empty());
+    Ok(Some(to.as_deref().map(arn).transpose()?))
 }
 
 fn filters(criteria: Option<FilterCriteria>) -> Option<Vec<String>> {
@@ -118,12 +111,7 @@ impl LambdaService {
         let own = ["EventSourceArn", "StartingPosition", "StartingPositionTimestamp"];
         only(SERVICE, &input, &[&SETTINGS[..], &own[..]].concat())?;
         let of_queue = input.event_source_arn.as_deref().is_some_and(|source| source.starts_with("arn:aws:sqs:"));
-        fixed(
-            of_queue,
-            input.parallelization_factor,
-            input.tumbling_window_in_seconds,
-            input.destination_config.as_ref(),
-        )?;
+        fixed(of_queue, input.parallelization_factor, input.tumbling_window_in_seconds)?;
         let at = address(&call.scope, &input.function_name, None)?;
         let function = self.functions.resolve(&call.scope, &at.name, at.qualifier.as_ref()).map_err(failed)?;
         let source = input.event_source_arn.as_deref().ok_or_else(|| invalid("EventSourceArn is required"))?;
@@ -144,6 +132,7 @@ impl LambdaService {
                 report_item_failures: reports_items(input.function_response_types.as_deref()),
                 max_concurrency: concurrency(input.scaling_config.as_ref()),
                 filters: filters(input.filter_criteria),
+                on_failure: on_failure(input.destination_config)?,
             },
         };
         if spec.source.scope().as_ref() != Some(&call.scope) {
@@ -164,7 +153,6 @@ impl LambdaService {
             self.mappings.get(&call.scope, &input.uuid).is_ok_and(of_queue),
             input.parallelization_factor,
             input.tumbling_window_in_seconds,
-            input.destination_config.as_ref(),
         )?;
         let function = match input.function_name.as_deref() {
             None => None,
@@ -185,6 +173,7 @@ impl LambdaService {
             report_item_failures: reports_items(input.function_response_types.as_deref()),
             max_concurrency: concurrency(input.scaling_config.as_ref()),
             filters: filters(input.filter_criteria),
+            on_failure: on_failure(input.destination_config)?,
         };
         let view = self.mappings.update(&call.scope, &input.uuid, &change).await.map_err(flow_failed)?;
         Ok(shown(&call.scope, view))
@@ -249,8 +238,10 @@ pub(super) fn shown(scope: &Scope, view: MappingView) -> EventSourceMappingConfi
             mapping.report_item_failures.then(|| REPORT_ITEMS.to_owned()).into_iter().collect(),
         ),
         filter_criteria: (!filters.is_empty()).then_some(FilterCriteria { filters: Some(filters) }),
-        destination_config: of_stream
-            .then(|| DestinationConfig { on_failure: Some(OnFailure::default()), ..DestinationConfig::default() }),
+        destination_config: of_stream.then(|| DestinationConfig {
+            on_failure: Some(OnFailure { destination: mapping.on_failure.map(|to| to.to_string()) }),
+            ..DestinationConfig::default()
+        }),
         last_modified: Some(mapping.modified),
         last_processing_result: Some(view.last_result),
         state: Some(view.state.to_owned()),

@@ -1,0 +1,155 @@
+//! Looking after a mapping: what it is stuck on and what it gave up, skipping a record, and handing quarantined ones to
+//! the function again.
+//!
+//! Promises that a skipped record's payload is durable in quarantine before anything goes on, and that what is redriven
+//! leaves the quarantine only when the function succeeded with it.
+
+use std::time::Duration;
+
+use base::{Position, Scope, SequenceNumber, ShardId};
+use log::{ReadLimit, Record};
+
+use super::handler::{Called, Caller};
+use super::quarantine::{Kept, Quarantine, Reason, Why};
+use super::settings::{Mapping, MappingView};
+use super::stuck::Stuck;
+use super::{Mappings, config, consumer_id, source_key};
+use crate::FlowError;
+
+/// How a mapping gets on.
+#[derive(Debug, Clone)]
+pub struct MappingStatus {
+    /// The mapping.
+    pub view: MappingView,
+    /// The age of the oldest record that it has not dealt with; none while it is disabled.
+    pub age: Option<Duration>,
+    /// What its shards are stuck on.
+    pub stuck: Vec<Stuck>,
+    /// What it gave up and kept, in the order in which it was.
+    pub quarantine: Vec<Kept>,
+}
+
+/// What came of a part of a quarantine that was handed to the function again.
+#[derive(Debug, Clone, Default)]
+pub struct Redriven {
+    /// Records that the function succeeded with: they left the quarantine.
+    pub succeeded: usize,
+    /// Those that it failed with, which stay, and why.
+    pub failed: Vec<(Kept, String)>,
+    /// Where to go on, when there is more.
+    pub next: Option<Position>,
+}
+
+impl Mappings {
+    fn mapping(&self, scope: &Scope, id: &str) -> Result<Mapping, FlowError> {
+        config::stored(self.state(), scope, id)?.ok_or_else(config::not_found)
+    }
+
+    /// How a mapping gets on.
+    pub async fn status(&self, scope: &Scope, id: &str) -> Result<MappingStatus, FlowError> {
+        let view = self.get(scope, id)?;
+        let consumers = &self.inner.ports.consumers;
+        let stuck = self.running().get(id).map(|(_, progress)| progress.stuck()).unwrap_or_default();
+        let age = consumers.lag.of(&consumer_id(id), consumers.env.clock.now());
+        let quarantine = self.quarantine(scope, id).list().await?.into_iter().map(|(_, kept)| kept).collect();
+        Ok(MappingStatus { view, age, stuck, quarantine })
+    }
+
+    /// Sets a record aside, into quarantine, and goes on with the others. It must be a record that the mapping has not
+    /// dealt with yet.
+    pub async fn skip(
+        &self,
+        scope: &Scope,
+        id: &str,
+        shard: ShardId,
+        sequence: SequenceNumber,
+    ) -> Result<(), FlowError> {
+        let mapping = self.mapping(scope, id)?;
+        let consumers = &self.inner.ports.consumers;
+        let stream = consumers.log.stream(&source_key(&mapping.source)?)?;
+        let missing = || FlowError::NotFound(format!("there is no record {sequence} in {shard} of {}", mapping.source));
+        let slot = stream.shard(shard).ok_or_else(missing)?.slot;
+        let limit = ReadLimit { records: 1, bytes: usize::MAX };
+        let slice = consumers.log.read(slot, sequence.position(), limit).await?;
+        let record = slice.records.into_iter().find(|r| r.position == sequence.position()).ok_or_else(missing)?;
+        let next = consumers.checkpoints.get(&consumer_id(id), stream.id, shard)?;
+        if next.is_some_and(|next| record.position < next) {
+            return Err(FlowError::Conflict(format!(
+                "the mapping has dealt with record {sequence} of {shard} already"
+            )));
+        }
+        let reason = Reason { why: Why::Skipped, text: "it was skipped by tidegate mapping skip", attempts: 0 };
+        self.quarantine(scope, id).put(stream.id, shard, &[&record], &reason).await?;
+        tracing::warn!(mapping = id, %shard, %sequence, "a record is skipped");
+        // Started again it does not wait for its next attempt.
+        self.settle(scope, id).await
+    }
+
+    /// Hands a part of what is in quarantine behind `after` to the function again, in order: one batch at most. What
+    /// fails is divided until single records are left.
+    pub async fn redrive(&self, scope: &Scope, id: &str, after: Option<Position>) -> Result<Redriven, FlowError> {
+        let mapping = self.mapping(scope, id)?;
+        let quarantine = self.quarantine(scope, id);
+        let all = quarantine.list().await?;
+        let mut left = all.into_iter().filter(|(place, _)| after.is_none_or(|after| *place > after)).peekable();
+        let Some((_, first)) = left.peek().cloned() else { return Ok(Redriven::default()) };
+        // A batch is of one shard, and no larger than an event may be.
+        let of_shard =
+            |kept: &Kept| (kept.origin.stream, kept.origin.shard) == (first.origin.stream, first.origin.shard);
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        while let Some((_, kept)) = left.peek() {
+            bytes += kept.bytes.div_ceil(3) * 4 + 4_096;
+            let fits = part.len() < mapping.batch_size as usize && bytes <= super::MAX_PAYLOAD;
+            let joins = fits && of_shard(kept);
+            if !part.is_empty() && !joins {
+                break;
+            }
+            part.extend(left.next());
+        }
+        let next = left.peek().and(part.last().map(|(place, _)| *place));
+        let progress = Default::default();
+        let caller = Caller::new(scope, &mapping, None, &self.inner.ports, &progress, &quarantine)?;
+        let records = quarantine.read(&part).await?;
+        let mut redriven = Redriven { next, ..Redriven::default() };
+        divide(&caller, &quarantine, first.origin.shard, &part, &records, &mut redriven).await?;
+        Ok(redriven)
+    }
+}
+
+/// Calls the function with all, or where that fails with halves.
+async fn divide(
+    caller: &Caller,
+    quarantine: &Quarantine,
+    shard: ShardId,
+    part: &[(Position, Kept)],
+    records: &[Record],
+    redriven: &mut Redriven,
+) -> Result<(), FlowError> {
+    let mut open = Vec::new();
+    open.push(0..records.len());
+    while let Some(range) = open.pop() {
+        let batch: Vec<&Record> = records[range.clone()].iter().collect();
+        let (done, reason) = match caller.call(shard, &batch, false).await {
+            Called::Done => (range.len(), String::new()),
+            Called::Failed { from, reason } => {
+                (from.map_or(0, |from| batch.iter().take_while(|r| r.position != from).count()), reason)
+            }
+            Called::Later(reason) => return Err(FlowError::Unavailable(reason)),
+        };
+        let places: Vec<Position> = part[range.clone()][..done].iter().map(|(place, _)| *place).collect();
+        if done > 0 {
+            quarantine.remove(&places).await?;
+            redriven.succeeded += done;
+        }
+        match range.len() - done {
+            0 => {}
+            1 => redriven.failed.push((part[range.end - 1].1.clone(), reason)),
+            _ if done > 0 => open.push(range.start + done..range.end),
+            many => {
+                let middle = range.start + many / 2;
+                open.extend([middle..range.end, range.start..middle]);
+            }
+        }
+    }
+    Ok(())
+}

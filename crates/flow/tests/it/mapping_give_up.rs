@@ -1,0 +1,297 @@
+//! What a mapping gives up: told to its destination, or kept with its payload until somebody has looked at it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base::{Arn, SequenceNumber};
+use flow::mapping::{MAX_AGE, MappingChange, MappingStatus, MappingView, StartingPosition, Why};
+use flow::queue::QueueAttributes;
+use serde_json::Value;
+
+use crate::fakes::{Functions, Reply, batch_of};
+use crate::mapping::{map, until_time};
+use crate::queue::name;
+use crate::world::{Deadline, House, World, scope, until};
+
+pub fn queue_arn(name: &str) -> Arn {
+    Arn::new("sqs", &scope(), name)
+}
+
+/// The function fails with every batch that has a text which begins with `poison`, until it is cured.
+pub fn poisoned(functions: &Functions) -> Arc<AtomicBool> {
+    let cured = Arc::new(AtomicBool::new(false));
+    let is_cured = Arc::clone(&cured);
+    functions.answer(move |call| {
+        let batch = batch_of(std::str::from_utf8(&call.payload).unwrap());
+        let poison = batch.iter().any(|text| text.starts_with("poison")) && !is_cured.load(Ordering::Relaxed);
+        if poison { Reply::Status(500) } else { Reply::Ok("{}".into()) }
+    });
+    cured
+}
+
+impl House {
+    pub async fn status(&self, view: &MappingView) -> MappingStatus {
+        self.flow.mappings.status(&scope(), &view.mapping.id).await.unwrap()
+    }
+
+    /// Waits, letting time pass, until so many records are in quarantine.
+    pub async fn quarantined(&self, world: &World, view: &MappingView, count: usize) -> MappingStatus {
+        for _ in 0..100_000 {
+            let status = self.status(view).await;
+            if status.quarantine.len() >= count {
+                return status;
+            }
+            world.pass(Duration::from_secs(1)).await;
+        }
+        panic!("waited in vain for {count} records in quarantine");
+    }
+
+    /// Hands all of a quarantine to the function again: how many it took, and what it did not.
+    async fn redrive(&self, view: &MappingView) -> (usize, Vec<String>) {
+        let (mut succeeded, mut failed, mut after) = (0, Vec::new(), None);
+        loop {
+            let part = self.flow.mappings.redrive(&scope(), &view.mapping.id, after).await.unwrap();
+            succeeded += part.succeeded;
+            failed.extend(part.failed.iter().map(|(kept, _)| kept.sequence().to_string()));
+            match part.next {
+                Some(next) => after = Some(next),
+                None => return (succeeded, failed),
+            }
+        }
+    }
+
+    /// The messages of a queue, as JSON, once there are so many.
+    async fn letters(&self, queue: &str, count: usize) -> Vec<Value> {
+        let (deadline, mut all) = (Deadline::new(), Vec::new());
+        while all.len() < count {
+            all.extend(self.bodies(queue).await.iter().map(|body| serde_json::from_str(body).unwrap()));
+            deadline.check(&format!("{count} messages in {queue}"));
+        }
+        all
+    }
+}
+
+fn told_to(queue: &str) -> Option<Option<Arn>> {
+    Some(Some(queue_arn(queue)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_given_up_is_told_to_its_destination_before_the_shard_goes_on() {
+    let world = World::new(301);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    house.queue("lost", QueueAttributes::default()).await;
+    poisoned(&world.functions);
+    house.put("s", "k", &["poison", "b", "c"]).await;
+    let settings =
+        MappingChange { max_retries: Some(1), batch_size: Some(2), on_failure: told_to("lost"), ..Default::default() };
+    let view = map(&house, StartingPosition::TrimHorizon, settings).await;
+    until_time(&world, || world.functions.batches().last().is_some_and(|b| *b == ["c"])).await;
+    let letter = &house.letters("lost", 1).await[0];
+    let numbers: Vec<String> = house
+        .records(&House::key("s"))
+        .await
+        .iter()
+        .map(|r| SequenceNumber::new(r.position, base::ShardId::new(0), r.arrival).to_string())
+        .collect();
+    assert_eq!(letter["requestContext"]["condition"], "RetryAttemptsExhausted");
+    assert_eq!(letter["requestContext"]["approximateInvokeCount"], 2);
+    assert_eq!(letter["responseContext"]["functionError"], "Unhandled");
+    let info = &letter["KinesisBatchInfo"];
+    assert_eq!((&info["batchSize"], &info["streamArn"]), (&2.into(), &view.mapping.source.to_string().into()));
+    assert_eq!(
+        (&info["startSequenceNumber"], &info["endSequenceNumber"]),
+        (&numbers[0].as_str().into(), &numbers[1].as_str().into())
+    );
+    assert!(house.status(&view).await.quarantine.is_empty());
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_destination_it_is_quarantined_and_goes_to_the_function_again_in_order() {
+    let world = World::new(302);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let cured = poisoned(&world.functions);
+    house.put("s", "k", &["poison1", "b", "c", "poison2", "e"]).await;
+    let settings = MappingChange { max_retries: Some(0), batch_size: Some(2), ..Default::default() };
+    let view = map(&house, StartingPosition::TrimHorizon, settings).await;
+    let status = house.quarantined(&world, &view, 4).await;
+    assert!(status.quarantine.iter().all(|kept| kept.why == Why::Attempts && kept.attempts == 1));
+    until("the last", || world.functions.batches().last().is_some_and(|b| *b == ["e"])).await;
+    // What is kept outlives a restart, and what still fails stays.
+    house.stop().await;
+    let house = world.open().await;
+    let (succeeded, failed) = house.redrive(&view).await;
+    assert_eq!((succeeded, failed.len()), (2, 2));
+    let kept: Vec<String> = house.status(&view).await.quarantine.iter().map(|k| k.sequence().to_string()).collect();
+    assert_eq!(kept, failed);
+    cured.store(true, Ordering::Relaxed);
+    let before = world.functions.calls().len();
+    assert_eq!(house.redrive(&view).await, (2, vec![]));
+    assert_eq!(world.functions.batches()[before..], [["poison1", "poison2"]]);
+    house.stop().await;
+    let house = world.open().await;
+    assert!(house.status(&view).await.quarantine.is_empty());
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_poison_among_ten_thousand_is_isolated_and_the_age_returns_to_zero() {
+    let world = World::new(303);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    house.queue("lost", QueueAttributes::default()).await;
+    poisoned(&world.functions);
+    let texts: Vec<String> = (0..10_000).map(|n| if n == 6_789 { "poison".into() } else { n.to_string() }).collect();
+    house.put("s", "k", &texts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let settings = MappingChange {
+        batch_size: Some(10_000),
+        bisect: Some(true),
+        max_retries: Some(0),
+        on_failure: told_to("lost"),
+        ..Default::default()
+    };
+    let view = map(&house, StartingPosition::TrimHorizon, settings).await;
+    until_time(&world, || {
+        let done =
+            world.functions.batches().iter().filter(|b| !b.contains(&"poison".to_owned())).map(Vec::len).sum::<usize>();
+        done == 9_999
+    })
+    .await;
+    let batches = world.functions.batches();
+    let sizes: Vec<usize> = batches.iter().filter(|b| b.contains(&"poison".to_owned())).map(Vec::len).collect();
+    let levels = sizes[0].next_power_of_two().ilog2() as usize;
+    assert!(sizes.len() - 1 <= levels && sizes.last() == Some(&1), "{sizes:?} in {levels} levels");
+    let handled: BTreeSet<&String> = batches.iter().flatten().collect();
+    assert_eq!(handled.len(), 10_000);
+    assert_eq!(house.letters("lost", 1).await[0]["KinesisBatchInfo"]["batchSize"], 1);
+    assert_eq!(house.status(&view).await.age, Some(Duration::ZERO));
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stuck_shard_is_told_until_its_records_expire_into_quarantine() {
+    let world = World::new(304);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    poisoned(&world.functions);
+    house.put("s", "k", &["a", "poison", "b"]).await;
+    let settings = MappingChange { max_age_secs: Some(600), ..Default::default() };
+    let view = map(&house, StartingPosition::TrimHorizon, settings).await;
+    until_time(&world, || world.functions.calls().len() >= 4).await;
+    let status = house.status(&view).await;
+    let (stuck, records) = (&status.stuck[0], house.records(&House::key("s")).await);
+    assert_eq!(
+        (stuck.records, stuck.first.position(), stuck.last.position()),
+        (3, records[0].position, records[2].position)
+    );
+    assert_eq!((stuck.failures >= 4, stuck.expires), (true, Some(records[0].arrival + Duration::from_secs(600))));
+    assert_eq!(
+        (stuck.error.as_str(), stuck.log.as_deref()),
+        ("the function failed: Unhandled", Some("what it logged"))
+    );
+    assert_eq!(status.view.last_result, "PROBLEM: Function call failed");
+    assert!(status.age.unwrap() > Duration::ZERO);
+    let calls = world.functions.calls().len();
+    let status = house.quarantined(&world, &view, 3).await;
+    assert!(
+        status
+            .quarantine
+            .iter()
+            .all(|kept| kept.why == Why::Expired && kept.reason == "the function failed: Unhandled")
+    );
+    // From 200 ms the delays grow to a minute: some twenty calls in ten minutes.
+    assert!((calls + 5..calls + 40).contains(&world.functions.calls().len()));
+    until_time(&world, || true).await;
+    let status = house.status(&view).await;
+    assert_eq!((status.stuck, status.age), (vec![], Some(Duration::ZERO)));
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_any_limit_records_are_quarantined_before_retention_takes_them() {
+    let world = World::new(305);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    poisoned(&world.functions);
+    house.put("s", "k", &["poison"]).await;
+    let view = map(&house, StartingPosition::TrimHorizon, MappingChange::default()).await;
+    world.pass(Duration::from_secs(23 * 3_600)).await;
+    assert!(house.status(&view).await.quarantine.is_empty());
+    assert_eq!(house.quarantined(&world, &view, 1).await.quarantine[0].why, Why::Expired);
+    world.pass(MAX_AGE).await;
+    assert!(house.status(&view).await.quarantine.is_empty(), "kept for two weeks");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_skipped_record_is_set_aside_and_the_others_go_on() {
+    let world = World::new(306);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let cured = poisoned(&world.functions);
+    house.put("s", "k", &["a", "poison", "b"]).await;
+    let view = map(&house, StartingPosition::TrimHorizon, MappingChange::default()).await;
+    until_time(&world, || world.functions.calls().len() >= 9).await;
+    let (shard, records) = (base::ShardId::new(0), house.records(&House::key("s")).await);
+    let number = |n: usize| SequenceNumber::new(records[n].position, shard, records[n].arrival);
+    let (mappings, id) = (&house.flow.mappings, &view.mapping.id);
+    mappings.skip(&scope(), id, shard, number(1)).await.unwrap();
+    until("the others", || world.functions.batches().last().is_some_and(|b| *b == ["a", "b"])).await;
+    until("the checkpoint", || {
+        house.flow.lag.of(&format!("mapping:{id}"), base::Clock::now(&*world.clock)) == Some(Duration::ZERO)
+    })
+    .await;
+    let again = mappings.skip(&scope(), id, shard, number(0)).await.unwrap_err().to_string();
+    assert!(again.contains("has dealt with record"), "{again}");
+    let status = house.status(&view).await;
+    assert_eq!((status.quarantine.len(), status.quarantine[0].why), (1, Why::Skipped));
+    cured.store(true, Ordering::Relaxed);
+    assert_eq!(house.redrive(&view).await, (1, vec![]));
+    assert_eq!(world.functions.batches().last().unwrap(), &["poison"]);
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_destination_can_never_take_is_quarantined() {
+    let world = World::new(307);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    house.queue("lost", QueueAttributes::default()).await;
+    poisoned(&world.functions);
+    let settings = MappingChange { max_retries: Some(0), on_failure: told_to("lost"), ..Default::default() };
+    let view = map(&house, StartingPosition::TrimHorizon, settings).await;
+    house.flow.queues.delete(&scope(), &name("lost")).await.unwrap();
+    house.put("s", "k", &["poison"]).await;
+    assert_eq!(house.quarantined(&world, &view, 1).await.quarantine.len(), 1);
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_is_checked_when_it_is_set_and_can_be_taken_away() {
+    let world = World::new(308);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    house.queue("lost", QueueAttributes::default()).await;
+    let view = map(&house, StartingPosition::TrimHorizon, MappingChange::default()).await;
+    let set = async |to: Option<Arn>| {
+        let change = MappingChange { on_failure: Some(to), ..Default::default() };
+        house.flow.mappings.update(&scope(), &view.mapping.id, &change).await
+    };
+    for (arn, why) in [
+        ("arn:aws:sqs:us-east-1:000000000000:gone", "does not exist"),
+        ("arn:aws:sqs:eu-west-1:000000000000:lost", "is not in this account and region"),
+        ("arn:aws:sns:us-east-1:000000000000:t.fifo", "is FIFO"),
+        ("arn:aws:s3:::bucket", "is a bucket, which is not available"),
+        ("arn:aws:lambda:us-east-1:000000000000:function:f", "is not the ARN of a queue or a topic"),
+    ] {
+        let error = set(Some(arn.parse().unwrap())).await.unwrap_err().to_string();
+        assert!(error.contains(why), "{arn}: {error}");
+    }
+    assert_eq!(set(Some(queue_arn("lost"))).await.unwrap().mapping.on_failure, Some(queue_arn("lost")));
+    assert_eq!(set(None).await.unwrap().mapping.on_failure, None);
+    house.stop().await;
+}
