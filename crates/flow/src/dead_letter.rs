@@ -2,13 +2,13 @@
 //!
 //! Owns what may be a dead-letter queue, and the message that a dead letter becomes. Promises that a letter is durable
 //! when it is answered, and that none is lost for its length: what a queue takes of senders at most
-//! (`MaximumMessageSize`) is no bound for what is put away in it. A letter that is written again after a crash is there
-//! twice, with the same message id.
+//! (`MaximumMessageSize`) is no bound for what is put away in it. Letters of a producer are there
+//! once; another one that is written again after a crash is there twice, with the same message id.
 //! Must not know who gave up, nor why.
 
 use std::collections::BTreeMap;
 
-use base::{Arn, Scope};
+use base::{Arn, Position, ProducerId, Scope, TargetError};
 use bytes::Bytes;
 
 use crate::queue::{Attribute, Head, Message, Queues, queue_of};
@@ -69,20 +69,40 @@ impl DeadLetters {
         let missing = || FlowError::NotFound(format!("the dead-letter queue {queue} does not exist"));
         let (scope, name) = queue_of(queue).ok_or_else(missing)?;
         let info = self.queues.get(&scope, &name).map_err(|_| missing())?;
-        let (group, dedup) = letter.order.map_or((None, None), |(group, dedup)| (Some(group), Some(dedup)));
-        let head = Head {
-            id: letter.id,
-            sender: "tidegate".to_owned(),
-            attributes: letter.attributes,
-            group,
-            dedup,
-            delay_ms: u64::from(info.attributes.delay_s) * 1_000,
-            ..Head::default()
-        };
-        self.queues.send(&scope, &name, vec![Message { head, body: letter.body }]).await?;
+        let mut message = message(letter);
+        message.head.delay_ms = u64::from(info.attributes.delay_s) * 1_000;
+        self.queues.send(&scope, &name, vec![message]).await?;
         metrics::dead_letters(name.as_str(), 1);
         Ok(())
     }
+
+    /// Writes letters durably and together, each once however often that is tried: by the positions of what they are
+    /// made of, in their order. After an error [`DeadLetters::sent`] tells how many are there.
+    pub async fn send_once(
+        &self,
+        queue: &Arn,
+        producer: ProducerId,
+        letters: Vec<(Position, Letter)>,
+    ) -> Result<(), TargetError> {
+        let before = self.sent(queue, producer);
+        let new = letters.iter().filter(|(position, _)| before.is_none_or(|before| *position > before)).count();
+        let messages = letters.into_iter().map(|(position, letter)| (position, message(letter))).collect();
+        self.queues.take(queue, producer, messages).await?;
+        metrics::dead_letters(queue.resource(), new);
+        Ok(())
+    }
+
+    /// Up to which position a producer's letters are in a queue.
+    pub fn sent(&self, queue: &Arn, producer: ProducerId) -> Option<Position> {
+        self.queues.taken_by(queue, producer)
+    }
+}
+
+fn message(letter: Letter) -> Message {
+    let (group, dedup) = letter.order.map_or((None, None), |(group, dedup)| (Some(group), Some(dedup)));
+    let (id, sender) = (letter.id, "tidegate".to_owned());
+    let head = Head { id, sender, attributes: letter.attributes, group, dedup, ..Head::default() };
+    Message { head, body: letter.body }
 }
 
 /// An attribute that is text.

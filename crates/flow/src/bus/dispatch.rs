@@ -24,7 +24,7 @@ use rules::{Engine, Event, Scratch};
 use serde_json::Value;
 
 use super::input::Surroundings;
-use super::letter;
+use super::letter::{self, Lost};
 use super::outbox::Outboxes;
 use super::rule::{ActiveRule, ActiveTarget};
 use super::target::{self, MAX_HOPS};
@@ -34,7 +34,7 @@ use crate::archive::ReplayFilters;
 use crate::consumer::{Batch, Handler, Outcome};
 use crate::dead_letter::DeadLetters;
 use crate::metrics;
-use crate::producer::{from_shard, producer_id, stable_uuid};
+use crate::producer::{from_shard, producer_id};
 use crate::spool::{End, Why};
 
 /// The enabled rules of a bus, replaced whole when one changes.
@@ -149,7 +149,11 @@ impl Handler for Dispatcher {
         let mut postponed: Vec<String> = delivered.into_iter().filter_map(Result::err).collect();
         postponed.extend(traced.err());
         for (target, position, reason) in &routed.kept_back {
-            postponed.extend(self.keep_back(batch, target, *position, reason).await.err());
+            // In their order: what is behind one that is put off waits for it.
+            if let Err(error) = self.keep_back(batch, target, *position, reason).await {
+                postponed.push(error);
+                break;
+            }
         }
         if postponed.is_empty() { Outcome::Done } else { Outcome::Later(postponed.join("; ")) }
     }
@@ -250,16 +254,20 @@ impl Dispatcher {
         deliveries: &[Delivery],
         error: &TargetError,
     ) -> Result<(), String> {
-        let positions: Vec<Position> = deliveries.iter().map(|d| d.position).collect();
         let reason = letter::coded(letter::error_code(error.kind), &error.message);
         let why = if error.kind().is_transient() { Why::Attempts } else { Why::Refused };
         let is_over = why == Why::Refused || target.max_attempts == 0;
         let end = is_over.then(|| End { why, attempts: 1, reason: reason.clone() });
-        if let Some(end) = end.clone()
-            && self.put_away(batch, target, &positions, Lane::Given, end).await.is_ok()
-        {
-            return Ok(());
+        let mut deliveries = deliveries;
+        if let Some(end) = end.clone() {
+            let positions: Vec<Position> = deliveries.iter().map(|d| d.position).collect();
+            let (done, failed) = self.put_away(batch, target, &positions, Lane::Given, end).await;
+            if failed.is_none() {
+                return Ok(());
+            }
+            deliveries = &deliveries[done..];
         }
+        let positions: Vec<Position> = deliveries.iter().map(|d| d.position).collect();
         let waits = self.wait(batch, target, producer, deliveries, end).await?;
         if self.count(target, Lane::Given, positions.iter().copied()) > 0 && waits {
             metrics::target_retried(self.bus.as_str(), target.rule.as_str());
@@ -284,7 +292,7 @@ impl Dispatcher {
             return Ok(());
         }
         let end = End { why: Why::Refused, attempts: 1, reason: letter::coded("INVALID_PARAMETER", reason) };
-        let Err(error) = self.put_away(batch, target, &[position], Lane::KeptBack, end.clone()).await else {
+        let (_, Some(error)) = self.put_away(batch, target, &[position], Lane::KeptBack, end.clone()).await else {
             return Ok(());
         };
         let Some(record) = record_at(batch, position) else { return Ok(()) };
@@ -325,8 +333,8 @@ impl Dispatcher {
         put.map_err(|error| format!("rule {} target {}: {error}", target.rule, target.id))
     }
 
-    /// Writes what a target will not get to its dead-letter queue, if it has one. An error is that this queue cannot
-    /// take it now.
+    /// Writes what a target will not get to its dead-letter queue, if it has one: how many, from the first on, and why
+    /// not all when this queue cannot take them now. The events of a lane are to come in their order.
     async fn put_away(
         &self,
         batch: &Batch,
@@ -334,14 +342,27 @@ impl Dispatcher {
         positions: &[Position],
         lane: Lane,
         end: End,
-    ) -> Result<(), String> {
-        let producer = self.producer(batch, target);
-        let mut fate = Fate::GivenUp;
-        for position in positions {
-            let Some(record) = record_at(batch, *position) else { continue };
-            let id = stable_uuid(producer, *position);
-            fate = letter::put_away(&self.dead_letters, target, id, record.data.clone(), &end).await?;
-        }
+    ) -> (usize, Option<String>) {
+        let lane_name: &[u8] = match lane {
+            Lane::Given => b"given",
+            Lane::KeptBack => b"kept back",
+        };
+        let own = self.producer(batch, target).0.to_be_bytes();
+        let producer = producer_id(&[b"dead letters", lane_name, &own]);
+        let lost = positions.iter().filter_map(|position| {
+            let event = record_at(batch, *position)?.data.clone();
+            Some(Lost { at: *position, position: *position, event })
+        });
+        let written = letter::put_away(&self.dead_letters, target, producer, lost.collect(), &end).await;
+        let (fate, done, failed) = match written {
+            Ok(fate) => (fate, positions.len(), None),
+            Err(error) => {
+                let sent = target.dead_letter.as_ref().and_then(|queue| self.dead_letters.sent(queue, producer));
+                let done = positions.partition_point(|position| sent.is_some_and(|sent| *position <= sent));
+                (Fate::DeadLettered, done, Some(error))
+            }
+        };
+        let positions = &positions[..done];
         let events = self.count(target, lane, positions.iter().copied());
         if events > 0 {
             metrics::target_failed(self.bus.as_str(), target.rule.as_str(), events);
@@ -350,7 +371,7 @@ impl Dispatcher {
             tracing::error!(%bus, %rule, target = id, %arn, events, reason, "a target did not get its events");
             self.note(target, positions.to_vec(), fate, end.reason).await;
         }
-        Ok(())
+        (done, failed)
     }
 
     async fn note(&self, target: &ActiveTarget, positions: Vec<Position>, fate: Fate, error: String) {

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use base::{ErrorKind, Kinded};
+use base::{ErrorKind, Kinded, Position, ProducerId};
 use bytes::Bytes;
 
 use super::rule::ActiveTarget;
 use super::trace::Fate;
 use crate::dead_letter::{DeadLetters, Letter, text};
+use crate::producer::{producer_id, stable_uuid};
 use crate::queue::Attribute;
 use crate::spool::{End, Why};
 
@@ -63,18 +64,38 @@ fn attributes(target: &ActiveTarget, end: &End) -> BTreeMap<String, Attribute> {
     said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), text(value?)))).collect()
 }
 
-/// Writes `event` to the target's dead-letter queue, if it has one, and says what came of it. A queue that does not
-/// take it now is an error; one that never will is logged, and the event is given up.
+/// An event that is given up.
+pub(super) struct Lost {
+    /// Its place in the order of its producer.
+    pub at: Position,
+    /// Its position on the bus.
+    pub position: Position,
+    pub event: Bytes,
+}
+
+/// The id of an event's letter: the same whichever way it takes.
+fn id(target: &ActiveTarget, position: Position) -> String {
+    let rule = target.rule_arn.to_string();
+    stable_uuid(producer_id(&[b"dead letter", rule.as_bytes(), target.id.as_bytes()]), position)
+}
+
+/// Writes events to the target's dead-letter queue, if it has one, all in one append, and says what came of them: each
+/// is there once, however often its producer tries. A queue that does not take all of them now is an error; one that
+/// never will is logged, and they are given up.
 pub(super) async fn put_away(
     letters: &DeadLetters,
     target: &ActiveTarget,
-    id: String,
-    event: Bytes,
+    producer: ProducerId,
+    lost: Vec<Lost>,
     end: &End,
 ) -> Result<Fate, String> {
     let Some(queue) = &target.dead_letter else { return Ok(Fate::GivenUp) };
-    let letter = Letter { id, body: event, attributes: attributes(target, end), order: None };
-    match letters.send(queue, letter).await {
+    let said = attributes(target, end);
+    let letter = |lost: Lost| {
+        let (id, attributes) = (id(target, lost.position), said.clone());
+        (lost.at, Letter { id, body: lost.event, attributes, order: None })
+    };
+    match letters.send_once(queue, producer, lost.into_iter().map(letter).collect()).await {
         Err(error) if error.kind().is_transient() => Err(format!("{queue} cannot take a dead letter now: {error}")),
         Err(error) => {
             tracing::error!(rule = %target.rule_arn, target = target.id, %queue, %error, "a dead letter is lost");

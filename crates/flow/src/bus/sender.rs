@@ -10,13 +10,13 @@ use base::{BusName, Delivery, Kinded, Position, RetryPolicy, Rng, Scope, ShardId
 use log::{Record, StreamId};
 
 use super::BusPorts;
-use super::letter;
+use super::letter::{self, Lost};
 use super::outbox::Live;
 use super::rule::ActiveTarget;
 use super::trace::{Fate, Noted, Trace};
 use super::waiting::Waiting;
 use crate::metrics;
-use crate::producer::{from_shard, stable_uuid};
+use crate::producer::from_shard;
 use crate::spool::{Attempt, Attempted, End};
 
 /// The waits between attempts: with them 185 retries take about a day.
@@ -133,10 +133,13 @@ impl Attempt for Sender {
             self.gave_up(record, &end.reason);
             return Ok(());
         };
-        let id = stable_uuid(from_shard(self.from.0, self.from.1, &["dead letter"]), record.position);
+        // They are given up in no order, so each record has a producer of its own.
+        let position = record.position.get().to_string();
+        let producer = from_shard(self.from.0, self.from.1, &["dead letter", &position]);
+        let lost = Lost { at: record.position, position: waiting.position, event: waiting.event.clone() };
         let own = || End { attempts: end.attempts + u32::from(!target.is_slow()), ..end.clone() };
         let counted = waiting.end.clone().unwrap_or_else(own);
-        let fate = letter::put_away(&self.ports.dead_letters, &target, id, waiting.event.clone(), &counted).await?;
+        let fate = letter::put_away(&self.ports.dead_letters, &target, producer, vec![lost], &counted).await?;
         self.note(&target, &waiting, record.position, fate, Some(&counted.reason)).await;
         self.gave_up(record, &counted.reason);
         Ok(())

@@ -53,6 +53,11 @@ impl Queues {
         send::take(&live, producer, messages).await
     }
 
+    /// Up to which position a queue has what an internal producer sent.
+    pub(crate) fn taken_by(&self, to: &Arn, producer: ProducerId) -> Option<Position> {
+        send::taken(&*self.of_arn(to)?, producer)
+    }
+
     /// Whether a queue is there and takes a message.
     pub(crate) fn fits(&self, to: &Arn, message: &Message) -> Result<(), TargetError> {
         send::fits(&*self.of_arn(to).ok_or_else(|| missing(to))?, message)

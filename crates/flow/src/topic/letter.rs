@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use base::{Arn, Clock, ErrorKind, Kinded, TargetError};
+use base::{Arn, Clock, ErrorKind, Kinded, ProducerId, TargetError};
 
 use super::envelope::{Envelope, Published};
 use super::sign::SignatureVersion;
@@ -61,6 +61,36 @@ impl Letters {
         Ok(queue::Message { head, body: text.into() })
     }
 
+    /// Puts messages that were given up where their subscription wants them, all in one append and each once however
+    /// often it is tried, in the order of their positions; `Err` when that may work later.
+    pub async fn bury_once(
+        &self,
+        producer: ProducerId,
+        given_up: &[Published<'_>],
+        subscription: &Subscription,
+        version: SignatureVersion,
+    ) -> Result<(), TargetError> {
+        let topic = &self.envelope.topic;
+        let mut letters = Vec::with_capacity(given_up.len());
+        let Some(grave) = &subscription.dead_letters else {
+            given_up.iter().for_each(|_| metrics::notified(topic.resource(), "failed"));
+            return Ok(());
+        };
+        for published in given_up {
+            letters.push((published.position, self.letter(grave, published, subscription, version).await?));
+        }
+        let outcome = match self.graves.send_once(grave, producer, letters).await {
+            Ok(()) => "dead_lettered",
+            Err(error) if error.kind().is_transient() => return Err(error),
+            Err(error) => {
+                tracing::error!(%topic, queue = %grave, letters = given_up.len(), %error, "dead letters are lost");
+                "failed"
+            }
+        };
+        given_up.iter().for_each(|_| metrics::notified(topic.resource(), outcome));
+        Ok(())
+    }
+
     /// Puts a message that was given up where its subscription wants it; `Err` when that may work later.
     pub async fn bury(
         &self,
@@ -91,6 +121,18 @@ impl Letters {
         subscription: &Subscription,
         version: SignatureVersion,
     ) -> Result<(), TargetError> {
+        let letter = self.letter(grave, published, subscription, version).await?;
+        let sent = self.graves.send(grave, letter).await;
+        sent.map_err(|e| TargetError { kind: e.kind(), message: e.to_string() })
+    }
+
+    async fn letter(
+        &self,
+        grave: &Arn,
+        published: &Published<'_>,
+        subscription: &Subscription,
+        version: SignatureVersion,
+    ) -> Result<Letter, TargetError> {
         let letter = match self.write(published, subscription, version).await {
             // A raw message with too many attributes goes without its rawness.
             Err(error) if !error.kind().is_transient() => {
@@ -103,7 +145,6 @@ impl Letters {
         let id = published.message.id.clone();
         let is_fifo = grave.resource().ends_with(".fifo");
         let order = head.group.filter(|_| is_fifo).map(|group| (group, head.dedup.unwrap_or_else(|| id.clone())));
-        let sent = self.graves.send(grave, Letter { id, body, attributes: head.attributes, order }).await;
-        sent.map_err(|e| TargetError { kind: e.kind(), message: e.to_string() })
+        Ok(Letter { id, body, attributes: head.attributes, order })
     }
 }

@@ -99,18 +99,22 @@ impl Local {
                 refused.extend(on_the_way.into_iter().map(|(record, message)| (record, message, why.clone())));
             }
         }
+        refused.sort_by_key(|(record, ..)| record.position);
+        let mut given_up = Vec::with_capacity(refused.len());
         for (record, message, reason) in &refused {
-            let published = Published { message, at: record.arrival, position: record.position };
             tracing::error!(topic, %to, position = %record.position, reason, "a notification was given up");
-            match self.letters.bury(&published, subscription, current.version).await {
-                Err(error) if self.age(record) > TRIED_FOR + GRAVE_TRIED_FOR => {
-                    metrics::notified(topic, "failed");
-                    tracing::error!(topic, position = %record.position, %error, "a dead letter is lost");
-                }
-                buried => buried?,
-            }
+            given_up.push(Published { message, at: record.arrival, position: record.position });
         }
-        Ok(())
+        let Some((newest, ..)) = refused.last() else { return Ok(()) };
+        let producer = from_shard(batch.stream, batch.shard, &["dead letters", &subscription.id]);
+        match self.letters.bury_once(producer, &given_up, subscription, current.version).await {
+            Err(error) if self.age(newest) > TRIED_FOR + GRAVE_TRIED_FOR => {
+                given_up.iter().for_each(|_| metrics::notified(topic, "failed"));
+                tracing::error!(topic, letters = given_up.len(), %error, "dead letters are lost");
+                Ok(())
+            }
+            buried => buried,
+        }
     }
 
     fn age(&self, record: &Record) -> Duration {

@@ -6,6 +6,7 @@ mod bus;
 mod bus_delivery;
 mod consumer;
 mod crash;
+mod dead_letters;
 mod delivery;
 mod delivery_direct;
 mod destinations;
