@@ -53,6 +53,7 @@ soak: build venv
 	TIDEGATE_RULE_PAIRS=$${TIDEGATE_RULE_PAIRS:-20000000} cargo test --locked --package rules --lib -- engine::
 	TIDEGATE_BIN=$(TIDEGATE_BIN) TIDEGATE_KILLS=$${TIDEGATE_KILLS:-1000} $(PYTHON) -m pytest tests/e2e/test_crash_streams.py -q -ra -s
 	TIDEGATE_BIN=$(TIDEGATE_BIN) TIDEGATE_TEST_PIPELINE_KILLS=$${TIDEGATE_TEST_PIPELINE_KILLS:-200} $(PYTHON) -m pytest tests/e2e/test_crash.py -q -ra -s
+	TIDEGATE_BIN=$(TIDEGATE_BIN) TIDEGATE_TEST_FAULTS=$${TIDEGATE_TEST_FAULTS:-10000} $(PYTHON) -m pytest tests/e2e/test_faults.py -q -ra -s
 
 fuzz:
 	@scripts/fuzz $${FUZZ_SECONDS:-30} $(FUZZ_TARGETS)
