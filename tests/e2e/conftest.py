@@ -277,6 +277,37 @@ def create_stream(server, name, shards=1):
     return kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]["StreamARN"]
 
 
+class Told:
+    """What functions tell the test: words on a stream. A function reaches nothing but the server."""
+
+    SOURCE = """
+import boto3
+_told = boto3.client("kinesis")
+def tell(word):
+    _told.put_record(StreamName="STREAM", PartitionKey="k", Data=word.encode())
+"""
+
+    def __init__(self, server, name):
+        self.server, self.stream = server, f"{name}-told"
+        create_stream(server, self.stream)
+        self.source = self.SOURCE.replace("STREAM", self.stream)
+        self.iterator, self.heard = None, []
+
+    def words(self):
+        """All that was told so far, in order."""
+        kinesis = self.server.client("kinesis")
+        if self.iterator is None:
+            shard = kinesis.list_shards(StreamName=self.stream)["Shards"][0]["ShardId"]
+            self.iterator = kinesis.get_shard_iterator(
+                StreamName=self.stream, ShardId=shard, ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+        while True:
+            answer = kinesis.get_records(ShardIterator=self.iterator)
+            self.iterator = answer["NextShardIterator"]
+            self.heard += [record["Data"].decode() for record in answer["Records"]]
+            if not answer["Records"] and not answer["MillisBehindLatest"]:
+                return self.heard
+
+
 def read_stream(server, name):
     """Every record of a stream, shard by shard: {shard id: [record]}."""
     kinesis, shards = server.client("kinesis"), {}

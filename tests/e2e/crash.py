@@ -23,7 +23,6 @@ import base64, json, os
 import boto3
 
 sns = boto3.client("sns")
-seen = os.open(os.environ["SEEN"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 def handler(event, context):
     lines = []
@@ -31,8 +30,8 @@ def handler(event, context):
         detail = json.loads(base64.b64decode(record["kinesis"]["data"]))["detail"]
         if detail["alert"]:
             sns.publish(TopicArn=os.environ["TOPIC_ARN"], Message=f"{detail['producer']} {detail['counter']}")
-        lines.append(f"{record['eventID'].replace(':', ' ')}\\n")
-    os.write(seen, "".join(lines).encode())
+        lines.append(record["eventID"].replace(":", " "))
+    tell("\\n".join(lines))
 '''
 
 
@@ -123,7 +122,7 @@ class Moments:
         if kind != "any":
             self.alerted.clear()
             look = {"rotation": lambda: names(self.folder / "journal"), "index": lambda: names(self.folder / "index"),
-                    "function": lambda: self.seen.exists() and self.seen.stat().st_size,
+                    "function": lambda: len(self.seen.words()),
                     "alert": self.alerted.is_set, "call": lambda: self.ledger.calls}[kind]
             before, deadline = look(), time.monotonic() + timeout
             while look() == before:
@@ -178,8 +177,7 @@ def indexed(pipeline, producers):
 
 def function_lines(seen):
     """(shard, sequence number) in the order in which the function saw them."""
-    lines = seen.read_text().splitlines(keepends=True) if seen.exists() else []
-    return [tuple(line.split()) for line in lines if line.endswith("\n")]
+    return [tuple(line.split()) for told in seen.words() for line in told.splitlines()]
 
 
 def stream_faults(ledger, shards):

@@ -8,7 +8,7 @@ import threading
 import time
 
 import crash
-from conftest import wait_for
+from conftest import Told, wait_for
 from pipeline import Pipeline
 
 KILLS = int(os.environ.get("TIDEGATE_TEST_PIPELINE_KILLS", "20"))
@@ -16,13 +16,13 @@ RECORDS_BEFORE_KILL = 1_000
 SHARDS = 3
 
 
-def test_kill_9_loses_nothing_and_doubles_nothing(new_server, webhook, tmp_path):
+def test_kill_9_loses_nothing_and_doubles_nothing(new_server, webhook):
     rng, seed = crash.seeded()
-    seen = tmp_path / "seen"
     # Small segments, so that kills meet their rotation.
     server = new_server(env={"TIDEGATE_LOG_SEGMENT_BYTES": str(1 << 20)}).start()
+    seen = Told(server, "crash")
     pipeline = Pipeline(server, webhook, name="crash", shards=SHARDS, pattern={"source": [crash.SOURCE]},
-                        code=crash.FUNCTION.replace('os.environ["SEEN"]', repr(str(seen))),
+                        code=seen.source + crash.FUNCTION,
                         partition_key_path="$.detail.producer")
     ledger, gate = crash.Ledger(), threading.Event()
     producers = [crash.Producer(f"k{n}", server, ledger, gate, stream=pipeline.name) for n in range(3)]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import ACCOUNT, REGION, ROLE, create_function, create_stream, wait_for, zipped
+from conftest import ACCOUNT, REGION, ROLE, Told, create_function, create_stream, wait_for, zipped
 
 SOURCE = "def handler(event, context):\n    return ['{}', context.function_version, context.invoked_function_arn]\n"
 
@@ -73,13 +73,12 @@ def test_versions_and_aliases(server, unique):
     assert code == "ValidationException"
 
 
-def test_a_mapping_and_an_asynchronous_call_keep_their_version(server, unique, webhook):
+def test_a_mapping_and_an_asynchronous_call_keep_their_version(server, unique):
     client = server.client("lambda")
-    source = f"""
-import urllib.request
+    told = Told(server, unique)
+    source = told.source + """
 def handler(event, context):
-    word = context.function_version + " " + context.invoked_function_arn.split(":", 6)[6] + " "
-    urllib.request.urlopen(urllib.request.Request("{webhook.url}", data=word.encode() + b"%s", method="POST"))
+    tell(context.function_version + " " + context.invoked_function_arn.split(":", 6)[6] + " %s")
 """
     create_function(server, unique, source % "old", Timeout=20)
     client.publish_version(FunctionName=unique)
@@ -89,10 +88,10 @@ def handler(event, context):
     mapping = client.create_event_source_mapping(FunctionName=arn_of(unique, "live"), EventSourceArn=stream, StartingPosition="TRIM_HORIZON")
     assert mapping["FunctionArn"] == arn_of(unique, "live")
     server.client("kinesis").put_record(StreamName=unique, PartitionKey="k", Data=b"x")
-    wait_for(lambda: len(webhook.messages) == 1, 30, "the mapping's call")
+    wait_for(lambda: len(told.words()) == 1, 30, "the mapping's call")
     client.invoke(FunctionName=unique, Qualifier="1", InvocationType="Event")
-    wait_for(lambda: len(webhook.messages) == 2, 30, "the asynchronous call")
-    assert [m[2] for m in webhook.messages] == [f"1 {unique}:live old".encode(), f"1 {unique}:1 old".encode()]
+    wait_for(lambda: len(told.words()) == 2, 30, "the asynchronous call")
+    assert told.words() == [f"1 {unique}:live old", f"1 {unique}:1 old"]
     found = client.list_event_source_mappings(FunctionName=f"{unique}:live")["EventSourceMappings"]
     assert [m["UUID"] for m in found] == [mapping["UUID"]]
     client.delete_event_source_mapping(UUID=mapping["UUID"])

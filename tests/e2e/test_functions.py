@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import ACCOUNT, BIN, REGION, ROLE, create_function, create_stream, wait_for, zipped
+from conftest import ACCOUNT, BIN, REGION, ROLE, Told, create_function, create_stream, wait_for, zipped
 
 
 def invoke(server, name, payload=None, **more):
@@ -56,15 +56,15 @@ def test_environments_are_kept_warm(server, unique):
     assert invoke(server, unique)[1] == "new"
 
 
-def test_asynchronous_invocation(server, unique, webhook):
-    create_function(server, unique, f"""
-import urllib.request
+def test_asynchronous_invocation(server, unique):
+    told = Told(server, unique)
+    create_function(server, unique, told.source + """
 def handler(event, context):
-    urllib.request.urlopen(urllib.request.Request("{webhook.url}", data=event["word"].encode(), method="POST"))
+    tell(event["word"])
 """, Timeout=20)
     answer = server.client("lambda").invoke(FunctionName=unique, InvocationType="Event", Payload=b'{"word": "later"}')
     assert answer["StatusCode"] == 202
-    wait_for(lambda: [b for _, _, b in webhook.messages] == [b"later"], 30, "the asynchronous call")
+    wait_for(lambda: told.words() == ["later"], 30, "the asynchronous call")
 
 
 def test_a_provided_runtime_runs_any_executable(server, unique):
@@ -163,11 +163,12 @@ def test_unsupported_options_are_refused(server, unique):
         assert code in ("InvalidParameterValueException", "ValidationException", "NotImplemented"), (more, code, message)
 
 
-def test_a_mapping_retries_in_order_and_leaves_others_alone(server, unique, webhook):
+def test_a_mapping_retries_in_order_and_leaves_others_alone(server, unique):
     """A batch that fails first is delivered again before anything later of its shard."""
     arn = create_stream(server, unique)
-    create_function(server, unique, f"""
-import base64, urllib.request
+    told = Told(server, unique)
+    create_function(server, unique, told.source + """
+import base64
 failed = False
 def handler(event, context):
     global failed
@@ -176,15 +177,15 @@ def handler(event, context):
         failed = True
         raise RuntimeError("first try")
     for word in words:
-        urllib.request.urlopen(urllib.request.Request("{webhook.url}", data=word.encode(), method="POST"))
+        tell(word)
 """, Timeout=20)
     mapping = server.client("lambda").create_event_source_mapping(
         EventSourceArn=arn, FunctionName=unique, StartingPosition="TRIM_HORIZON", BatchSize=2)
     assert mapping["BatchSize"] == 2
     for n in range(6):
         server.client("kinesis").put_record(StreamName=unique, PartitionKey="k", Data=str(n).encode())
-    wait_for(lambda: len(webhook.messages) >= 6, 40, "all six records")
-    assert [b.decode() for _, _, b in webhook.messages] == list("012345")
+    wait_for(lambda: len(told.words()) >= 6, 40, "all six records")
+    assert told.words() == list("012345")
     server.client("lambda").delete_event_source_mapping(UUID=mapping["UUID"])
     wait_for(lambda: not server.client("lambda").list_event_source_mappings(FunctionName=unique)["EventSourceMappings"], 20, "the mapping's end")
 

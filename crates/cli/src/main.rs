@@ -3,6 +3,7 @@
 mod client;
 mod config;
 mod demo;
+mod doctor;
 mod env;
 mod event;
 mod failure;
@@ -43,6 +44,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: mapping::command, run: mapping::run },
     Subcommand { command: plan::command, run: plan::run },
     Subcommand { command: demo::command, run: demo::run },
+    Subcommand { command: doctor::command, run: doctor::run },
     Subcommand { command: config::command, run: config::run },
 ];
 
@@ -53,7 +55,13 @@ Examples:
   aws kinesis create-stream --stream-name events --shard-count 1
   tidegate stream put events 'hello'      and see it arrive with: tidegate stream tail events";
 
+/// What the server calls its own program with, to become an environment of a function. Nothing for people.
+const ENVIRONMENT: &str = "__environment";
+
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|first| first == ENVIRONMENT) {
+        return server::enter_environment(std::env::args().skip(2));
+    }
     let mut program = Command::new("tidegate")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Real-time security analytics on one machine, spoken to as to AWS")

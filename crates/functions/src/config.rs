@@ -3,6 +3,24 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What is asked of the walls around functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strictness {
+    /// Functions are refused where the machine cannot build the required walls.
+    Full,
+    /// Then they run as processes of the server's user, with what limits there are.
+    Reduced,
+}
+
+/// What functions can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// The server, and nothing else.
+    None,
+    /// Whatever this machine can reach.
+    Host,
+}
+
 /// How functions are run.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -21,6 +39,22 @@ pub struct Config {
     pub ruby_client: Option<PathBuf>,
     /// As `ruby_client`, for `dotnet*`.
     pub dotnet_client: Option<PathBuf>,
+    /// What is asked of the walls.
+    pub strictness: Strictness,
+    /// What functions can reach.
+    pub network: Network,
+    /// The first of the users (and groups) of environments, where the server is root; as many from there on as there are
+    /// environments.
+    pub first_user: u32,
+    /// Whether a function never has more processor time than its memory size gives it, though some be idle.
+    pub cap_processor: bool,
+    /// Files and folders of this machine that functions see, read-only, beside what their runtime needs.
+    pub readable: Vec<PathBuf>,
+    /// Files and folders that no function sees, wherever they lie.
+    pub hidden: Vec<PathBuf>,
+    /// The program that starts environments: it calls [`crate::enter_environment`] when its first argument is
+    /// `__environment`. This program itself, as a rule.
+    pub launcher: PathBuf,
     /// An environment that had no call for this long is ended.
     pub idle_timeout: Duration,
     /// Environments of all functions together; a call that would need one more is throttled.
@@ -44,6 +78,13 @@ impl Config {
             java_interpreter: None,
             ruby_client: None,
             dotnet_client: None,
+            strictness: Strictness::Full,
+            network: Network::None,
+            first_user: 1_900_000_000,
+            cap_processor: false,
+            readable: Vec::new(),
+            hidden: Vec::new(),
+            launcher: "/proc/self/exe".into(),
             idle_timeout: Duration::from_secs(600),
             max_environments: 64,
             max_environments_per_function: 16,

@@ -11,18 +11,19 @@ use tokio::sync::mpsc;
 
 use crate::aliases::Alias;
 use crate::concurrency::Reserved;
-use crate::environment::{self, Folders, Work};
+use crate::environment::{self, Folders, Inside, Work};
 use crate::interpreter::Interpreters;
 use crate::keyring::Keyring;
 use crate::layer::LayerVersion;
 use crate::opts::Opts;
-use crate::packages::{PackageFolder, Packages, code_of};
+use crate::packages::{PackageFolder, Packages, blocking, code_of};
 use crate::permissions::Policy;
 use crate::pool::{Action, EnvironmentId, Input, Limits, Owner, Pool};
 use crate::publish::Numbers;
 use crate::registry::Registry;
 use crate::rows::Rows;
 use crate::runtime::Family;
+use crate::sandbox::{self, Users, Walls};
 use crate::{Code, Config, Function, FunctionError, Settings, SettingsChange, Version};
 
 /// What functions need from other rooms.
@@ -83,6 +84,8 @@ pub(crate) struct Inner {
     pub opts: Opts,
     pub packages: Packages,
     pub interpreters: Arc<Interpreters>,
+    pub walls: Arc<Walls>,
+    pub users: Users,
     pub environments: Mutex<Environments>,
 }
 
@@ -120,6 +123,8 @@ impl Functions {
     /// idle ones at once, busy ones after their invocation.
     pub async fn open(env: &Env, ports: Ports, config: Config, tasks: &TaskGroup) -> Result<Self, FunctionError> {
         environment::write_bootstraps(env, &config).await?;
+        let (outside, asked) = (env.clone(), config.clone());
+        let walls = blocking(move || Ok(sandbox::survey(&outside, &asked))).await?;
         let keyring = Keyring::new(ports.sessions, Arc::clone(&env.clock), config.session_lifetime);
         let age = keyring.good_for().saturating_sub(KEYS_MUST_LAST).max(keyring.good_for() / 2);
         let limits = Limits {
@@ -143,6 +148,8 @@ impl Functions {
             state: ports.state,
             packages: Packages::new(env, &config.dir),
             interpreters: Arc::new(Interpreters::new(env, &config)),
+            walls: Arc::new(walls),
+            users: Users::new(config.first_user),
             environments: Mutex::new(Environments { pool: Pool::new(limits), ways: HashMap::new() }),
             logs: ports.logs,
             keyring: Arc::new(keyring),
@@ -153,6 +160,16 @@ impl Functions {
         functions.inner.registry.all().iter().for_each(|f| functions.reserve_in_pool(&f.scope, &f.name));
         tasks.spawn_infallible("functions-housekeeping", functions.clone().keep_house());
         Ok(functions)
+    }
+
+    /// What was found out about the walls around functions when this was opened.
+    pub fn walls(&self) -> &Walls {
+        &self.inner.walls
+    }
+
+    /// Why functions are not run on this machine with these settings, and what would help.
+    pub fn refusal(&self) -> Option<String> {
+        environment::refusal(&self.inner.config, &self.inner.walls)
     }
 
     /// A function.
@@ -313,6 +330,9 @@ impl Functions {
     /// Refuses what could not be started. A `provided` package without a `bootstrap` is taken, as on AWS Lambda, and
     /// fails when it is called.
     async fn can_run(&self, settings: &Settings, package: &Path) -> Result<(), FunctionError> {
+        if let Some(reason) = environment::refusal(&self.inner.config, &self.inner.walls) {
+            return Err(FunctionError::Invalid(reason));
+        }
         let opt = self.opt(settings).await?;
         let opt = opt.as_ref().map(PackageFolder::path);
         if let Some(opt) = opt {
@@ -321,7 +341,7 @@ impl Functions {
         if settings.runtime.family() == Family::Provided {
             return Ok(());
         }
-        let folders = Folders { task_root: package, opt, runtime: &environment::runtime_dir(&self.inner.config) };
+        let folders = Folders { task_root: package, opt, inside: &Inside::walled() };
         let found = environment::entry(&*self.inner.env.fs, &self.inner.interpreters, settings, &folders).await;
         found.map(drop).map_err(|reason| reason.refusal(settings))
     }

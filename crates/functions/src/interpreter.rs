@@ -36,6 +36,8 @@ pub(crate) struct Python {
     pub executable: PathBuf,
     /// Where packages that its user installed for himself are. Functions have another home folder, so they are told.
     pub user_base: PathBuf,
+    /// Where it and its packages are.
+    pub needs: Vec<PathBuf>,
 }
 
 /// What a program said.
@@ -70,7 +72,10 @@ impl Interpreters {
     pub async fn python(&self) -> Result<&Python, FunctionError> {
         let (program, found) = &self.python;
         let probe = || async {
-            let probe = "import site, sys\nprint('%d.%d' % sys.version_info[:2])\nprint(sys.executable)\nprint(site.getuserbase())";
+            let probe = "import site, sys\nprint('%d.%d' % sys.version_info[:2])\nprint(sys.executable)\n\
+                         print(site.getuserbase())\n\
+                         print(site.getusersitepackages())\n\
+                         print('\\n'.join([sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]))";
             let wanted = format!("a Python {}.{} or newer", PYTHON_LEAST.0, PYTHON_LEAST.1);
             let missing = |why| missing("Python interpreter", program, "python_interpreter", &wanted, why);
             let answer = self.ask(program, &["-c", probe]).await.map_err(missing)?;
@@ -81,7 +86,8 @@ impl Interpreters {
                 }
                 (true, _, Some(executable), Some(user_base)) if !executable.is_empty() => {
                     tracing::debug!(executable, "found the Python interpreter");
-                    Ok(Python { executable: executable.into(), user_base: user_base.into() })
+                    let needs = lines.map(PathBuf::from).collect();
+                    Ok(Python { executable: executable.into(), user_base: user_base.into(), needs })
                 }
                 _ => Err(missing(answer.failure())),
             }

@@ -179,6 +179,8 @@ impl Functions {
             packages: inner.packages.clone(),
             interpreters: Arc::clone(&inner.interpreters),
             keyring: Arc::clone(&inner.keyring),
+            walls: Arc::clone(&inner.walls),
+            users: inner.users.clone(),
             logs: Arc::clone(&inner.logs),
             function: Arc::clone(function),
             opt: None,

@@ -8,6 +8,7 @@ mod app;
 pub mod auth;
 pub mod config;
 pub mod data_dir;
+pub mod doctor;
 mod edge;
 mod endpoints;
 mod ingest;
@@ -23,6 +24,8 @@ mod services;
 mod signing;
 mod start;
 mod streams;
+
+pub use functions::{Missing, enter_environment};
 
 pub use edge::{Outgoing, PooledClient, TlsError, Trust};
 pub use start::{Server, StartError, StopError};

@@ -209,7 +209,13 @@ fn index_config(config: &Config) -> IndexConfig {
     }
 }
 
-fn functions_config(config: &Config, dir: &std::path::Path, endpoint: &str) -> functions::Config {
+/// What no function may see, wherever the operator keeps it.
+fn secrets(config: &Config, dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let files = [&config.master.key_file, &config.tls.key_file, &config.mail.password_file];
+    files.into_iter().flatten().cloned().chain([dir.to_owned()]).collect()
+}
+
+pub(crate) fn functions_config(config: &Config, dir: &std::path::Path, endpoint: &str) -> functions::Config {
     let (settings, runtimes) = (&config.functions, &config.runtimes);
     functions::Config {
         python_interpreter: Some(runtimes.python_interpreter.clone()),
@@ -222,6 +228,12 @@ fn functions_config(config: &Config, dir: &std::path::Path, endpoint: &str) -> f
         max_environments_per_function: settings.max_environments_each,
         init_timeout: Duration::from_secs(settings.init_seconds),
         session_lifetime: Duration::from_secs(settings.session_hours * 3_600),
+        strictness: settings.sandbox,
+        network: settings.network,
+        first_user: settings.first_user,
+        cap_processor: settings.processor_cap,
+        readable: settings.readable.clone(),
+        hidden: secrets(config, dir),
         ..functions::Config::new(dir.join("functions"), endpoint)
     }
 }

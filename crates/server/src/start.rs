@@ -153,6 +153,7 @@ impl Server {
                 return Err(error.into());
             }
         };
+        crate::doctor::report(&rooms.functions);
         reconcile(&tasks, &env, "sessions", SESSIONS_PERIOD, move || crate::metrics::sessions(sessions.sweep()));
         reconcile(&tasks, &env, "metrics", METRICS_PERIOD, crate::metrics::upkeep);
         dir.announce(&running)?;

@@ -1,8 +1,8 @@
 //! The Lambda Runtime API, version 2018-06-01, on one loopback listener an environment.
 //!
 //! Owns the HTTP of it: paths, headers, sizes, answers. What a call means is decided by the environment's driver, which
-//! gets each call with a place to answer. Whoever can reach the loopback can reach it, so functions of one server are
-//! not protected from each other: they are the code of one owner.
+//! gets each call with a place to answer. The listener is in the environment's own network, where nobody else can reach it; where
+//! environments share the machine's network, only a process of the environment's user is heard.
 //! Source: "Using the Lambda runtime API for custom runtimes" and the OpenAPI document it links to, AWS Lambda
 //! developer guide.
 
@@ -95,7 +95,7 @@ fn json(status: StatusCode, document: &serde_json::Value) -> Response<Full<Bytes
 }
 
 /// Serves the listener until dropped.
-pub(crate) async fn serve(listener: TcpListener, fs: Arc<dyn Fs>, calls: mpsc::Sender<ApiCall>) {
+pub(crate) async fn serve(listener: TcpListener, heard: Heard, fs: Arc<dyn Fs>, calls: mpsc::Sender<ApiCall>) {
     let calls = Arc::new(calls);
     let mut connections = JoinSet::new();
     loop {
@@ -107,7 +107,7 @@ pub(crate) async fn serve(listener: TcpListener, fs: Arc<dyn Fs>, calls: mpsc::S
             Ok((stream, _)) => {
                 let (fs, calls) = (Arc::clone(&fs), Arc::clone(&calls));
                 connections.spawn(async move {
-                    match is_own(&*fs, &stream) {
+                    match heard.hears(&*fs, &stream) {
                         Ok(true) => connection(stream, calls).await,
                         Ok(false) => {
                             tracing::warn!("a connection to a Runtime API that is not the function's was closed")
@@ -125,14 +125,32 @@ pub(crate) async fn serve(listener: TcpListener, fs: Arc<dyn Fs>, calls: mpsc::S
     }
 }
 
-/// Whether the process at the other end is of the server's own user. One that has gone already is nobody's.
-fn is_own(fs: &dyn Fs, stream: &TcpStream) -> io::Result<bool> {
+/// Whose connections are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Everybody's: nobody else is in that network.
+    All,
+    /// Those of processes of this user.
+    User(u32),
+}
+
+impl Heard {
+    fn hears(self, fs: &dyn Fs, stream: &TcpStream) -> io::Result<bool> {
+        match self {
+            Self::All => Ok(true),
+            Self::User(user) => is_of(fs, stream, user),
+        }
+    }
+}
+
+/// Whether the process at the other end is of a user. One that has gone already is nobody's.
+fn is_of(fs: &dyn Fs, stream: &TcpStream, owner: u32) -> io::Result<bool> {
     let (SocketAddr::V4(from), SocketAddr::V4(to)) = (stream.peer_addr()?, stream.local_addr()?) else {
         return Ok(false);
     };
     for _ in 0..LOOKS {
         if let Some(user) = proc::user_of(fs, from, to)? {
-            return Ok(user == rustix::process::geteuid().as_raw());
+            return Ok(user == owner);
         }
     }
     Ok(false)

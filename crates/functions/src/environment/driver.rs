@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base::{Env, InvokeOutcome};
 use bytes::Bytes;
+use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -249,7 +250,7 @@ impl Running {
     fn on_timer(&mut self) -> Step {
         let now = self.instant();
         self.flush();
-        let memory = self.d.process.memory(&*self.d.env.fs);
+        let memory = self.d.process.memory(&self.d.env);
         let settings = &self.d.function.settings;
         let Some(current) = self.current.as_mut() else { return Step::Go };
         current.peak_bytes = current.peak_bytes.max(memory.peak);
@@ -305,7 +306,7 @@ impl Running {
         let now = self.instant();
         let timeout = self.d.function.settings.timeout.duration();
         let duration = begun.map_or(Duration::ZERO, |begun| now.saturating_sub(begun)).min(timeout);
-        let memory = self.d.process.memory(&*self.d.env.fs);
+        let memory = self.d.process.memory(&self.d.env);
         let (failure, payload) = match result {
             Ok(payload) => (None, payload),
             Err(failure) => (Some(failure), Bytes::new()),
@@ -349,7 +350,7 @@ impl Running {
 
     /// Ends the process. The invocation that it had fails by `failure`, or by how the process ended.
     async fn end(mut self, failure: Option<Failure>) {
-        let status = self.d.process.end(&*self.d.env.fs).await;
+        let status = self.d.process.end(&self.d.env).await;
         match (self.current.as_ref().map(|current| current.begun.is_some()), failure) {
             (None, _) => {
                 self.read_output(LAST_DRAIN_BYTES);
@@ -369,6 +370,9 @@ impl Running {
                 let failure = match (reported, failure, status) {
                     (Some(document), ..) => Failure::Reported(document),
                     (None, Some(failure), _) => failure,
+                    (None, None, Ok(status)) if self.d.process.ran_out_of_memory(&self.d.env) && killed(status) => {
+                        Failure::OutOfMemory
+                    }
                     (None, None, Ok(status)) => Failure::Exited(status),
                     (None, None, Err(error)) => {
                         tracing::error!(%error, function = %self.d.function.name, "a function's process is lost");
@@ -382,5 +386,12 @@ impl Running {
             // The log's task ends only after this queue is closed.
             let _ = self.d.log.send(self.pending).await;
         }
+        if let Process::Walled(process) = self.d.process {
+            process.clean(&self.d.env).await;
+        }
     }
+}
+
+fn killed(status: std::process::ExitStatus) -> bool {
+    std::os::unix::process::ExitStatusExt::signal(&status) == Some(Signal::KILL.as_raw())
 }

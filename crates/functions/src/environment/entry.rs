@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use base::Fs;
 
+use super::place::Inside;
 use super::report::Failure;
 use crate::interpreter::Interpreters;
 use crate::runtime::Family;
@@ -30,8 +31,18 @@ pub(crate) struct Folders<'a> {
     pub task_root: &'a Path,
     /// Of the layers, laid together.
     pub opt: Option<&'a Path>,
-    /// Of the built-in bootstraps.
-    pub runtime: &'a Path,
+    /// The same, and that of the built-in bootstraps, as the function sees them.
+    pub inside: &'a Inside,
+}
+
+impl Folders<'_> {
+    /// A path of the package or of the layers as the function sees it.
+    fn seen(&self, path: &Path) -> PathBuf {
+        let places = [Some((self.task_root, &self.inside.task_root)), self.opt.map(|opt| (opt, &self.inside.opt))];
+        let mut places = places.into_iter().flatten();
+        let seen = places.find_map(|(from, to)| Some(to.join(path.strip_prefix(from).ok()?)));
+        seen.unwrap_or_else(|| path.to_owned())
+    }
 }
 
 /// A process to start.
@@ -43,11 +54,14 @@ pub(crate) struct Entry {
     pub leads_path: bool,
     /// What this family needs beside what every function has; the function's own variables hold over them.
     pub variables: Vec<(String, String)>,
+    /// What of this machine has to be seen for it, beside the system's programs and libraries.
+    pub needs: Vec<PathBuf>,
 }
 
 impl Entry {
-    fn of(program: &Path, arguments: Vec<OsString>) -> Self {
-        Self { program: program.to_owned(), arguments, leads_path: true, variables: Vec::new() }
+    fn of(program: &Path, arguments: Vec<OsString>, needs: &[PathBuf]) -> Self {
+        let (program, needs) = (program.to_owned(), needs.to_vec());
+        Self { program, arguments, leads_path: true, variables: Vec::new(), needs }
     }
 }
 
@@ -97,23 +111,24 @@ pub(crate) async fn entry(
     match settings.runtime.family() {
         Family::Python => {
             let python = interpreters.python().await?;
-            let entry = Entry::of(&python.executable, vec![folders.runtime.join("bootstrap.py").into()]);
+            let arguments = vec![folders.inside.runtime.join("bootstrap.py").into()];
+            let entry = Entry::of(&python.executable, arguments, &python.needs);
             let user_base = python.user_base.to_string_lossy().into_owned();
             let mut variables = vec![("PYTHONUSERBASE".to_owned(), user_base)];
-            variables.extend(layered(fs, "PYTHONPATH", folders.opt, &["python"], "python/lib", "site-packages")?);
+            variables.extend(layered(fs, "PYTHONPATH", folders, &["python"], "python/lib", "site-packages")?);
             Ok(Entry { variables, ..entry })
         }
         Family::Node => {
             let heap = format!("--max-old-space-size={}", settings.memory.mb() * NODE_HEAP / 100);
-            let arguments = vec![heap.into(), folders.runtime.join("bootstrap.mjs").into()];
-            let variables = layered(fs, "NODE_PATH", folders.opt, &["nodejs/node_modules"], "nodejs", "node_modules")?;
-            let variables = variables.into_iter().collect();
-            Ok(Entry { variables, ..Entry::of(interpreters.node().await?, arguments) })
+            let arguments = vec![heap.into(), folders.inside.runtime.join("bootstrap.mjs").into()];
+            let variables = layered(fs, "NODE_PATH", folders, &["nodejs/node_modules"], "nodejs", "node_modules")?;
+            let (node, variables) = (interpreters.node().await?, variables.into_iter().collect());
+            Ok(Entry { variables, ..Entry::of(node, arguments, &[prefix(node)]) })
         }
         Family::Java => java(fs, interpreters, settings, folders).await,
         Family::Provided | Family::Ruby | Family::Dotnet if bootstrap.is_some() => {
-            let program = bootstrap.unwrap_or_default();
-            Ok(Entry { leads_path: false, ..Entry::of(&program, Vec::new()) })
+            let program = folders.seen(&bootstrap.unwrap_or_default());
+            Ok(Entry { leads_path: false, ..Entry::of(&program, Vec::new(), &[]) })
         }
         Family::Provided => {
             let remedy = "it has no executable named bootstrap at its root".to_owned();
@@ -121,8 +136,8 @@ pub(crate) async fn entry(
         }
         Family::Ruby => {
             let entry = client(interpreters.ruby(), handler)?;
-            let variables = layered(fs, "RUBYLIB", folders.opt, &["ruby/lib"], "", "")?.into_iter();
-            let gems = layered(fs, "GEM_PATH", folders.opt, &[], "ruby/gems", "")?;
+            let variables = layered(fs, "RUBYLIB", folders, &["ruby/lib"], "", "")?.into_iter();
+            let gems = layered(fs, "GEM_PATH", folders, &[], "ruby/gems", "")?;
             Ok(Entry { variables: variables.chain(gems).collect(), ..entry })
         }
         Family::Dotnet => client(interpreters.dotnet(), handler),
@@ -131,7 +146,7 @@ pub(crate) async fn entry(
 
 fn client(program: Result<&Path, String>, handler: OsString) -> Result<Entry, NoEntry> {
     match program {
-        Ok(program) => Ok(Entry::of(program, vec![handler])),
+        Ok(program) => Ok(Entry::of(program, vec![handler], &[prefix(program)])),
         Err(remedy) => Err(NoEntry::Package(Failure::NoBootstrap { remedy })),
     }
 }
@@ -156,10 +171,10 @@ async fn java(
         );
         return Err(NoEntry::Package(Failure::NoBootstrap { remedy }));
     }
-    let mut path = OsString::from(folders.task_root);
+    let mut path = OsString::from(&folders.inside.task_root);
     for jar in &jars {
         path.push(":");
-        path.push(jar);
+        path.push(folders.seen(jar));
     }
     let arguments = [
         "-XX:+UseSerialGC".to_owned(),
@@ -169,7 +184,16 @@ async fn java(
     ];
     let mut arguments: Vec<OsString> = arguments.map(OsString::from).into();
     arguments.extend([path, JAVA_CLIENT_CLASS.into(), settings.handler.as_str().into()]);
-    Ok(Entry::of(java, arguments))
+    Ok(Entry::of(java, arguments, &[prefix(java)]))
+}
+
+/// What a program was installed into: the folder above its `bin`, else its own. Never a home folder for the sake of a
+/// program in its `bin`.
+fn prefix(program: &Path) -> PathBuf {
+    let folder = program.parent().unwrap_or(program);
+    let above = folder.parent().filter(|_| folder.ends_with("bin"));
+    let is_home = |path: &Path| path == Path::new("/root") || path.parent() == Some(Path::new("/home"));
+    above.filter(|above| above.parent().is_some() && !is_home(above)).unwrap_or(folder).to_owned()
 }
 
 /// The jars of a folder in the order of their names, in which the service loads them.
@@ -199,12 +223,12 @@ fn bootstrap(fs: &dyn Fs, folders: &Folders<'_>) -> Result<Option<PathBuf>, Func
 fn layered(
     fs: &dyn Fs,
     name: &str,
-    opt: Option<&Path>,
+    of: &Folders<'_>,
     plain: &[&str],
     versions: &str,
     inner: &str,
 ) -> Result<Option<(String, String)>, FunctionError> {
-    let Some(opt) = opt else { return Ok(None) };
+    let Some(opt) = of.opt else { return Ok(None) };
     let mut folders: Vec<PathBuf> = plain.iter().map(|path| opt.join(path)).collect();
     if !versions.is_empty() && exists(fs, &opt.join(versions))? {
         let versions = opt.join(versions);
@@ -217,7 +241,7 @@ fn layered(
             kept.push(folder);
         }
     }
-    let text: Vec<String> = kept.iter().map(|folder| folder.to_string_lossy().into_owned()).collect();
+    let text: Vec<String> = kept.iter().map(|folder| of.seen(folder).to_string_lossy().into_owned()).collect();
     Ok((!text.is_empty()).then(|| (name.to_owned(), text.join(":"))))
 }
 

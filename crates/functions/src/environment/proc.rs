@@ -16,7 +16,7 @@ pub(crate) struct Memory {
 }
 
 /// Files of `/proc` say that they have no length, so they are read until they end.
-fn read(fs: &dyn Fs, path: &str) -> io::Result<String> {
+pub(crate) fn read(fs: &dyn Fs, path: &str) -> io::Result<String> {
     let file = fs.open(Path::new(path), OpenMode::Read)?;
     let (mut content, mut buffer) = (Vec::new(), [0; 4_096]);
     loop {
@@ -34,7 +34,7 @@ fn field(status: &str, name: &str) -> u64 {
 }
 
 /// The memory of one process; nothing when it is gone.
-fn memory_of(fs: &dyn Fs, pid: i32) -> Memory {
+pub(crate) fn memory_of(fs: &dyn Fs, pid: i32) -> Memory {
     let status = read(fs, &format!("/proc/{pid}/status")).unwrap_or_default();
     Memory { resident: field(&status, "VmRSS"), peak: field(&status, "VmHWM") }
 }
@@ -47,20 +47,23 @@ pub(crate) fn memory(fs: &dyn Fs, root: i32) -> Memory {
     Memory { resident, peak: own.peak.max(resident) }
 }
 
+/// The children of a process. A child hangs on the thread that started it.
+pub(crate) fn children(fs: &dyn Fs, pid: i32) -> Vec<i32> {
+    let threads = fs.read_dir(Path::new(&format!("/proc/{pid}/task"))).unwrap_or_default();
+    let lists = threads.iter().map(|thread| read(fs, &format!("/proc/{pid}/task/{}/children", thread.name)));
+    let lists: Vec<String> = lists.map(Result::unwrap_or_default).collect();
+    lists.iter().flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
+}
+
 /// All descendants of a process, without it.
 pub(crate) fn descendants(fs: &dyn Fs, root: i32) -> Vec<i32> {
     let mut found = Vec::new();
     let mut open = vec![root];
     while let Some(pid) = open.pop() {
-        // A child hangs on the thread that started it.
-        let threads = fs.read_dir(Path::new(&format!("/proc/{pid}/task"))).unwrap_or_default();
-        for thread in threads {
-            let children = read(fs, &format!("/proc/{pid}/task/{}/children", thread.name)).unwrap_or_default();
-            for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
-                if !found.contains(&child) {
-                    found.push(child);
-                    open.push(child);
-                }
+        for child in children(fs, pid) {
+            if !found.contains(&child) {
+                found.push(child);
+                open.push(child);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! How an environment comes to be: package, temporary folder, listener, session keys, process; then the driver.
+//! How an environment comes to be: package, folder, session keys, walls, listeners, process; then the driver.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,21 +9,28 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::api;
+use super::api::{self, Heard};
 use super::driver::Driver;
-use super::entry::{BOOTSTRAPS, Folders, NoEntry, entry};
+use super::entry::{BOOTSTRAPS, Entry, Folders, NoEntry, entry};
+use super::forward::forward;
 use super::output::{Output, log_queue, write_log};
-use super::process::{CommandLine, Process};
+use super::place::{Building, Inside, Way, limits, refusal};
+use super::plain::Plain;
+use super::process::Process;
 use super::report::{self, Failure, Usage};
 use super::variables::{Surroundings, variables};
+use super::walled::Walled;
 use super::work::{Freed, Served, Work};
 use crate::interpreter::Interpreters;
 use crate::keyring::Keyring;
 use crate::packages::{PackageFolder, Packages, blocking};
-use crate::{Config, Function, FunctionError, metrics};
+use crate::sandbox::{Ground, Start, User, Users, Walls};
+use crate::{Config, Function, FunctionError, Network, metrics};
 
 /// Calls of one process that wait for the driver.
 const QUEUED_CALLS: usize = 8;
+/// What `/tmp` holds (512 MB on AWS Lambda, unless it is set).
+const TEMPORARY_BYTES: u64 = 512 << 20;
 
 /// What an environment is made of.
 pub(crate) struct Parts {
@@ -32,6 +39,8 @@ pub(crate) struct Parts {
     pub packages: Packages,
     pub interpreters: Arc<Interpreters>,
     pub keyring: Arc<Keyring>,
+    pub walls: Arc<Walls>,
+    pub users: Users,
     pub logs: Arc<dyn LogSink>,
     pub function: Arc<Function>,
     /// The function's layers, laid together.
@@ -96,7 +105,9 @@ impl From<FunctionError> for NoStart {
 /// A process that has been started, with what it needs to live.
 struct Started {
     process: Process,
-    listener: TcpListener,
+    api: (TcpListener, Heard),
+    /// The way from its network to the server, where it has its own.
+    forward: Option<(TcpListener, Arc<str>)>,
     output: Output,
     log_stream: String,
     temporary: PathBuf,
@@ -130,43 +141,39 @@ pub(crate) async fn run(parts: Parts, first: Work) {
 }
 
 async fn start(parts: &Parts) -> Result<Started, NoStart> {
-    let function = &parts.function;
+    let (function, config) = (&parts.function, &parts.config);
+    if let Some(reason) = refusal(config, &parts.walls) {
+        return Err(FunctionError::Unavailable(reason).into());
+    }
     let package = parts.packages.folder(&function.scope, function.name.as_str(), &function.code).await?;
-    let task_root = absolute(package.path())?;
-    let runtime = absolute(&runtime_dir(&parts.config))?;
+    let (task_root, runtime) = (absolute(package.path())?, absolute(&runtime_dir(config))?);
     let opt = parts.opt.as_ref().map(|opt| absolute(opt.path())).transpose()?;
-    let folders = Folders { task_root: &task_root, opt: opt.as_deref(), runtime: &runtime };
-    let entry = entry(&*parts.env.fs, &parts.interpreters, &function.settings, &folders).await?;
     let id = format!("{:016x}{:016x}", parts.env.rng.u64(), parts.env.rng.u64());
     let log_stream = format!("{}[{}]{id}", parts.env.clock.now().format("%Y/%m/%d/"), function.version);
-    let temporary = absolute(&temporary_dir(&parts.config).join(&id))?;
-    parts.env.fs.create_dir_all(&temporary).map_err(FunctionError::io(&temporary))?;
-    let starting = async {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let runtime_api = listener.local_addr()?.to_string();
-        let keys = parts.keyring.keys(&function.arn(), &function.settings.role);
-        let surroundings = Surroundings {
-            function,
-            endpoint_url: &parts.config.endpoint_url,
-            runtime_api: &runtime_api,
-            task_root: &task_root,
-            runtime_dir: &runtime,
-            temporary: &temporary,
-            opt: opt.as_deref(),
-            entry: &entry,
-            log_stream: &log_stream,
-            keys: &keys,
-        };
-        let variables = variables(&surroundings);
-        let (output, writer) = Output::new()?;
-        let line =
-            CommandLine { program: entry.program, arguments: entry.arguments, folder: task_root.clone(), variables };
-        let process = tokio::task::spawn_blocking(move || Process::start(&line, writer)).await??;
-        std::io::Result::Ok((process, listener, output))
+    let temporary = absolute(&temporary_dir(config).join(&id))?;
+    let inside = match parts.walls.ground {
+        Some(_) => Inside::walled(),
+        None => Inside {
+            task_root: task_root.clone(),
+            opt: opt.clone().unwrap_or_default(),
+            runtime: runtime.clone(),
+            temporary: temporary.clone(),
+        },
     };
-    match starting.await {
-        Ok((process, listener, output)) => {
-            Ok(Started { process, listener, output, log_stream, temporary, _package: package })
+    let folders = Folders { task_root: &task_root, opt: opt.as_deref(), inside: &inside };
+    let entry = entry(&*parts.env.fs, &parts.interpreters, &function.settings, &folders).await?;
+    parts.env.fs.create_dir_all(&temporary).map_err(FunctionError::io(&temporary))?;
+    let site = Site {
+        id: &id,
+        task_root: &task_root,
+        opt: opt.as_deref(),
+        runtime: &runtime,
+        temporary: &temporary,
+        inside: &inside,
+    };
+    match spawn(parts, &site, entry, &log_stream).await {
+        Ok((process, api, forward, output)) => {
+            Ok(Started { process, api, forward, output, log_stream, temporary, _package: package })
         }
         Err(error) => {
             remove(&parts.env, temporary).await;
@@ -174,6 +181,105 @@ async fn start(parts: &Parts) -> Result<Started, NoStart> {
             Err(FunctionError::Unavailable(message).into())
         }
     }
+}
+
+/// Where a new environment is.
+struct Site<'a> {
+    id: &'a str,
+    task_root: &'a Path,
+    opt: Option<&'a Path>,
+    runtime: &'a Path,
+    temporary: &'a Path,
+    inside: &'a Inside,
+}
+
+type Spawned = (Process, (TcpListener, Heard), Option<(TcpListener, Arc<str>)>, Output);
+
+async fn spawn(parts: &Parts, site: &Site<'_>, entry: Entry, log_stream: &str) -> std::io::Result<Spawned> {
+    let (function, config) = (&parts.function, &parts.config);
+    let own_network = parts.walls.ground.is_some() && config.network == Network::None;
+    let way = own_network.then(|| Way::of(&config.endpoint_url)).transpose().map_err(std::io::Error::other)?;
+    // On the machine's network the server opens the listener itself.
+    let outside = if own_network { None } else { Some(TcpListener::bind("127.0.0.1:0").await?) };
+    let runtime_api = match (&way, &outside) {
+        (Some(way), _) => way.runtime_api,
+        (None, Some(listener)) => listener.local_addr()?,
+        (None, None) => return Err(std::io::ErrorKind::AddrNotAvailable.into()),
+    };
+    let keys = parts.keyring.keys(&function.arn(), &function.settings.role);
+    let surroundings = Surroundings {
+        function,
+        endpoint_url: way.as_ref().map_or(&config.endpoint_url, |way| &way.url),
+        runtime_api: &runtime_api.to_string(),
+        task_root: &site.inside.task_root,
+        runtime_dir: &site.inside.runtime,
+        temporary: &site.inside.temporary,
+        opt: site.opt.map(|_| site.inside.opt.as_path()),
+        entry: &entry,
+        log_stream,
+        keys: &keys,
+    };
+    let variables = variables(&surroundings);
+    let (output, writer) = Output::new()?;
+    let Some(ground) = parts.walls.ground else {
+        let (program, arguments) = (entry.program, entry.arguments);
+        let start = Start { program, arguments, folder: site.task_root.to_owned(), variables };
+        let process = tokio::task::spawn_blocking(move || Plain::start(&start, writer)).await??;
+        let listener = outside.ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+        return Ok((Process::Plain(process), (listener, Heard::User(own_user())), None, output));
+    };
+    let user = (ground == Ground::Root).then(|| parts.users.take());
+    let number = user.as_ref().map_or(config.first_user, User::number);
+    let limits = limits(config, function.settings.memory, TEMPORARY_BYTES);
+    let cgroups = &parts.walls.cgroups;
+    let group = cgroups.group(&*parts.env.fs, site.id, limits)?;
+    let building = Building {
+        fs: &*parts.env.fs,
+        config,
+        ground,
+        user: number,
+        group: Some(&group),
+        counts_processes: cgroups.counts_processes(),
+        root: site.temporary,
+        package: site.task_root,
+        opt: site.opt,
+        runtime: site.runtime,
+        temporary_bytes: TEMPORARY_BYTES,
+        way: way.as_ref(),
+        inside: site.inside,
+    };
+    let (orders, settings) = (building.orders(entry, variables), Arc::clone(config));
+    let started = tokio::task::spawn_blocking(move || Walled::start(&settings, &orders, group, user, writer)).await?;
+    let (process, listeners) = match started {
+        Ok(started) => started,
+        Err((error, walled)) => {
+            if let Some(mut walled) = walled {
+                // What became of it is said already.
+                let _ = walled.end(&parts.env).await;
+                walled.clean(&parts.env).await;
+            }
+            return Err(error);
+        }
+    };
+    let mut listeners = listeners.into_iter().map(listening);
+    let process = Process::Walled(process);
+    let heard = if ground == Ground::Root { Heard::User(number) } else { Heard::User(own_user()) };
+    match (way, outside, listeners.next(), listeners.next()) {
+        (Some(way), _, Some(api), Some(endpoint)) => {
+            Ok((process, (api?, Heard::All), Some((endpoint?, way.to.into())), output))
+        }
+        (_, Some(api), ..) => Ok((process, (api, heard), None, output)),
+        _ => Err(std::io::Error::other("the environment opened no listeners")),
+    }
+}
+
+fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn listening(listener: std::net::TcpListener) -> std::io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 /// The process has another current folder than the server.
@@ -197,10 +303,13 @@ async fn drive(parts: Parts, started: Started, first: Work, began: Duration) {
         freed: parts.freed,
         stopping: parts.stopping,
     };
+    let (listener, heard) = started.api;
+    let (inner, to) = started.forward.map_or_else(|| (None, Arc::from("")), |(inner, to)| (Some(inner), to));
     let run = async {
         tokio::select! {
             () = driver.run(first, began, parts.config.init_timeout) => {}
-            () = api::serve(started.listener, fs, calls) => {}
+            () = api::serve(listener, heard, fs, calls) => {}
+            () = forward(inner, to) => {}
         }
     };
     // The queue closes with the driver, so the last line is written before this ends.

@@ -13,6 +13,7 @@ pub(crate) struct Surroundings<'a> {
     pub function: &'a Function,
     pub endpoint_url: &'a str,
     pub runtime_api: &'a str,
+    /// The folders are those that the function sees.
     pub task_root: &'a Path,
     pub runtime_dir: &'a Path,
     pub temporary: &'a Path,

@@ -2,19 +2,20 @@
 
 use serde_json::json as value;
 
-use crate::support::{Room, is_alive, json};
+use crate::support::{Room, json, living};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_that_hangs_is_killed_with_its_children() {
     let room = Room::new().await;
     // A child in the group, one that left it, and a grandchild.
     let source = r#"
-import json, subprocess, time
+import os, subprocess, time
 def handler(event, context):
     plain = subprocess.Popen(["sleep", "300"])
     apart = subprocess.Popen(["sleep", "300"], start_new_session=True)
     nested = subprocess.Popen(["sh", "-c", "sleep 300 & echo $!; wait"], stdout=subprocess.PIPE)
-    print("pids " + json.dumps([plain.pid, apart.pid, nested.pid, int(nested.stdout.readline())]))
+    nested.stdout.readline()
+    print("stream " + os.environ["AWS_LAMBDA_LOG_STREAM_NAME"])
     time.sleep(300)
 "#;
     // Enough for four processes to start on a busy machine.
@@ -24,11 +25,10 @@ def handler(event, context):
     let message = json(&outcome.payload)["errorMessage"].as_str().unwrap().to_owned();
     assert!(message.ends_with(&format!(" {} Task timed out after 5.00 seconds", outcome.request_id)), "{message}");
     let lines = room.lines_with("REPORT").await;
-    let pids = json(lines.iter().find_map(|line| line.strip_prefix("pids ")).unwrap().as_bytes());
-    for pid in pids.as_array().unwrap() {
-        room.until(|| (!is_alive(pid.as_i64().unwrap())).then_some(())).await;
-    }
-    let order: Vec<usize> = ["START", "pids", "20", "END", "REPORT"]
+    // The answer came after the end of all of them.
+    let stream = lines.iter().find_map(|line| line.strip_prefix("stream ")).unwrap();
+    assert_eq!(living(stream), 0);
+    let order: Vec<usize> = ["START", "stream", "20", "END", "REPORT"]
         .iter()
         .map(|start| {
             lines.iter().position(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}: {lines:?}"))
@@ -77,9 +77,9 @@ async fn a_handler_that_takes_too_much_memory_is_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_too_large_is_refused_and_the_process_stays() {
     let room = Room::new().await;
-    let source = "import os\ndef handler(e, c):\n    return 'x' * e or os.getpid()\n";
+    let source = "import os\ndef handler(e, c):\n    return 'x' * e or os.environ['AWS_LAMBDA_LOG_STREAM_NAME']\n";
     room.python_with("large", source, |s| s.timeout = 20.try_into().unwrap()).await;
-    let pid = room.call("large", "0").await.payload;
+    let stream = room.call("large", "0").await.payload;
     assert_eq!(room.call("large", "6291554").await.error, None);
     for length in [6_291_555, 40 << 20] {
         let outcome = room.call("large", &length.to_string()).await;
@@ -89,7 +89,7 @@ async fn an_answer_that_is_too_large_is_refused_and_the_process_stays() {
         let expected = format!("Response payload size ({} bytes) exceeded maximum allowed payload size", length + 2);
         assert!(error["errorMessage"].as_str().unwrap().starts_with(&expected), "{error}");
     }
-    assert_eq!(room.call("large", "0").await.payload, pid);
+    assert_eq!(room.call("large", "0").await.payload, stream);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,28 +106,29 @@ async fn a_start_that_takes_too_long_is_ended() {
 async fn nothing_survives_a_killed_server() {
     const CHILD: &str = "FUNCTIONS_TEST_SERVER";
     let room = Room::new().await;
-    let source = "import subprocess, os, sys, time\ndef handler(e, c):\n    child = subprocess.Popen(['sleep', '300'])\n    \
-                  open(e, 'w').write('[%d,%d]' % (os.getpid(), child.pid))\n    os.rename(e, e + '.done')\n    time.sleep(300)\n";
+    let source = "import subprocess, os, time\ndef handler(e, c):\n    subprocess.Popen(['sleep', '300'])\n    \
+                  print('stream ' + os.environ['AWS_LAMBDA_LOG_STREAM_NAME'])\n    time.sleep(300)\n";
     if let Some(file) = std::env::var_os(CHILD) {
         room.python_with("stay", source, |s| s.timeout = 900.try_into().unwrap()).await;
-        let event = value!(file.to_string_lossy()).to_string();
-        room.call("stay", &event).await;
+        let told = async {
+            let lines = room.lines_with("stream ").await;
+            let stream = lines.iter().find_map(|line| line.strip_prefix("stream ")).unwrap().to_owned();
+            room.env.fs.write_atomic(file.as_ref(), stream.as_bytes(), 0o644).unwrap();
+        };
+        tokio::join!(room.try_call("stay", "{}"), told).0.unwrap();
         return;
     }
-    let file = room.dir.join("pids");
+    let file = room.dir.join("stream");
     let mut server = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "failures::nothing_survives_a_killed_server"])
         .env(CHILD, &file)
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let done = file.with_extension("done");
-    room.until(|| room.env.fs.exists(&done).unwrap().then_some(())).await;
-    let pids = json(&room.env.fs.read(&done).unwrap());
-    assert!(pids.as_array().unwrap().iter().all(|pid| is_alive(pid.as_i64().unwrap())));
+    room.until(|| room.env.fs.exists(&file).unwrap().then_some(())).await;
+    let stream = String::from_utf8(room.env.fs.read(&file).unwrap()).unwrap();
+    assert_eq!(living(&stream), 2);
     server.kill().unwrap();
     server.wait().unwrap();
-    for pid in pids.as_array().unwrap() {
-        room.until(|| (!is_alive(pid.as_i64().unwrap())).then_some(())).await;
-    }
+    room.until(|| (living(&stream) == 0).then_some(())).await;
 }

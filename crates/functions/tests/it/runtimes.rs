@@ -114,11 +114,11 @@ exports.handler = (event, context, callback) => {
     case "circular": { const o = {}; o.o = o; return Promise.resolve(o); }
     case "stray": setTimeout(() => { throw new NoSuchThing("stray"); }, 1); return new Promise(() => {});
     case "unhandled": Promise.reject(new NoSuchThing("lost")); return new Promise((r) => setTimeout(r, 1000));
-    default: return Promise.resolve(process.pid);
+    default: return Promise.resolve(process.env.AWS_LAMBDA_LOG_STREAM_NAME);
   }
 };"#;
     index(&room, "raise", source).await;
-    let pid = room.call("raise", "0").await.payload;
+    let stream = room.call("raise", "0").await.payload;
     for (event, kind, message) in [
         ("throw", "NoSuchThing", "thrown"),
         ("callback", "NoSuchThing", "called back"),
@@ -135,11 +135,11 @@ exports.handler = (event, context, callback) => {
     assert_eq!(trace[0], "NoSuchThing: thrown");
     assert!(trace[1].as_str().unwrap().contains("index.js:5:"), "{trace}");
     // None of these is the end of the process, the next two are.
-    assert_eq!(room.call("raise", "0").await.payload, pid);
+    assert_eq!(room.call("raise", "0").await.payload, stream);
     assert_eq!(error(&room.call("raise", "\"stray\"").await), (value!("NoSuchThing"), value!("stray")));
     let lost = error(&room.call("raise", "\"unhandled\"").await);
     assert_eq!(lost, (value!("Runtime.UnhandledPromiseRejection"), value!("NoSuchThing: lost")));
-    assert_ne!(room.call("raise", "0").await.payload, pid);
+    assert_ne!(room.call("raise", "0").await.payload, stream);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,19 +213,19 @@ END
 "#;
 
 fn program(room: &Room, path: &str) {
-    let path = room.dir.join(path);
+    let path = room.beside().join(path);
     RealFs.create_dir_all(path.parent().unwrap()).unwrap();
     RealFs.write_atomic(&path, FAKE.as_bytes(), 0o755).unwrap();
 }
 
 async fn fakes() -> Room {
     let room = Room::with(|c| {
-        c.java_interpreter = Some(c.dir.join("fake/bin/java"));
-        c.ruby_client = Some(c.dir.join("fake/ric"));
+        c.java_interpreter = Some(crate::support::beside(&c.dir).join("bin/java"));
+        c.ruby_client = Some(crate::support::beside(&c.dir).join("ric"));
     })
     .await;
-    program(&room, "fake/bin/java");
-    program(&room, "fake/ric");
+    program(&room, "bin/java");
+    program(&room, "ric");
     room
 }
 

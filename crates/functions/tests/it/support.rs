@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -143,7 +143,7 @@ impl Room {
         let dir = std::env::temp_dir().join(format!("tidegate-functions-{:016x}", env.rng.u64()));
         let tasks = TaskGroup::new(Arc::clone(&env.clock), Arc::clone(&env.rng));
         let state = Arc::new(MemoryState::default());
-        let mut config = Config::new(&dir, "http://127.0.0.1:4566");
+        let mut config = config(&dir);
         change(&mut config);
         let functions = open(&env, &state, sink, config, &tasks).await;
         Self { functions, log, state, env, tasks, dir }
@@ -151,8 +151,12 @@ impl Room {
 
     /// Another room on the same state and folder, as after a restart.
     pub async fn reopened(&self) -> Functions {
-        let config = Config::new(&self.dir, "http://127.0.0.1:4566");
-        open(&self.env, &self.state, Arc::clone(&self.log) as Arc<dyn LogSink>, config, &self.tasks).await
+        open(&self.env, &self.state, Arc::clone(&self.log) as Arc<dyn LogSink>, config(&self.dir), &self.tasks).await
+    }
+
+    /// A folder beside that of the functions, in which no function sees anything unless it is shown.
+    pub fn beside(&self) -> PathBuf {
+        beside(&self.dir)
     }
 
     /// Creates a Python function of one file.
@@ -217,13 +221,25 @@ impl Room {
     }
 }
 
+/// The folder beside.
+pub fn beside(dir: &Path) -> PathBuf {
+    dir.with_extension("beside")
+}
+
+fn config(dir: &Path) -> Config {
+    let launcher = env!("CARGO_BIN_EXE_functions-environment").into();
+    Config { launcher, ..Config::new(dir, "http://127.0.0.1:4566") }
+}
+
 impl Drop for Room {
     fn drop(&mut self) {
         self.tasks.stopping().cancel();
-        if RealFs.exists(&self.dir).unwrap_or(false)
-            && let Err(error) = RealFs.remove_dir_all(&self.dir)
-        {
-            println!("{} stays: {error}", self.dir.display());
+        for dir in [self.dir.clone(), self.beside()] {
+            if RealFs.exists(&dir).unwrap_or(false)
+                && let Err(error) = RealFs.remove_dir_all(&dir)
+            {
+                println!("{} stays: {error}", dir.display());
+            }
         }
     }
 }
@@ -268,13 +284,19 @@ pub fn json(payload: &[u8]) -> Value {
     serde_json::from_slice(payload).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(payload)))
 }
 
-/// Whether a process lives.
-pub fn is_alive(pid: i64) -> bool {
-    let status = std::path::PathBuf::from(format!("/proc/{pid}/stat"));
-    let Ok(file) = RealFs.open(&status, base::OpenMode::Read) else { return false };
-    let mut buffer = [0; 512];
-    let Ok(read) = file.read_at(&mut buffer, 0) else { return false };
-    // A zombie is dead, it only waits for its parent.
-    let text = String::from_utf8_lossy(&buffer[..read]).into_owned();
-    text.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z'))
+/// How many processes of an environment live, by the name of its log stream, which it has among its variables. A zombie
+/// has none any more.
+pub fn living(stream: &str) -> usize {
+    let variable = format!("AWS_LAMBDA_LOG_STREAM_NAME={stream}");
+    let processes = RealFs.read_dir(Path::new("/proc")).unwrap();
+    let numbers = processes.into_iter().filter(|entry| entry.name.bytes().all(|b| b.is_ascii_digit()));
+    numbers.filter(|entry| contains(&format!("/proc/{}/environ", entry.name), variable.as_bytes())).count()
+}
+
+/// Whether a file of `/proc` that may go at any moment contains something.
+fn contains(path: &str, wanted: &[u8]) -> bool {
+    let Ok(file) = RealFs.open(Path::new(path), base::OpenMode::Read) else { return false };
+    let mut content = vec![0; 64 << 10];
+    let read = file.read_at(&mut content, 0).unwrap_or(0);
+    content[..read].windows(wanted.len()).any(|window| window == wanted)
 }

@@ -6,9 +6,9 @@ use base::{ErrorKind, Invoke};
 use functions::{CodeChange, SettingsChange};
 use serde_json::json as value;
 
-use crate::support::{Room, arn, is_alive, json, scope, zip};
+use crate::support::{Room, arn, json, living, scope, zip};
 
-const COUNTER: &str = "import os\nn = 0\ndef handler(e, c):\n    global n\n    n += 1\n    return [n, os.getpid()]\n";
+const COUNTER: &str = "import os\nn = 0\ndef handler(e, c):\n    global n\n    n += 1\n    return [n, os.environ['AWS_LAMBDA_LOG_STREAM_NAME']]\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_one_after_another_share_a_process() {
@@ -22,42 +22,40 @@ async fn calls_one_after_another_share_a_process() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_at_the_same_time_do_not_and_the_limit_throttles() {
-    let room = Arc::new(Room::with(|c| c.max_environments_per_function = 3).await);
-    // Each waits until all three are there: it would time out if two shared a process.
+    // What stands for the server's endpoint holds each of them until all three are there.
+    let endpoint = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", endpoint.local_addr().unwrap());
+    let settings = |c: &mut functions::Config| (c.max_environments_per_function, c.endpoint_url) = (3, url);
+    let room = Arc::new(Room::with(settings).await);
     let source = r#"
-import os, time
+import os, socket, urllib.parse
 def handler(event, context):
-    open(event["dir"] + "/" + str(os.getpid()), "w").close()
-    while len(os.listdir(event["dir"])) < 3:
-        time.sleep(0.005)
-    while event["hold"] and os.path.exists(event["hold"]):
-        time.sleep(0.005)
-    return os.getpid()
+    server = urllib.parse.urlparse(os.environ["AWS_ENDPOINT_URL"])
+    socket.create_connection((server.hostname, server.port)).recv(1)
+    return os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]
 "#;
     room.python_with("slow", source, |s| s.timeout = 20.try_into().unwrap()).await;
-    let dir = room.dir.join("meet");
-    let hold = room.dir.join("hold");
-    room.env.fs.create_dir_all(&dir).unwrap();
-    room.env.fs.create_dir_all(&hold).unwrap();
-    let event = value!({"dir": dir, "hold": hold}).to_string();
     let calls: Vec<_> = (0..3)
         .map(|_| {
-            let (room, event) = (Arc::clone(&room), event.clone());
-            tokio::spawn(async move { json(&room.call("slow", &event).await.payload).as_i64().unwrap() })
+            let room = Arc::clone(&room);
+            tokio::spawn(async move { json(&room.call("slow", "{}").await.payload).as_str().unwrap().to_owned() })
         })
         .collect();
-    room.until(|| (room.env.fs.read_dir(&dir).unwrap().len() == 3).then_some(())).await;
-    let error = room.try_call("slow", &event).await.unwrap_err();
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(tokio::time::timeout(crate::support::PATIENCE, endpoint.accept()).await.unwrap().unwrap());
+    }
+    let error = room.try_call("slow", "{}").await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Throttled);
     assert!(error.message.contains("function slow is throttled"), "{}", error.message);
-    room.env.fs.remove_dir_all(&hold).unwrap();
-    let mut pids = Vec::new();
+    drop(held);
+    let mut streams = Vec::new();
     for call in calls {
-        pids.push(call.await.unwrap());
+        streams.push(call.await.unwrap());
     }
-    pids.sort_unstable();
-    pids.dedup();
-    assert_eq!(pids.len(), 3);
+    streams.sort_unstable();
+    streams.dedup();
+    assert_eq!(streams.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +71,7 @@ async fn a_change_of_code_or_settings_replaces_the_process() {
     let second = json(&room.call("change", "{}").await.payload);
     assert_eq!(second[0], 1);
     assert_ne!(second[1], first[1]);
-    room.until(|| (!is_alive(first[1].as_i64().unwrap())).then_some(())).await;
+    room.until(|| (living(first[1].as_str().unwrap()) == 0).then_some(())).await;
 
     let archive = zip(&[("app.py", b"def handler(e, c):\n    return 'new'\n", 0o644)]);
     let stale = CodeChange { archive: archive.clone(), revision: Some(created.revision.clone()), dry_run: false };
@@ -96,10 +94,11 @@ async fn a_change_of_code_or_settings_replaces_the_process() {
 async fn a_deleted_function_is_gone_with_code_and_processes() {
     let room = Room::new().await;
     room.python("gone", COUNTER).await;
-    let pid = json(&room.call("gone", "{}").await.payload)[1].as_i64().unwrap();
+    let first = json(&room.call("gone", "{}").await.payload);
+    assert_eq!(living(first[1].as_str().unwrap()), 1);
     room.functions.delete(&scope(), &"gone".parse().unwrap()).await.unwrap();
     assert_eq!(room.try_call("gone", "{}").await.unwrap_err().kind, ErrorKind::NotFound);
-    room.until(|| (!is_alive(pid)).then_some(())).await;
+    room.until(|| (living(first[1].as_str().unwrap()) == 0).then_some(())).await;
     let home = room.dir.join("000000000000/eu-central-1/gone");
     room.until(|| room.env.fs.read_dir(&home).unwrap().is_empty().then_some(())).await;
     room.python("gone", COUNTER).await;
@@ -110,8 +109,8 @@ async fn a_deleted_function_is_gone_with_code_and_processes() {
 async fn an_idle_process_ends() {
     let room = Room::with(|c| c.idle_timeout = std::time::Duration::from_millis(50)).await;
     room.python("idle", COUNTER).await;
-    let pid = json(&room.call("idle", "{}").await.payload)[1].as_i64().unwrap();
-    room.until(|| (!is_alive(pid)).then_some(())).await;
+    let first = json(&room.call("idle", "{}").await.payload);
+    room.until(|| (living(first[1].as_str().unwrap()) == 0).then_some(())).await;
     // Its temporary folder goes with it.
     let temporary = room.dir.join("tmp");
     room.until(|| room.env.fs.read_dir(&temporary).unwrap().is_empty().then_some(())).await;
@@ -122,15 +121,15 @@ async fn an_idle_process_ends() {
 async fn a_process_that_died_between_calls_costs_no_call() {
     let room = Room::new().await;
     let source = "import os, threading\ndef handler(e, c):\n    \
-                  threading.Timer(0.001, lambda: os._exit(3)).start()\n    return os.getpid()\n";
+                  threading.Timer(0.001, lambda: os._exit(3)).start()\n    return os.environ['AWS_LAMBDA_LOG_STREAM_NAME']\n";
     room.python("dies", source).await;
     for _ in 0..20 {
         let outcome = room.call("dies", "{}").await;
-        let pid = json(&outcome.payload);
+        let answer = json(&outcome.payload);
         // One that dies while it has the call fails it; one that dies before must not.
-        assert!(outcome.error.is_none() || pid["errorType"] == "Runtime.ExitError", "{pid}");
-        if let Some(pid) = pid.as_i64() {
-            room.until(|| (!is_alive(pid)).then_some(())).await;
+        assert!(outcome.error.is_none() || answer["errorType"] == "Runtime.ExitError", "{answer}");
+        if let Some(stream) = answer.as_str() {
+            room.until(|| (living(stream) == 0).then_some(())).await;
         }
     }
 }

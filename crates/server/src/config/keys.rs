@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use base::{AccountId, Region};
+use functions::{Network, Strictness};
 
 use super::ConfigError;
 use super::layers::Layers;
@@ -248,6 +249,19 @@ settings! {
         log_days: u32 = "7";
         /// Hours that a function's session keys live.
         session_hours: u64 = "6";
+        /// full: functions run behind every wall that docs/sandbox.md calls required, or are refused; reduced: they run with
+        /// what this machine can give, as processes of the server's user if it must be.
+        sandbox: Strictness = "full";
+        /// none: functions reach this server and nothing else; host: whatever this machine reaches.
+        network: Network = "none";
+        /// The first of the users (and groups) that environments have where the server is root, one each; no other account
+        /// may have these numbers.
+        first_user: u32 = "1900000000";
+        /// Whether a function never has more processor time than its memory size gives on AWS (1,769 MB: one processor),
+        /// though some be idle. Otherwise the size only decides who goes first.
+        processor_cap: bool = "false";
+        /// Files and folders that functions may read beside their package and their runtime, separated by commas.
+        readable: Vec<PathBuf> = "";
     }
     /// The embedded search index.
     index: Index {

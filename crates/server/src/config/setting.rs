@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use base::{AccountId, Region};
+use functions::{Network, Strictness};
 use ipnet::IpNet;
 
 /// A type that a key can have.
@@ -61,6 +62,38 @@ impl Setting for Option<PathBuf> {
 
     fn parse(text: &str) -> Result<Self, String> {
         Ok((!text.is_empty()).then(|| text.into()))
+    }
+}
+
+impl Setting for Vec<PathBuf> {
+    const SHAPE: &'static str = "paths, separated by commas";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.split(',').map(str::trim).filter(|path| !path.is_empty()).map(PathBuf::from).collect())
+    }
+}
+
+impl Setting for Strictness {
+    const SHAPE: &'static str = "full or reduced";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "full" => Ok(Self::Full),
+            "reduced" => Ok(Self::Reduced),
+            _ => Err("expected full or reduced".to_owned()),
+        }
+    }
+}
+
+impl Setting for Network {
+    const SHAPE: &'static str = "none or host";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            "host" => Ok(Self::Host),
+            _ => Err("expected none or host".to_owned()),
+        }
     }
 }
 
