@@ -52,15 +52,15 @@ def free_port():
 class Server:
     """A `tidegate serve` process on one data folder; it can be killed and started again."""
 
-    def __init__(self, folder, env=None, args=(), authority=None):
-        """With an authority (of trustme) it speaks TLS with a certificate of it."""
+    def __init__(self, folder, env=None, args=(), authority=None, prefix=()):
+        """With an authority (of trustme) it speaks TLS with a certificate of it. The prefix is a command that becomes it."""
         self.folder, self.port = Path(folder), free_port()
         self.url = f"{'https' if authority else 'http'}://127.0.0.1:{self.port}"
         self.extra_env, self.args, self.ca_file, self.trust = env or {}, list(args), None, None
         if authority:
             self.use_tls(authority)
         self.log_path = self.folder.parent / f"{self.folder.name}.log"
-        self.process = None
+        self.process, self.prefix = None, list(prefix)
 
     def use_tls(self, authority):
         certificate = authority.issue_cert("127.0.0.1", "localhost")
@@ -97,7 +97,7 @@ class Server:
     def start(self, wait=True):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [BIN, "serve", "--data-dir", str(self.folder), "--listen", f"127.0.0.1:{self.port}", *self.args],
+                [*self.prefix, BIN, "serve", "--data-dir", str(self.folder), "--listen", f"127.0.0.1:{self.port}", *self.args],
                 env=self.env(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )
         if wait:
@@ -161,8 +161,8 @@ def new_server(tmp_path):
     """Makes servers that are gone at the test's end."""
     servers = []
 
-    def make(env=None, args=(), name="data"):
-        server = Server(tmp_path / name, env, args)
+    def make(env=None, args=(), name="data", prefix=()):
+        server = Server(tmp_path / name, env, args, prefix=prefix)
         servers.append(server)
         return server
 

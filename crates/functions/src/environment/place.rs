@@ -11,8 +11,8 @@ use super::entry::Entry;
 use crate::sandbox::{Ground, Group, Limits, Orders, Start, View, Walls};
 use crate::{Config, FunctionError, MemorySize, Network, Strictness};
 
-/// As on AWS Lambda ("Lambda quotas": 1,024), with the launcher, the init and its threads.
-const MAX_PROCESSES: u64 = 1_024 + 8;
+/// As on AWS Lambda ("Lambda quotas": 1,024), with the launcher, the init and its thread.
+const MAX_PROCESSES: u64 = 1_024 + 3;
 /// What the walls themselves and the kernel's book-keeping may take of an environment's control group.
 const OVERHEAD_BYTES: u64 = 64 << 20;
 /// The port of the Runtime API, as on AWS Lambda; the other one when the server's endpoint has it.

@@ -111,6 +111,11 @@ impl Cgroups {
         let mut group = Group { folders: Vec::new() };
         for base in &self.bases.0 {
             let folder = base.folder.join(id);
+            if !fs.exists(&base.folder)? {
+                // An environment of a server that was killed before this one took it along when it ended.
+                make(&base.folder)?;
+                furnish(fs, base)?;
+            }
             make(&folder)?;
             if !group.folders.iter().any(|place| place.folder == folder) {
                 let (controller, unified, server) = (base.controller, base.unified, base.server.clone());
@@ -302,16 +307,22 @@ fn prepare(fs: &dyn Fs, controller: Controller, (own, unified): (PathBuf, bool),
         removed(fs, &folder.join(entry.name));
     }
     let base = Base { controller, folder, server, unified };
-    if unified {
-        write(fs, &base.folder, "cgroup.subtree_control", &format!("+{}", controller.name()))?;
+    furnish(fs, &base)?;
+    Ok(base)
+}
+
+/// Sets what holds for all environments together.
+fn furnish(fs: &dyn Fs, base: &Base) -> io::Result<()> {
+    if base.unified {
+        write(fs, &base.folder, "cgroup.subtree_control", &format!("+{}", base.controller.name()))?;
     }
-    if controller == Controller::Cpu {
+    if base.controller == Controller::Cpu {
         // All functions together weigh as much as the machine has processors, so that they cannot starve the server.
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-        let (file, (one, _, most)) = if unified { ("cpu.weight", V2_WEIGHT) } else { ("cpu.shares", V1_SHARES) };
+        let (file, (one, _, most)) = if base.unified { ("cpu.weight", V2_WEIGHT) } else { ("cpu.shares", V1_SHARES) };
         write(fs, &base.folder, file, &(one * processors).min(most).to_string())?;
     }
-    Ok(base)
+    Ok(())
 }
 
 /// In version 2 a group that gives controllers on may have no process of its own, but for the root: the server goes into

@@ -13,8 +13,8 @@ use rustix::thread::{
 };
 
 use super::channel::Channel;
-use super::init;
 use super::orders::{Ground, Orders, Report, Seat};
+use super::{descriptors, init};
 
 /// What the program is called with: the hidden subcommand, and as init this word.
 const INIT: &str = "init";
@@ -52,13 +52,14 @@ pub(super) fn step<T>(what: &str, result: Result<T, impl Into<io::Error>>) -> io
 }
 
 fn launch(channel: &Channel) -> io::Result<ExitCode> {
+    descriptors::keep_from_children()?;
     let Some(orders) = channel.peek::<Orders>()? else { return Ok(ExitCode::FAILURE) };
     for seat in &orders.groups {
         step("cannot join a control group", join(&seat.group))?;
     }
     let identity = (getuid().as_raw(), getgid().as_raw());
-    let mut spaces = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
-    spaces |= UnshareFlags::NEWCGROUP;
+    // That of mounts is left by the init: who stays behind would change its root with it, and has to clean up.
+    let mut spaces = UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
     if orders.own_network {
         spaces |= UnshareFlags::NEWNET;
     }
@@ -85,13 +86,16 @@ fn join(group: &Path) -> io::Result<()> {
 /// Removes a control group. What cannot be removed now is removed by the next start of the server.
 fn clear(seat: &Seat) {
     if join(&seat.outside).is_ok() {
-        let _ = rustix::fs::unlinkat(CWD, &seat.group, AtFlags::REMOVEDIR);
+        // The last one takes the folder of all of them with it.
+        for folder in [Some(seat.group.as_path()), seat.group.parent()].into_iter().flatten() {
+            let _ = rustix::fs::unlinkat(CWD, folder, AtFlags::REMOVEDIR);
+        }
     }
 }
 
 /// The function is deprecated because it may separate descriptors of threads; this does not ask for that, and is alone.
 #[expect(deprecated, reason = "the other form is unsafe because of a flag that is not used here")]
-fn leave(spaces: UnshareFlags) -> io::Result<()> {
+pub(super) fn leave(spaces: UnshareFlags) -> io::Result<()> {
     Ok(rustix::thread::unshare(spaces)?)
 }
 

@@ -9,9 +9,10 @@ use rustix::process::{
     DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, set_dumpable_behavior,
     set_parent_process_death_signal, setpriority_process, setrlimit,
 };
+use rustix::thread::UnshareFlags;
 
 use super::channel::Channel;
-use super::enter::{step, write};
+use super::enter::{leave, step, write};
 use super::orders::{Ground, Orders, Report, Start};
 use super::{network, privileges, root};
 
@@ -28,6 +29,7 @@ pub(super) fn run(channel: &Channel) -> io::Result<ExitCode> {
         // So that the end is not kept waiting by a thousand processes that want the processor. Not everybody may.
         let _ = setpriority_process(None, -20);
     }
+    step("cannot leave the mounts", leave(UnshareFlags::NEWNS))?;
     step("cannot set the host name", rustix::system::sethostname(b"localhost"))?;
     root::build(&orders)?;
     let listeners = network::open(&orders)?;

@@ -7,13 +7,14 @@
 //! from a thread that has given up everything that it could give up. The init stays: it reaps what is orphaned and says
 //! how the runtime ended. When its socket to the server closes, whyever, it ends, and the kernel ends all that is in its
 //! namespace with it, before the launcher hears of it: so once the launcher is waited for, nothing is left.
-//! No step needs unsafe code, for nothing happens between a fork and an exec: capabilities, user, Landlock and system
+//! No step but one needs unsafe code (`descriptors`), for nothing happens between a fork and an exec: capabilities, user, Landlock and system
 //! call filter belong to a thread, and what a thread starts inherits them.
 //! Promises that what is missing of the required walls is an error, never silence. Must not know functions, calls or the
 //! Runtime API.
 
 mod cgroup;
 mod channel;
+mod descriptors;
 mod enter;
 mod init;
 mod network;

@@ -7,7 +7,7 @@ use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, RestrictionStatus, Ruleset,
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Uid, setpriority_process};
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySet, CapabilitySets, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_capabilities_secure_bits, set_no_new_privs,
@@ -36,6 +36,8 @@ pub(super) fn drop_all(orders: &Orders, landlock: &Landlocked) -> io::Result<()>
     let bits = CapabilitiesSecureBits::NO_ROOT | CapabilitiesSecureBits::NO_ROOT_LOCKED;
     step("cannot give up what root has", set_capabilities_secure_bits(bits))?;
     if orders.ground == Ground::Root {
+        // The init goes before everybody; this thread and what it starts do not, and may not again.
+        step("cannot give up priority", setpriority_process(None, 0))?;
         let (user, group) = (Uid::from_raw(orders.user), Gid::from_raw(orders.user));
         step("cannot give up groups", set_thread_groups(&[]))?;
         step("cannot change the group", set_thread_res_gid(group, group, group))?;

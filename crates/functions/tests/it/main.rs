@@ -14,6 +14,7 @@ mod logs;
 mod packages;
 mod provided;
 mod runtimes;
+mod sandbox;
 mod support;
 mod versions;
 mod warm;
