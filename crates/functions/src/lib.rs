@@ -47,5 +47,5 @@ pub use permissions::Permission;
 pub use publish::Publication;
 pub use runtime::Runtime;
 pub use sandbox::{Missing, Walls, enter_environment, survey};
-pub use settings::{Handler, MemorySize, Settings, SettingsChange, Timeout, Variables};
+pub use settings::{Handler, MemorySize, Settings, SettingsChange, TemporarySize, Timeout, Variables};
 pub use version::{AliasName, Qualifier, Version};

@@ -90,6 +90,51 @@ impl From<MemorySize> for u32 {
     }
 }
 
+/// The size of an environment's `/tmp`: 512 to 10,240 MB ("Configure ephemeral storage for Lambda functions").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct TemporarySize(u32);
+
+impl TemporarySize {
+    /// In MB.
+    pub fn mb(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn bytes(self) -> u64 {
+        u64::from(self.0) << 20
+    }
+}
+
+impl TemporarySize {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for TemporarySize {
+    fn default() -> Self {
+        Self(512)
+    }
+}
+
+impl TryFrom<u32> for TemporarySize {
+    type Error = FunctionError;
+
+    fn try_from(mb: u32) -> Result<Self, FunctionError> {
+        if (512..=10_240).contains(&mb) {
+            return Ok(Self(mb));
+        }
+        Err(FunctionError::Invalid(format!("EphemeralStorage is {mb}: it must be between 512 and 10240 MB")))
+    }
+}
+
+impl From<TemporarySize> for u32 {
+    fn from(v: TemporarySize) -> Self {
+        v.0
+    }
+}
+
 /// What the runtime calls: 1 to 128 characters without blanks, such as `module.function`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -214,6 +259,9 @@ pub struct Settings {
     pub timeout: Timeout,
     /// How much memory an environment may take.
     pub memory: MemorySize,
+    /// How much its `/tmp` holds.
+    #[serde(default, skip_serializing_if = "TemporarySize::is_default")]
+    pub temporary: TemporarySize,
     /// Its own environment variables.
     pub variables: Variables,
     /// The queue or topic that gets the events which are given up.
@@ -239,6 +287,8 @@ pub struct SettingsChange {
     pub timeout: Option<Timeout>,
     /// See [`Settings::memory`].
     pub memory: Option<MemorySize>,
+    /// See [`Settings::temporary`].
+    pub temporary: Option<TemporarySize>,
     /// Replaces all variables.
     pub variables: Option<Variables>,
     /// See [`Settings::dead_letters`]; an inner `None` takes it away.
@@ -258,6 +308,7 @@ impl Settings {
             description: change.description.unwrap_or(old.description),
             timeout: change.timeout.unwrap_or(old.timeout),
             memory: change.memory.unwrap_or(old.memory),
+            temporary: change.temporary.unwrap_or(old.temporary),
             variables: change.variables.unwrap_or(old.variables),
             dead_letters: change.dead_letters.unwrap_or(old.dead_letters),
             layers: change.layers.unwrap_or(old.layers),
@@ -277,6 +328,7 @@ mod tests {
     fn ranges_are_those_of_lambda() {
         assert!(Timeout::try_from(0).is_err() && Timeout::try_from(901).is_err() && Timeout::try_from(900).is_ok());
         assert!(MemorySize::try_from(127).is_err() && MemorySize::try_from(10_241).is_err());
+        assert!(TemporarySize::try_from(511).is_err() && TemporarySize::try_from(10_241).is_err());
         assert!(Handler::try_from("a b.c".to_owned()).is_err() && Handler::try_from(String::new()).is_err());
     }
 

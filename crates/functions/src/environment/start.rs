@@ -29,8 +29,6 @@ use crate::{Config, Function, FunctionError, Network, metrics};
 
 /// Calls of one process that wait for the driver.
 const QUEUED_CALLS: usize = 8;
-/// What `/tmp` holds (512 MB on AWS Lambda, unless it is set).
-const TEMPORARY_BYTES: u64 = 512 << 20;
 
 /// What an environment is made of.
 pub(crate) struct Parts {
@@ -230,7 +228,8 @@ async fn spawn(parts: &Parts, site: &Site<'_>, entry: Entry, log_stream: &str) -
     };
     let user = (ground == Ground::Root).then(|| parts.users.take());
     let number = user.as_ref().map_or(config.first_user, User::number);
-    let limits = limits(config, function.settings.memory, TEMPORARY_BYTES);
+    let temporary_bytes = function.settings.temporary.bytes();
+    let limits = limits(config, function.settings.memory, temporary_bytes);
     let cgroups = &parts.walls.cgroups;
     let group = cgroups.group(&*parts.env.fs, site.id, limits)?;
     let building = Building {
@@ -244,7 +243,7 @@ async fn spawn(parts: &Parts, site: &Site<'_>, entry: Entry, log_stream: &str) -
         package: site.task_root,
         opt: site.opt,
         runtime: site.runtime,
-        temporary_bytes: TEMPORARY_BYTES,
+        temporary_bytes,
         way: way.as_ref(),
         inside: site.inside,
     };

@@ -5,8 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use base::{Fs, OpenMode, RealFs};
-use rustix::fs::{AtFlags, CWD};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::process::{getgid, getuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, UnshareFlags, capabilities, configure_capability_in_ambient_set, set_capabilities,
@@ -116,7 +115,8 @@ fn become_user(user: u32, (uid, gid): (u32, u32)) -> io::Result<()> {
 
 /// One write, as these files demand.
 pub(super) fn write(path: impl AsRef<Path>, content: &str) -> io::Result<()> {
-    let file = RealFs.open(path.as_ref(), OpenMode::ReadWrite)?;
-    let written = file.write_at(content.as_bytes(), 0)?;
+    // Not by way of a position, which some of them refuse.
+    let file = rustix::fs::open(path.as_ref(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let written = rustix::io::write(&file, content.as_bytes())?;
     if written == content.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }

@@ -264,6 +264,7 @@ pub fn settings(runtime: &str, handler: &str) -> Settings {
         description: String::new(),
         timeout: Default::default(),
         memory: 256.try_into().unwrap(),
+        temporary: Default::default(),
         variables: Default::default(),
         dead_letters: None,
         layers: Vec::new(),

@@ -174,3 +174,37 @@ async fn warm_calls() {
     took.sort_unstable();
     println!("warm call: p50 {:?}, p99 {:?}", took[250], took[495]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn cold_starts() {
+    let compiled =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/e2e/handlers/go/target/bootstrap");
+    // Without a launcher that works there are no walls.
+    for (walls, launcher) in [("walls", None), ("no walls", Some("/bin/false"))] {
+        let room = Room::with(|c| {
+            c.strictness = functions::Strictness::Reduced;
+            c.launcher = launcher.map_or_else(|| c.launcher.clone(), Into::into);
+        })
+        .await;
+        room.python("python", "def handler(e, c):\n    return e\n").await;
+        if room.env.fs.exists(&compiled).unwrap() {
+            let archive = zip(&[("bootstrap", &room.env.fs.read(&compiled).unwrap(), 0o755)]);
+            room.create("compiled", "provided.al2023", "any", archive, |_| {}).await.unwrap();
+        }
+        for name in room.functions.list(&scope()).into_iter().map(|function| function.name.to_string()) {
+            let mut took = Vec::new();
+            for round in 0..15 {
+                let variables = std::collections::BTreeMap::from([("ROUND".to_owned(), round.to_string())]);
+                let change =
+                    SettingsChange { variables: Some(variables.try_into().unwrap()), ..SettingsChange::default() };
+                room.functions.update_settings(&scope(), &name.parse().unwrap(), change, None).await.unwrap();
+                let start = room.env.clock.instant();
+                room.call(&name, "{}").await;
+                took.push(room.env.clock.instant() - start);
+            }
+            took.sort_unstable();
+            println!("{name} with {walls}: a first call takes {:?} (p50), {:?} (most)", took[7], took[14]);
+        }
+    }
+}

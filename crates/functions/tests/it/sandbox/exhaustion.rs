@@ -19,7 +19,10 @@ async fn processes_files_and_disk_end_at_their_bounds() {
     let room = room(|_| {}).await;
     bounded(&room, "open files", 900, 1_024, "EMFILE").await;
     bounded(&room, "fill disk", 500, 512, "ENOSPC").await;
-    bounded(&room, "fill inodes", 100_000, 131_072, "ENOSPC").await;
+    let change = functions::SettingsChange { temporary: Some(1_024.try_into().unwrap()), ..Default::default() };
+    room.functions.update_settings(&crate::support::scope(), &"probe".parse().unwrap(), change, None).await.unwrap();
+    bounded(&room, "fill disk", 1_000, 1_024, "ENOSPC").await;
+    bounded(&room, "fill inodes", 200_000, 262_144, "ENOSPC").await;
     bounded(&room, "thread bomb", 100, 1_024, "EAGAIN").await;
     // A thousand processes have more memory of their own than the others' function may.
     let change = functions::SettingsChange { memory: Some(3_008.try_into().unwrap()), ..Default::default() };

@@ -9,9 +9,6 @@ use wire::{ServiceError, only};
 
 use super::{SERVICE, failed, invalid};
 
-/// MB of `/tmp` that every function has on AWS Lambda when it asks for no more.
-const EPHEMERAL_MB: i32 = 512;
-
 /// The machine's own: code runs as it is.
 static ARCHITECTURE: LazyLock<&str> = LazyLock::new(|| match std::env::consts::ARCH {
     "aarch64" => "arm64",
@@ -35,7 +32,6 @@ pub(super) fn architecture(asked: Option<&[String]>) -> Result<(), ServiceError>
 struct Fixed<'a> {
     vpc: Option<&'a VpcConfig>,
     tracing: Option<&'a TracingConfig>,
-    storage: Option<&'a EphemeralStorage>,
     snap_start: Option<&'a SnapStart>,
     logging: Option<&'a LoggingConfig>,
     kms_key: Option<&'a str>,
@@ -48,9 +44,6 @@ impl Fixed<'_> {
         }
         if self.tracing.and_then(|t| t.mode.as_deref()).is_some_and(|mode| mode != "PassThrough") {
             return Err(not_done("TracingConfig with Mode Active"));
-        }
-        if self.storage.is_some_and(|s| s.size != EPHEMERAL_MB) {
-            return Err(not_done("EphemeralStorage other than 512 MB"));
         }
         if self.snap_start.and_then(|s| s.apply_on.as_deref()).is_some_and(|on| on != "None") {
             return Err(not_done("SnapStart"));
@@ -129,7 +122,6 @@ pub(super) fn settings(scope: &Scope, input: CreateFunctionInput) -> Result<Sett
     let fixed = Fixed {
         vpc: input.vpc_config.as_ref(),
         tracing: input.tracing_config.as_ref(),
-        storage: input.ephemeral_storage.as_ref(),
         snap_start: input.snap_start.as_ref(),
         logging: input.logging_config.as_ref(),
         kms_key: input.kms_key_arn.as_deref(),
@@ -151,6 +143,7 @@ pub(super) fn settings(scope: &Scope, input: CreateFunctionInput) -> Result<Sett
         description: input.description.unwrap_or_default(),
         timeout: input.timeout.map(number).transpose()?.unwrap_or_default(),
         memory: input.memory_size.map(number).transpose()?.unwrap_or_default(),
+        temporary: input.ephemeral_storage.map(|storage| number(storage.size)).transpose()?.unwrap_or_default(),
         variables: input.environment.map(variables).transpose()?.unwrap_or_default(),
         dead_letters: input.dead_letter_config.map(dead_letters).transpose()?.flatten(),
         layers: Vec::new(),
@@ -184,7 +177,6 @@ pub(super) fn change(scope: &Scope, input: UpdateFunctionConfigurationInput) -> 
     let fixed = Fixed {
         vpc: input.vpc_config.as_ref(),
         tracing: input.tracing_config.as_ref(),
-        storage: input.ephemeral_storage.as_ref(),
         snap_start: input.snap_start.as_ref(),
         logging: input.logging_config.as_ref(),
         kms_key: input.kms_key_arn.as_deref(),
@@ -197,6 +189,7 @@ pub(super) fn change(scope: &Scope, input: UpdateFunctionConfigurationInput) -> 
         description: input.description,
         timeout: input.timeout.map(number).transpose()?,
         memory: input.memory_size.map(number).transpose()?,
+        temporary: input.ephemeral_storage.map(|storage| number(storage.size)).transpose()?,
         variables: input.environment.map(variables).transpose()?,
         dead_letters: input.dead_letter_config.map(dead_letters).transpose()?,
         layers: None,
@@ -245,7 +238,9 @@ pub(super) fn shown_as(function: &Function, arn: &Arn) -> FunctionConfiguration 
         package_type: text("Zip"),
         architectures: Some(vec![(*ARCHITECTURE).to_owned()]),
         tracing_config: Some(TracingConfigResponse { mode: text("PassThrough") }),
-        ephemeral_storage: Some(EphemeralStorage { size: EPHEMERAL_MB, ..Default::default() }),
+        ephemeral_storage: i32::try_from(settings.temporary.mb())
+            .ok()
+            .map(|size| EphemeralStorage { size, ..Default::default() }),
         snap_start: Some(SnapStartResponse { apply_on: text("None"), optimization_status: text("Off") }),
         logging_config: Some(LoggingConfig {
             log_format: text("Text"),
