@@ -21,7 +21,7 @@ use crate::sandbox::{Channel, Group, Orders, Report, User};
 /// How long building the walls may take on a machine that is busy.
 const START_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the kernel may take to end everything, until the launcher is killed too.
-const END_PATIENCE: Duration = Duration::from_secs(5);
+const END_PATIENCE: Duration = Duration::from_secs(30);
 /// Between two attempts to remove a control group that still has an ending process.
 const REMOVE_PERIOD: Duration = Duration::from_millis(5);
 const REMOVE_ATTEMPTS: usize = 200;
