@@ -108,3 +108,32 @@ def test_destinations_that_cannot_be_told_are_refused(server, unique, destinatio
         mapped(server, unique, DestinationConfig={"OnFailure": {"Destination": destination}})
     refused = error.value.response["Error"]
     assert refused["Code"] == "InvalidParameterValueException" and word in refused["Message"]
+
+
+def test_windows_and_lanes_are_changed_live(server, unique):
+    create_stream(server, unique)
+    create_function(server, unique, """
+def handler(event, context):
+    state = event.get("state", {})
+    state["n"] = state.get("n", 0) + len(event["Records"])
+    if event.get("isFinalInvokeForWindow"):
+        print("window of", state["n"])
+    elif "window" not in event:
+        print("no window", len(event["Records"]))
+    return {"state": state}
+""")
+    client = server.client("lambda")
+    stream = server.client("kinesis").describe_stream_summary(StreamName=unique)["StreamDescriptionSummary"]["StreamARN"]
+    mapping = client.create_event_source_mapping(
+        EventSourceArn=stream, FunctionName=unique, StartingPosition="TRIM_HORIZON", BatchSize=2, TumblingWindowInSeconds=1)
+    assert (mapping["TumblingWindowInSeconds"], mapping["ParallelizationFactor"]) == (1, 1)
+    records = [{"PartitionKey": "k", "Data": b"x"}] * 5
+    server.client("kinesis").put_records(StreamName=unique, Records=records)
+    wait_for(lambda: logged(server, unique, "window of 5"), 30, "the window's end")
+    with pytest.raises(ClientError) as error:
+        client.update_event_source_mapping(UUID=mapping["UUID"], ParallelizationFactor=4)
+    assert error.value.response["Error"]["Code"] == "InvalidParameterValueException"
+    shown = client.update_event_source_mapping(UUID=mapping["UUID"], ParallelizationFactor=4, TumblingWindowInSeconds=0)
+    assert (shown["TumblingWindowInSeconds"], shown["ParallelizationFactor"]) == (0, 4)
+    server.client("kinesis").put_records(StreamName=unique, Records=records)
+    wait_for(lambda: logged(server, unique, "no window 2"), 30, "records without windows")

@@ -235,6 +235,8 @@ impl Buses {
                 },
                 max_age: Some(ports.retention),
                 bisect: false,
+                lanes: 1,
+                tumble: None,
             },
         };
         ports.consumers.start(self.inner.group.child(), consumer, Arc::new(handler))

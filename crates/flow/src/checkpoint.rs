@@ -1,7 +1,8 @@
 //! Where every consumer stands: positions kept in the state store, written lazily and together.
 //!
-//! Owns the checkpoint table: `consumer NUL stream-id / shard` → `{"v":1,"next":position}`, where `next` is the first
-//! position without a final outcome.
+//! Owns the checkpoint table: `consumer NUL stream-id / shard` → `{"v":1,"next":position,…}`, where `next` is the first
+//! position without a final outcome. A shard that is read in several lanes has a row for each, written and replaced all
+//! together when their number changes.
 //!
 //! Promises: a position set here is durable at most [`LAZINESS`] later, all consumers' positions in one commit, and at
 //! once on [`Checkpoints::flush`]; a failed commit is repeated. It is never ahead of the work. So after a crash a
@@ -11,6 +12,8 @@
 //!
 //! Must not know what consumers do.
 
+mod place;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +22,8 @@ use base::{Batch, Clock, Position, ShardId, StateError, StateStore, Table, TaskG
 use log::StreamId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore};
+
+pub use place::{Lane, Place, Window};
 
 use crate::metrics;
 
@@ -34,7 +39,8 @@ const PAGE: usize = 1_000;
 #[derive(Serialize, Deserialize)]
 struct Row {
     v: u32,
-    next: Position,
+    #[serde(flatten)]
+    place: Place,
 }
 
 /// Every consumer's place. Cloning gives another handle.
@@ -55,9 +61,9 @@ struct Inner {
 #[derive(Default)]
 struct Pending {
     /// Set since the last commit began.
-    dirty: BTreeMap<Vec<u8>, Position>,
+    dirty: BTreeMap<Vec<u8>, Place>,
     /// In the commit that is under way.
-    writing: BTreeMap<Vec<u8>, Position>,
+    writing: BTreeMap<Vec<u8>, Place>,
 }
 
 impl Checkpoints {
@@ -75,36 +81,87 @@ impl Checkpoints {
 
     /// The position from which `consumer` reads a shard on, if it was there before.
     pub fn get(&self, consumer: &str, stream: StreamId, shard: ShardId) -> Result<Option<Position>, StateError> {
-        let key = key(consumer, stream, shard);
+        Ok(self.place(consumer, stream, shard, Lane::WHOLE)?.map(|place| place.next))
+    }
+
+    /// The same of a lane of the shard, with all that is known of it.
+    pub fn place(
+        &self,
+        consumer: &str,
+        stream: StreamId,
+        shard: ShardId,
+        lane: Lane,
+    ) -> Result<Option<Place>, StateError> {
+        let key = key(consumer, stream, shard, lane);
         {
             // A consumer that starts again during a commit must not start before it.
             let pending = self.pending();
-            if let Some(next) = pending.dirty.get(&key).or_else(|| pending.writing.get(&key)) {
-                return Ok(Some(*next));
+            if let Some(place) = pending.dirty.get(&key).or_else(|| pending.writing.get(&key)) {
+                return Ok(Some(place.clone()));
             }
         }
-        Self::durable(&*self.inner.state, consumer, stream, shard)
+        self.inner.state.get(TABLE, &key)?.map(|bytes| decode(&key, &bytes)).transpose()
     }
 
-    /// The same, as far as it is written: from there on everything is handled again after a crash.
+    /// The position that is written: from there on everything is handled again after a crash.
     pub fn durable(
         state: &dyn StateStore,
         consumer: &str,
         stream: StreamId,
         shard: ShardId,
     ) -> Result<Option<Position>, StateError> {
-        let Some(bytes) = state.get(TABLE, &key(consumer, stream, shard))? else { return Ok(None) };
-        let row: Row = serde_json::from_slice(&bytes)
-            .map_err(|e| StateError::Corrupt(format!("checkpoint of {consumer} on {shard}: {e}")))?;
-        Ok(Some(row.next))
+        let key = key(consumer, stream, shard, Lane::WHOLE);
+        let place = state.get(TABLE, &key)?.map(|bytes| decode(&key, &bytes)).transpose()?;
+        Ok(place.map(|place: Place| place.next))
     }
 
-    /// Remembers that everything before `next` is dealt with.
-    pub fn set(&self, consumer: &str, stream: StreamId, shard: ShardId, next: Position) {
+    /// The places from which a shard is read in so many lanes. Those of another number of lanes are replaced, durably;
+    /// nobody may read the shard for this consumer meanwhile. Without any it is read from `start`.
+    pub async fn lanes(
+        &self,
+        consumer: &str,
+        stream: StreamId,
+        shard: ShardId,
+        of: u32,
+        start: Position,
+    ) -> Result<Vec<Place>, StateError> {
+        let now = |index| self.place(consumer, stream, shard, Lane { index, of });
+        let places: Vec<Option<Place>> = (0..of).map(now).collect::<Result<_, _>>()?;
+        if places.iter().all(Option::is_some) {
+            return Ok(places.into_iter().flatten().collect());
+        }
+        // Rows of lanes are written before anybody reads in them: without any there never were lanes.
+        let whole = key(consumer, stream, shard, Lane::WHOLE);
+        if of == 1 && self.inner.state.scan(TABLE, &whole, None, 1)?.is_empty() {
+            return Ok(vec![Place::at(start)]);
+        }
+        self.flush().await?;
+        let mut former: BTreeMap<Lane, Place> = BTreeMap::new();
+        let mut batch = Batch::new();
+        for (key, bytes) in self.inner.state.scan(TABLE, &whole, None, PAGE)? {
+            let suffix = std::str::from_utf8(&key[whole.len()..]).unwrap_or("?");
+            if let Some(lane) = Lane::from_suffix(suffix) {
+                former.insert(lane, decode(&key, &bytes)?);
+                batch = batch.delete(TABLE, key);
+            }
+        }
+        let former_of = former.keys().next().map_or(1, |lane| lane.of);
+        let place = |index| former.get(&Lane { index, of: former_of }).cloned().unwrap_or_else(|| Place::at(start));
+        let former: Vec<Place> = (0..former_of).map(place).collect();
+        let places = Place::divided(&former, of);
+        for (index, place) in (0..of).zip(&places) {
+            batch = batch.put(TABLE, key(consumer, stream, shard, Lane { index, of }), encode(place));
+        }
+        self.inner.state.commit(batch).await?;
+        Ok(places)
+    }
+
+    /// Remembers what is dealt with of a lane of a shard.
+    pub fn set(&self, consumer: &str, stream: StreamId, shard: ShardId, lane: Lane, place: Place) {
         let was_clean = {
             let dirty = &mut self.pending().dirty;
             let was_clean = dirty.is_empty();
-            dirty.insert(key(consumer, stream, shard), next);
+            dirty.insert(key(consumer, stream, shard, lane), place);
             was_clean
         };
         if was_clean {
@@ -114,7 +171,7 @@ impl Checkpoints {
 
     /// The write that starts a consumer at a position, for the batch that creates it.
     pub fn start_at(consumer: &str, stream: StreamId, shard: ShardId, next: Position) -> Write {
-        Write::Put(TABLE, key(consumer, stream, shard), encode(next))
+        Write::Put(TABLE, key(consumer, stream, shard, Lane::WHOLE), encode(&Place::at(next)))
     }
 
     /// The writes that forget a consumer, for the batch that deletes it. The consumer must have stopped.
@@ -148,7 +205,8 @@ impl Checkpoints {
     /// Forgets a consumer's places on all shards but the `listed` ones of this stream: their streams are deleted or their
     /// records are past retention, so nothing is left to read there.
     pub async fn sweep(&self, consumer: &str, stream: StreamId, listed: &BTreeSet<ShardId>) -> Result<(), StateError> {
-        let keep: BTreeSet<Vec<u8>> = listed.iter().map(|shard| key(consumer, stream, *shard)).collect();
+        let keep: BTreeSet<Vec<u8>> = listed.iter().map(|shard| key(consumer, stream, *shard, Lane::WHOLE)).collect();
+        let kept = |row: &[u8]| keep.contains(row) || keep.contains(before_lane(row));
         let prefix = prefix(consumer);
         let _turn = self.inner.turn.acquire().await;
         let (mut batch, mut after) = (Batch::new(), None::<Vec<u8>>);
@@ -157,7 +215,7 @@ impl Checkpoints {
             let full = rows.len() == PAGE;
             after = rows.last().map(|(key, _)| key.clone());
             for (key, _) in rows {
-                if !keep.contains(&key) {
+                if !kept(&key) {
                     batch = batch.delete(TABLE, key);
                 }
             }
@@ -168,7 +226,7 @@ impl Checkpoints {
         if batch.writes.is_empty() {
             return Ok(());
         }
-        self.pending().dirty.retain(|key, _| !key.starts_with(&prefix) || keep.contains(key));
+        self.pending().dirty.retain(|key, _| !key.starts_with(&prefix) || kept(key));
         self.inner.state.commit(batch).await
     }
 
@@ -181,7 +239,7 @@ impl Checkpoints {
             let mut taken = std::mem::take(&mut pending.writing);
             taken.append(&mut pending.dirty);
             pending.writing = taken;
-            pending.writing.iter().map(|(key, next)| Write::Put(TABLE, key.clone(), encode(*next))).collect()
+            pending.writing.iter().map(|(key, place)| Write::Put(TABLE, key.clone(), encode(place))).collect()
         };
         if writes.is_empty() {
             return Ok(());
@@ -191,8 +249,8 @@ impl Checkpoints {
         let written = std::mem::take(&mut pending.writing);
         if result.is_err() {
             metrics::checkpoint_failure();
-            for (key, next) in written {
-                pending.dirty.entry(key).or_insert(next);
+            for (key, place) in written {
+                pending.dirty.entry(key).or_insert(place);
             }
         }
         result
@@ -230,9 +288,16 @@ impl Checkpoints {
     }
 }
 
-fn encode(next: Position) -> Vec<u8> {
-    // Two numbers cannot fail to serialise.
-    serde_json::to_vec(&Row { v: 1, next }).unwrap_or_default()
+fn encode(place: &Place) -> Vec<u8> {
+    // Numbers and a text cannot fail to serialise.
+    serde_json::to_vec(&Row { v: 1, place: place.clone() }).unwrap_or_default()
+}
+
+fn decode(key: &[u8], bytes: &[u8]) -> Result<Place, StateError> {
+    let row: Row = serde_json::from_slice(bytes).map_err(|e| {
+        StateError::Corrupt(format!("checkpoint {}: {e}", String::from_utf8_lossy(key).replace('\0', " on ")))
+    })?;
+    Ok(row.place)
 }
 
 fn prefix(consumer: &str) -> Vec<u8> {
@@ -245,8 +310,14 @@ fn on_stream(consumer: &str, stream: StreamId) -> Vec<u8> {
     prefix
 }
 
-fn key(consumer: &str, stream: StreamId, shard: ShardId) -> Vec<u8> {
+fn key(consumer: &str, stream: StreamId, shard: ShardId, lane: Lane) -> Vec<u8> {
     let mut key = on_stream(consumer, stream);
     key.extend_from_slice(shard.to_string().as_bytes());
+    key.extend_from_slice(lane.suffix().as_bytes());
     key
+}
+
+/// The key of the shard of a lane's key.
+fn before_lane(key: &[u8]) -> &[u8] {
+    key.iter().rposition(|b| *b == b'/').map_or(key, |at| &key[..at])
 }

@@ -20,9 +20,9 @@ use async_trait::async_trait;
 use base::{Env, Position, RetryPolicy, ShardId, TaskGroup, Timestamp};
 use log::{Log, Record, ShardRef, StreamId, StreamKey};
 
-pub use decision::{DropReason, Outcome, Policy};
+pub use decision::{DropReason, Outcome, Policy, Span};
 
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{Checkpoints, Lane, Window};
 use crate::metrics;
 
 /// Where a consumer without a checkpoint starts on a shard.
@@ -56,10 +56,14 @@ pub struct Batch {
     pub shard: ShardId,
     /// The shard's address in the log.
     pub slot: ShardRef,
-    /// The records in order, at least one.
+    /// The part of the shard that is read by itself.
+    pub lane: Lane,
+    /// The records in order, at least one, but none where a window is closed.
     pub records: Arc<[Record]>,
     /// Attempts including this one.
     pub attempt: u32,
+    /// The tumbling window that they are of, and whether it is closed.
+    pub window: Option<(Span, bool)>,
 }
 
 /// Does the work on batches.
@@ -67,6 +71,14 @@ pub struct Batch {
 pub trait Handler: Send + Sync + 'static {
     /// Handles one batch to an outcome. May be called again with the same records.
     async fn handle(&self, batch: &Batch) -> Outcome;
+
+    /// Told of the window that is open where a shard is read from, before its first batch.
+    fn resume(&self, _shard: ShardId, _window: Option<&Window>) {}
+
+    /// The window that is open, to be kept with the place up to which the shard's batches are done.
+    fn window(&self, _shard: ShardId) -> Option<Window> {
+        None
+    }
 
     /// Puts records away that are given up; `attempt` counts the attempts that were made. Once it is done they are
     /// counted, logged and passed; until then it is asked again and nothing behind them goes on. May be asked again
@@ -140,8 +152,8 @@ pub struct Lag {
     shards: Arc<Mutex<ShardLags>>,
 }
 
-/// By consumer and shard: the arrival of the oldest open record in milliseconds, or [`CAUGHT_UP`].
-type ShardLags = BTreeMap<(String, ShardId), Arc<AtomicI64>>;
+/// By consumer, shard and lane: the arrival of the oldest open record in milliseconds, or [`CAUGHT_UP`].
+type ShardLags = BTreeMap<(String, ShardId, Lane), Arc<AtomicI64>>;
 
 /// There is no open record.
 const CAUGHT_UP: i64 = i64::MIN;
@@ -149,19 +161,25 @@ const CAUGHT_UP: i64 = i64::MIN;
 impl Lag {
     /// Sets the iterator-age gauges to what they are `now`: zero when caught up, growing while stuck.
     pub fn publish(&self, now: Timestamp) {
-        for ((consumer, shard), oldest) in self.shards().iter() {
-            metrics::iterator_age(consumer, *shard, age(oldest, now));
+        let shards = self.shards();
+        let mut lanes = shards.iter().peekable();
+        while let Some(((consumer, shard, _), oldest)) = lanes.next() {
+            let mut greatest = age(oldest, now);
+            while let Some((_, oldest)) = lanes.next_if(|((name, of, _), _)| name == consumer && of == shard) {
+                greatest = greatest.max(age(oldest, now));
+            }
+            metrics::iterator_age(consumer, *shard, greatest);
         }
     }
 
     /// The greatest age over a consumer's shards, if it runs.
     pub fn of(&self, consumer: &str, now: Timestamp) -> Option<Duration> {
-        self.shards().iter().filter(|((name, _), _)| name == consumer).map(|(_, oldest)| age(oldest, now)).max()
+        self.shards().iter().filter(|((name, ..), _)| name == consumer).map(|(_, oldest)| age(oldest, now)).max()
     }
 
-    fn enter(&self, consumer: &str, shard: ShardId) -> ShardLag {
+    fn enter(&self, consumer: &str, shard: ShardId, lane: Lane) -> ShardLag {
         let oldest = Arc::new(AtomicI64::new(CAUGHT_UP));
-        let key = (consumer.to_owned(), shard);
+        let key = (consumer.to_owned(), shard, lane);
         self.shards().insert(key.clone(), Arc::clone(&oldest));
         ShardLag { lag: self.clone(), key, oldest }
     }
@@ -181,7 +199,7 @@ fn age(oldest: &AtomicI64, now: Timestamp) -> Duration {
 /// One shard's entry, there as long as the shard is read.
 struct ShardLag {
     lag: Lag,
-    key: (String, ShardId),
+    key: (String, ShardId, Lane),
     oldest: Arc<AtomicI64>,
 }
 

@@ -118,6 +118,8 @@ impl Deliveries {
             // Records read are delivered or backed up, however old.
             max_age: None,
             bisect: false,
+            lanes: 1,
+            tumble: None,
         };
         let consumer = Consumer { id: id.clone(), source: stream.log_key(scope)?, start: Start::TrimHorizon, policy };
         let started = ports.consumers.start(self.inner.group.child(), consumer, Arc::new(handler));

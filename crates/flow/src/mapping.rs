@@ -1,7 +1,7 @@
 //! Event-source mappings: a stream's records, or a queue's messages, are handed to a function in batches.
 //!
 //! Owns mappings as configured and one consumer for each enabled one.
-//! Promises: per shard one batch is under way at a time and in order; a batch is tried again with back-off until the
+//! Promises: per shard, or per lane of it, one batch is under way at a time and in order; a batch is tried again with back-off until the
 //! function succeeds or the mapping's limits give it up ("How Lambda processes records from stream and queue-based
 //! event sources", Lambda Developer Guide); what is given up is told to a destination or quarantined with its payload
 //! before the mapping goes on; a disabled mapping keeps its place.
@@ -16,6 +16,7 @@ mod queue;
 mod settings;
 mod status;
 mod stuck;
+mod window;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -124,9 +125,10 @@ impl Mappings {
         let retention = self.inner.ports.consumers.log.stream(source).map(|stream| stream.retention).ok();
         let readable = retention.map(|retention| retention.saturating_sub(BEFORE_RETENTION.min(retention / 2)));
         let own = mapping.max_age_secs.map(|secs| Duration::from_secs(secs.into()));
+        let tumble = (mapping.tumbling_secs > 0).then(|| Duration::from_secs(mapping.tumbling_secs.into()));
         Policy {
             records: mapping.batch_size as usize,
-            bytes: MAX_PAYLOAD - event::FRAME,
+            bytes: MAX_PAYLOAD - event::FRAME - if tumble.is_some() { window::ROOM } else { 0 },
             weigh: event::weigh,
             window: Duration::from_secs(mapping.window_secs.into()),
             in_flight: 1,
@@ -138,6 +140,8 @@ impl Mappings {
             },
             max_age: [own, readable].into_iter().flatten().min(),
             bisect: mapping.bisect,
+            lanes: mapping.parallelization,
+            tumble,
         }
     }
 

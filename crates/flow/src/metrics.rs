@@ -52,6 +52,11 @@ pub(crate) fn quarantine_evicted(mapping: &str, reason: &'static str, records: u
         .increment(records as u64);
 }
 
+/// A tumbling window that was given up: its function never took it to its end.
+pub(crate) fn mapping_lost_window(mapping: &str) {
+    counter!("tidegate_mapping_lost_windows_total", "mapping" => mapping.to_owned()).increment(1);
+}
+
 /// A batch that a mapping's destination could never be told of; it is quarantined.
 pub(crate) fn mapping_untold(mapping: &str) {
     counter!("tidegate_mapping_untold_batches_total", "mapping" => mapping.to_owned()).increment(1);

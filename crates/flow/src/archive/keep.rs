@@ -59,6 +59,8 @@ pub(super) fn policy(retention: Duration) -> Policy {
         },
         max_age: Some(retention),
         bisect: false,
+        lanes: 1,
+        tumble: None,
     }
 }
 

@@ -27,6 +27,28 @@ pub struct Policy {
     pub max_age: Option<Duration>,
     /// Whether a failed batch is split in two instead of being retried whole.
     pub bisect: bool,
+    /// Parts of a shard's partition keys that are read beside each other, each in its order.
+    pub lanes: u32,
+    /// The length of tumbling windows: a batch is of one, and each is closed by itself.
+    pub tumble: Option<Duration>,
+}
+
+/// A tumbling window, by when its records arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Its begin.
+    pub start: Timestamp,
+    /// Its end, which is not in it.
+    pub end: Timestamp,
+}
+
+impl Span {
+    /// The one of this length that a time is in.
+    pub fn of(time: Timestamp, length: Duration) -> Self {
+        let length_ms = i64::try_from(length.as_millis()).unwrap_or(i64::MAX).max(1);
+        let start = Timestamp::from_millis(time.millis() - time.millis().rem_euclid(length_ms));
+        Self { start, end: start + length }
+    }
 }
 
 impl Policy {
@@ -46,6 +68,8 @@ impl Policy {
             },
             max_age: Some(max_age),
             bisect: false,
+            lanes: 1,
+            tumble: None,
         }
     }
 }
@@ -129,10 +153,12 @@ pub enum Action {
     Deliver {
         /// The batch's number, to be given back.
         flight: u64,
-        /// The records, at least one.
+        /// The records, at least one, but none where a window is closed.
         records: Arc<[Record]>,
         /// Attempts including this one.
         attempt: u32,
+        /// The window that they are of, and whether it is closed.
+        window: Option<(Span, bool)>,
     },
     /// Everything before this position is dealt with.
     Commit(Position),
@@ -140,10 +166,12 @@ pub enum Action {
     GiveUp {
         /// The batch's number, to be given back.
         flight: u64,
-        /// The records, at least one.
+        /// The records, at least one, but none where it is a window's close.
         records: Arc<[Record]>,
         /// Attempts that were made.
         attempts: u32,
+        /// The window that they are of, and whether it was to be closed.
+        window: Option<(Span, bool)>,
         /// Why.
         why: DropReason,
     },

@@ -1,6 +1,6 @@
 //! The shell around [`super::step`]: reads, waits, calls the handler, sets checkpoints. Decides nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +10,11 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use log::{Log, LogError, ReadLimit, Shard, ShardRef, Slice, Stream, StreamId};
 use tokio_util::sync::CancellationToken;
 
-use super::decision::{Action, DropReason, Input, Now, Outcome};
+use super::decision::{Action, DropReason, Input, Now, Outcome, Span};
 use super::lineage::readable;
 use super::step::ShardState;
 use super::{Batch, Consumer, DRAIN, Handler, Loop, ShardLag, Start};
+use crate::checkpoint::{Lane, Place};
 use crate::metrics;
 
 /// Why a consumer stopped reading. It is started again by its task group.
@@ -41,6 +42,8 @@ pub(super) async fn run(
     stopping: CancellationToken,
 ) -> Result<(), RunError> {
     let (mut running, mut ended) = (BTreeSet::new(), BTreeSet::new());
+    // Of shards with several lanes, how many are not at their end.
+    let mut lanes: BTreeMap<ShardId, usize> = BTreeMap::new();
     let mut shards = FuturesUnordered::new();
     let mut stream: Option<StreamId> = None;
     let (stopping, mut failure) = (stopping.child_token(), None);
@@ -73,8 +76,11 @@ pub(super) async fn run(
                 }
             }
             for shard in next_shards(&snapshot, &running, &ended) {
-                match Reader::new(&context, &consumer, &handler, &snapshot, shard) {
-                    Ok(reader) => shards.push(reader.run(stopping.clone())),
+                match readers(&context, &consumer, &handler, &snapshot, shard).await {
+                    Ok(readers) => {
+                        lanes.insert(shard.id, readers.len());
+                        shards.extend(readers.into_iter().map(|reader| reader.run(stopping.clone())));
+                    }
                     Err(error) => {
                         failure = Some(error);
                         stopping.cancel();
@@ -87,8 +93,15 @@ pub(super) async fn run(
         tokio::select! {
             Some((shard, result)) = shards.next(), if !shards.is_empty() => match result {
                 Ok(()) => {
-                    running.remove(&shard);
-                    ended.insert(shard);
+                    let left = lanes.get_mut(&shard).map_or(0, |left| {
+                        *left -= 1;
+                        *left
+                    });
+                    if left == 0 {
+                        lanes.remove(&shard);
+                        running.remove(&shard);
+                        ended.insert(shard);
+                    }
                 }
                 Err(error) => {
                     failure.get_or_insert(error);
@@ -114,43 +127,57 @@ enum Ended {
     PutAway { flight: u64, records: Arc<[log::Record]>, why: DropReason, result: Result<(), String> },
 }
 
+/// A reader for each lane of a shard, each from its place on.
+async fn readers(
+    context: &Loop,
+    consumer: &Arc<Consumer>,
+    handler: &Arc<dyn Handler>,
+    stream: &Stream,
+    shard: &Shard,
+) -> Result<Vec<Reader>, RunError> {
+    let start = match consumer.start {
+        Start::At(position) => position,
+        Start::TrimHorizon => Position::ZERO,
+    };
+    let of = consumer.policy.lanes.max(1);
+    let places = context.checkpoints.lanes(&consumer.id, stream.id, shard.id, of, start).await?;
+    handler.resume(shard.id, places.iter().find_map(|place| place.window.as_ref()));
+    let lanes = (0..of).map(|index| Lane { index, of });
+    let reader = |(lane, place): (Lane, Place)| {
+        // A bus's start moves on with its rules, so the later of both counts.
+        let from = place.next.max(start);
+        let window = place.window.as_ref().map(|window| Span { start: window.start, end: window.end });
+        Reader {
+            context: context.clone(),
+            consumer: Arc::clone(consumer),
+            handler: Arc::clone(handler),
+            stream: stream.id,
+            shard: shard.id,
+            lane,
+            slot: shard.slot,
+            lag: context.lag.enter(&consumer.id, shard.id, lane),
+            state: ShardState::new(consumer.policy.clone(), from, window),
+            place: Arc::new(place),
+        }
+    };
+    Ok(lanes.zip(places).map(reader).collect())
+}
+
 struct Reader {
     context: Loop,
     consumer: Arc<Consumer>,
     handler: Arc<dyn Handler>,
     stream: StreamId,
     shard: ShardId,
+    lane: Lane,
     slot: ShardRef,
     lag: ShardLag,
     state: ShardState,
+    /// The last place that was set.
+    place: Arc<Place>,
 }
 
 impl Reader {
-    fn new(
-        context: &Loop,
-        consumer: &Arc<Consumer>,
-        handler: &Arc<dyn Handler>,
-        stream: &Stream,
-        shard: &Shard,
-    ) -> Result<Self, RunError> {
-        let start = match consumer.start {
-            Start::At(position) => position,
-            Start::TrimHorizon => Position::ZERO,
-        };
-        // A bus's start moves on with its rules, so the later of both counts.
-        let from = context.checkpoints.get(&consumer.id, stream.id, shard.id)?.map_or(start, |next| next.max(start));
-        Ok(Self {
-            context: context.clone(),
-            consumer: Arc::clone(consumer),
-            handler: Arc::clone(handler),
-            stream: stream.id,
-            shard: shard.id,
-            slot: shard.slot,
-            lag: context.lag.enter(&consumer.id, shard.id),
-            state: ShardState::new(consumer.policy.clone(), from),
-        })
-    }
-
     /// Until the shard is read to its end or the consumer stops.
     async fn run(mut self, stopping: CancellationToken) -> (ShardId, Result<(), RunError>) {
         (self.shard, self.drive(stopping).await)
@@ -169,19 +196,17 @@ impl Reader {
             for action in actions {
                 match action {
                     Action::Read { from, limit } => reading = self.read(from, limit).boxed().fuse(),
-                    Action::Deliver { flight, records, attempt } => {
-                        flights.push(self.deliver(flight, self.batch(records, attempt)));
+                    Action::Deliver { flight, records, attempt, window } => {
+                        flights.push(self.deliver(flight, self.batch(records, attempt, window)));
                     }
-                    Action::GiveUp { flight, records, attempts, why } => {
-                        flights.push(self.give_up(flight, self.batch(records, attempts), why));
+                    Action::GiveUp { flight, records, attempts, window, why } => {
+                        flights.push(self.give_up(flight, self.batch(records, attempts, window), why));
                     }
-                    Action::Commit(next) => {
-                        self.context.checkpoints.set(&self.consumer.id, self.stream, self.shard, next);
-                    }
+                    Action::Commit(next) => self.commit(next),
                     Action::End => return failure.map_or(Ok(()), Err),
                 }
             }
-            let wake_at = self.state.wake_at();
+            let wake_at = self.state.wake_at(self.now());
             if wake_at != timer_at {
                 timer_at = wake_at;
                 timer = wake_at.map_or_else(Fuse::terminated, |at| {
@@ -221,9 +246,21 @@ impl Reader {
     }
 
     fn step(&mut self, input: Input) -> Vec<Action> {
-        let env = &self.context.env;
-        let now = Now { wall: env.clock.now(), instant: env.clock.instant() };
-        self.state.step(now, &*env.rng, input)
+        let now = self.now();
+        self.state.step(now, &*self.context.env.rng, input)
+    }
+
+    fn now(&self) -> Now {
+        let clock = &self.context.env.clock;
+        Now { wall: clock.now(), instant: clock.instant() }
+    }
+
+    /// Everything before `next` is dealt with, and this is the window that is open there.
+    fn commit(&mut self, next: Position) {
+        let window = (self.lane.index == 0).then(|| self.handler.window(self.shard)).flatten();
+        self.place = Arc::new(self.place.moved(next, window));
+        let place = Place::clone(&self.place);
+        self.context.checkpoints.set(&self.consumer.id, self.stream, self.shard, self.lane, place);
     }
 
     /// Whether the stream is still there and does not list the shard any more.
@@ -234,12 +271,17 @@ impl Reader {
 
     fn read(&self, from: Position, limit: ReadLimit) -> impl Future<Output = Result<Slice, LogError>> + Send + use<> {
         let (log, slot, id) = (self.context.log.clone(), self.slot, self.consumer.id.clone());
+        let (lane, place) = (self.lane, Arc::clone(&self.place));
         async move {
             let mut from = from;
             loop {
-                let slice = read_on(&log, slot, from, limit, &id).await?;
-                if !slice.records.is_empty() || slice.at_end {
-                    return Ok(slice);
+                let slice = match lane.of {
+                    1 => read_on(&log, slot, from, limit, &id).await?,
+                    _ => read_lane(&log, slot, from, limit, &id, lane).await?,
+                };
+                // Of what other lanes have, the place is told as well.
+                if !slice.records.is_empty() || slice.at_end || (lane.of > 1 && slice.next > from) {
+                    return Ok(without(slice, &place));
                 }
                 from = slice.next;
                 log.wait(slot, from).await?;
@@ -247,8 +289,9 @@ impl Reader {
         }
     }
 
-    fn batch(&self, records: Arc<[log::Record]>, attempt: u32) -> Batch {
-        Batch { stream: self.stream, shard: self.shard, slot: self.slot, records, attempt }
+    fn batch(&self, records: Arc<[log::Record]>, attempt: u32, window: Option<(Span, bool)>) -> Batch {
+        let Self { stream, shard, slot, lane, .. } = *self;
+        Batch { stream, shard, slot, lane, records, attempt, window }
     }
 
     fn deliver(&self, flight: u64, batch: Batch) -> BoxFuture<'static, Ended> {
@@ -332,4 +375,34 @@ async fn read_on(log: &Log, slot: ShardRef, from: Position, limit: ReadLimit, id
             other => return other,
         }
     }
+}
+
+/// Reads what a lane has: on and on while others have it all, until there is enough or nothing more.
+async fn read_lane(
+    log: &Log,
+    slot: ShardRef,
+    from: Position,
+    limit: ReadLimit,
+    id: &str,
+    lane: Lane,
+) -> Result<Slice, LogError> {
+    let (mut all, mut bytes) = (Slice { next: from, ..Slice::default() }, 0);
+    loop {
+        let slice = read_on(log, slot, all.next, limit, id).await?;
+        let nothing = slice.records.is_empty();
+        (all.next, all.at_end) = (slice.next, slice.at_end);
+        let own = slice.records.into_iter().filter(|record| lane.has(&record.partition_key));
+        all.records.extend(own.inspect(|record| bytes += record.data.len()));
+        if nothing || all.at_end || all.records.len() >= limit.records || bytes >= limit.bytes {
+            return Ok(all);
+        }
+    }
+}
+
+/// What is left when a former lane has dealt with some of it.
+fn without(mut slice: Slice, place: &Place) -> Slice {
+    if !place.before.is_empty() {
+        slice.records.retain(|record| !place.was_done(&record.partition_key, record.position));
+    }
+    slice
 }

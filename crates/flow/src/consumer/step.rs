@@ -13,7 +13,9 @@ use std::time::Duration;
 use base::{Position, RetryPolicy, Rng, Timestamp};
 use log::{ReadLimit, Record, Slice};
 
-use super::decision::{Action, DropReason, Input, Now, Outcome, Policy};
+use super::decision::{Action, DropReason, Input, Now, Outcome, Policy, Span};
+
+mod windows;
 
 #[derive(Debug, PartialEq)]
 enum Status {
@@ -34,6 +36,8 @@ struct Flight {
     status: Status,
     /// It is given up: it is put away instead of being handled.
     parting: Option<DropReason>,
+    /// The window that it is of, and whether it closes that; then it has no records.
+    window: Option<(Span, bool)>,
 }
 
 /// A consumer's place on one shard.
@@ -52,11 +56,17 @@ pub struct ShardState {
     buffered_since: Duration,
     flights: VecDeque<Flight>,
     last_flight: u64,
+    /// The window that is open.
+    window: Option<Span>,
+    /// When what is read now was asked for.
+    asked: Duration,
+    /// Something other than the position is to be committed.
+    unsaid: bool,
 }
 
 impl ShardState {
-    /// Starts at `from`; the first step asks for a read.
-    pub fn new(policy: Policy, from: Position) -> Self {
+    /// Starts at `from`, where a window may be open; the first step asks for a read.
+    pub fn new(policy: Policy, from: Position, window: Option<Span>) -> Self {
         Self {
             policy,
             next: from,
@@ -71,11 +81,14 @@ impl ShardState {
             buffered_since: Duration::ZERO,
             flights: VecDeque::new(),
             last_flight: 0,
+            window,
+            asked: Duration::ZERO,
+            unsaid: false,
         }
     }
 
     /// The instant at which an [`Input::Tick`] is due, if any.
-    pub fn wake_at(&self) -> Option<Duration> {
+    pub fn wake_at(&self, now: Now) -> Option<Duration> {
         let retries = self.flights.iter().filter_map(|f| match f.status {
             Status::Waiting(until) => Some(until),
             _ => None,
@@ -83,7 +96,7 @@ impl ShardState {
         let room = self.flights.len() < self.policy.in_flight;
         let window = (room && !self.stopping && !self.buffer.is_empty() && !self.batch_is_full())
             .then(|| self.buffered_since + self.policy.window);
-        retries.chain(window).min()
+        retries.chain(window).chain(self.closes_at(now)).min()
     }
 
     /// When the oldest record without a final outcome arrived; `None` when caught up.
@@ -127,7 +140,7 @@ impl ShardState {
         let Some(at) = self.flights.iter().position(|f| f.id == id) else { return };
         let flight = &mut self.flights[at];
         match outcome {
-            Outcome::Done => flight.status = Status::Done,
+            Outcome::Done => self.done(at),
             Outcome::Later(_) => flight.postpone(&self.policy.retry, now, rng),
             Outcome::Refused(reason) => flight.part(DropReason::Refused(reason)),
             Outcome::Failed { from, reason } => {
@@ -140,7 +153,7 @@ impl ShardState {
                     }
                     flight.records = rest;
                 }
-                if flight.records.is_empty() {
+                if flight.records.is_empty() && !flight.closes() {
                     flight.status = Status::Done;
                 } else if self.policy.bisect && flight.records.len() > 1 {
                     // Cut where the handler said, it is divided already.
@@ -158,10 +171,10 @@ impl ShardState {
 
     /// What was given up is put away, or is kept to be put away a little later.
     fn put_away(&mut self, id: u64, result: Result<(), String>, now: Now, rng: &dyn Rng) {
-        let Some(flight) = self.flights.iter_mut().find(|f| f.id == id) else { return };
+        let Some(at) = self.flights.iter().position(|f| f.id == id) else { return };
         match result {
-            Ok(()) => flight.status = Status::Done,
-            Err(_) => flight.postpone(&self.policy.retry, now, rng),
+            Ok(()) => self.done(at),
+            Err(_) => self.flights[at].postpone(&self.policy.retry, now, rng),
         }
     }
 
@@ -178,6 +191,7 @@ impl ShardState {
             postponements: 0,
             status: Status::Ready,
             parting: None,
+            window: flight.window,
         };
         let left: Arc<[Record]> = left.into();
         flight.end = right.first().map_or(flight.end, |r| r.position);
@@ -194,8 +208,14 @@ impl ShardState {
         }
         self.expire(now);
         self.pop();
-        while !self.stopping && self.flights.len() < self.policy.in_flight && self.batch_is_due(now) {
-            self.form();
+        while !self.stopping && self.flights.len() < self.policy.in_flight {
+            if self.is_closing(now) {
+                self.close();
+            } else if self.batch_is_due(now) {
+                self.form();
+            } else {
+                break;
+            }
             self.expire(now);
             self.pop();
         }
@@ -203,12 +223,12 @@ impl ShardState {
             self.start(actions);
         }
         self.commit(actions);
-        let drained = self.flights.is_empty() && self.buffer.is_empty();
+        let drained = self.flights.is_empty() && self.buffer.is_empty() && self.window.is_none();
         if !self.ended && ((self.at_end && drained) || (self.stopping && !self.is_busy())) {
             self.ended = true;
             actions.push(Action::End);
         } else if !self.reading && !self.at_end && !self.stopping && !self.batch_is_full() {
-            self.reading = true;
+            (self.reading, self.asked) = (true, now.instant);
             let limit = ReadLimit { records: self.policy.records, bytes: self.policy.bytes };
             actions.push(Action::Read { from: self.next, limit });
         }
@@ -220,7 +240,7 @@ impl ShardState {
 
     fn batch_is_due(&self, now: Now) -> bool {
         let waited = now.instant.saturating_sub(self.buffered_since) >= self.policy.window;
-        !self.buffer.is_empty() && (self.batch_is_full() || self.at_end || waited)
+        !self.buffer.is_empty() && (self.batch_is_full() || self.at_end || waited || self.window_is_over(now))
     }
 
     fn form(&mut self) {
@@ -229,7 +249,8 @@ impl ShardState {
         while let Some(record) = self.buffer.front() {
             let weight = (self.policy.weigh)(record);
             let fits = records.len() < self.policy.records && bytes + weight <= self.policy.bytes;
-            if !records.is_empty() && !fits {
+            let joins = fits && records.last().is_none_or(|last| self.span(last) == self.span(record));
+            if !records.is_empty() && !joins {
                 break;
             }
             bytes += weight;
@@ -238,6 +259,8 @@ impl ShardState {
         self.buffered_bytes -= bytes;
         self.last_flight += 1;
         let end = self.buffer.front().map_or(self.next, |r| r.position);
+        self.window = records.first().and_then(|first| self.span(first));
+        let window = self.window.map(|span| (span, false));
         self.flights.push_back(Flight {
             id: self.last_flight,
             records: records.into(),
@@ -246,6 +269,7 @@ impl ShardState {
             postponements: 0,
             status: Status::Ready,
             parting: None,
+            window,
         });
     }
 
@@ -256,7 +280,10 @@ impl ShardState {
         let mut at = 0;
         while let Some(flight) = self.flights.get_mut(at) {
             let waits = flight.parting.is_none() && matches!(flight.status, Status::Ready | Status::Waiting(_));
-            if waits && flight.records.iter().any(is_old) {
+            let late = |(span, closes): (Span, bool)| closes && now.wall.since(span.end) > max_age;
+            if waits && flight.window.is_some_and(late) {
+                flight.part(DropReason::Expired);
+            } else if waits && flight.records.iter().any(is_old) {
                 let (old, rest): (Vec<Record>, Vec<Record>) = flight.records.iter().cloned().partition(is_old);
                 if let Some(first) = rest.iter().map(|r| r.position).min() {
                     self.last_flight += 1;
@@ -268,6 +295,7 @@ impl ShardState {
                         postponements: 0,
                         status: Status::Ready,
                         parting: Some(DropReason::Expired),
+                        window: flight.window,
                     };
                     flight.records = rest.into();
                     self.flights.insert(at, expired);
@@ -292,21 +320,24 @@ impl ShardState {
         let open = self.flights.iter_mut().filter(|f| f.status != Status::Done).take(self.policy.in_flight);
         for flight in open.filter(|f| f.status == Status::Ready) {
             flight.status = Status::Running;
-            let (id, records) = (flight.id, Arc::clone(&flight.records));
+            let (id, records, window) = (flight.id, Arc::clone(&flight.records), flight.window);
+            let attempt = flight.failures + flight.postponements + 1;
             actions.push(match flight.parting.clone() {
-                None => Action::Deliver { flight: id, records, attempt: flight.failures + flight.postponements + 1 },
-                Some(why) => Action::GiveUp { flight: id, records, attempts: flight.failures, why },
+                None => Action::Deliver { flight: id, records, attempt, window },
+                Some(why) => Action::GiveUp { flight: id, records, attempts: flight.failures, window, why },
             });
         }
     }
 
     fn commit(&mut self, actions: &mut Vec<Action>) {
-        // A closed shard read to its end is remembered whole, so that a restart need not read it again.
-        if self.at_end && self.flights.is_empty() && self.buffer.is_empty() {
+        // A closed shard read to its end is remembered whole, so that a restart need not read it again; and so is what
+        // is of other lanes, where a shard has several.
+        let passed = self.at_end || self.policy.lanes > 1;
+        if passed && self.flights.is_empty() && self.buffer.is_empty() {
             self.committed = self.committed.max(self.next);
         }
-        if self.committed > self.announced {
-            self.announced = self.committed;
+        if self.committed > self.announced || self.unsaid {
+            (self.announced, self.unsaid) = (self.committed, false);
             actions.push(Action::Commit(self.committed));
         }
     }

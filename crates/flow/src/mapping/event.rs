@@ -35,6 +35,28 @@ pub(super) struct Surroundings {
 #[serde(rename_all = "PascalCase")]
 struct Event<'a> {
     records: Vec<EventRecord<'a>>,
+    #[serde(flatten)]
+    tumbling: Option<Tumbling<'a>>,
+}
+
+/// What an event says of a tumbling window beside its records.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Tumbling<'a> {
+    pub window: Bounds,
+    pub state: &'a RawValue,
+    pub shard_id: String,
+    #[serde(rename = "eventSourceARN")]
+    pub event_source_arn: &'a Arn,
+    pub is_final_invoke_for_window: bool,
+    pub is_window_terminated_early: bool,
+}
+
+/// When a window begins and ends.
+#[derive(Serialize)]
+pub(super) struct Bounds {
+    pub start: String,
+    pub end: String,
 }
 
 #[derive(Serialize)]
@@ -63,7 +85,12 @@ struct Kinesis<'a> {
 }
 
 /// The payload for these records of a shard.
-pub(super) fn payload(around: &Surroundings, shard: ShardId, records: &[&Record]) -> Result<Bytes, serde_json::Error> {
+pub(super) fn payload(
+    around: &Surroundings,
+    shard: ShardId,
+    records: &[&Record],
+    tumbling: Option<Tumbling<'_>>,
+) -> Result<Bytes, serde_json::Error> {
     let records = records.iter().map(|record| {
         let sequence_number = SequenceNumber::new(record.position, shard, record.arrival).to_string();
         EventRecord {
@@ -83,7 +110,7 @@ pub(super) fn payload(around: &Surroundings, shard: ShardId, records: &[&Record]
             event_source_arn: &around.stream,
         }
     });
-    Ok(serde_json::to_vec(&Event { records: records.collect() })?.into())
+    Ok(serde_json::to_vec(&Event { records: records.collect(), tumbling })?.into())
 }
 
 /// A record as filter patterns see it.
@@ -137,7 +164,7 @@ mod tests {
             data: Bytes::from_static(b"Hello"),
             sealed: false,
         };
-        let bytes = payload(&around, ShardId::new(6), &[&record]).unwrap();
+        let bytes = payload(&around, ShardId::new(6), &[&record], None).unwrap();
         let event: Value = serde_json::from_slice(&bytes).unwrap();
         let number = SequenceNumber::new(record.position, ShardId::new(6), record.arrival).to_string();
         let expected = json!({"Records": [{

@@ -33,7 +33,9 @@ impl Lost<'_> {
     /// Tells `to`, durably.
     pub async fn tell(&self, router: &dyn Target, to: &Arn) -> Result<(), TargetError> {
         let Some(last) = self.records.last() else { return Ok(()) };
-        let producer = from_shard(self.batch.stream, self.batch.shard, &["mapping", self.mapping]);
+        let lane = self.batch.lane;
+        let lane = if lane.of == 1 { String::new() } else { format!("{}/{}", lane.index, lane.of) };
+        let producer = from_shard(self.batch.stream, self.batch.shard, &["mapping", self.mapping, &lane]);
         let id = stable_uuid(producer, last.position);
         let payload = self.document(&id).to_string().into();
         let delivery = Delivery { position: last.position, payload, partition_key: None };
@@ -131,6 +133,8 @@ mod tests {
             shard,
             records: records.to_vec().into(),
             attempt: 3,
+            lane: crate::checkpoint::Lane::WHOLE,
+            window: None,
         };
         let records: Vec<&Record> = records.iter().collect();
         let answered =

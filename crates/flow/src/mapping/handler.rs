@@ -16,8 +16,10 @@ use super::event::{Surroundings, for_filter, payload};
 use super::give_up::Lost;
 use super::quarantine::{Quarantine, Reason, Why};
 use super::settings::Mapping;
-use super::stuck::{Failure, Progress};
-use crate::consumer::{Batch, DropReason, Handler, Outcome};
+use super::stuck::{Failure, Part, Progress};
+use super::window::{MAX_STATE, Windows, state_of, tumbling, with_state};
+use crate::checkpoint::Window;
+use crate::consumer::{Batch, DropReason, Handler, Outcome, Span};
 use crate::{FlowError, metrics};
 
 /// Calls a mapping's function.
@@ -34,6 +36,11 @@ pub(super) struct Caller {
     ports: MappingPorts,
     progress: Arc<Progress>,
     quarantine: Arc<Quarantine>,
+    windows: Windows,
+}
+
+fn part_of(batch: &Batch) -> Part {
+    (batch.shard, batch.lane.index)
 }
 
 /// How a call of the function went.
@@ -65,6 +72,7 @@ impl Caller {
             ports: ports.clone(),
             progress: Arc::clone(progress),
             quarantine: Arc::clone(quarantine),
+            windows: Windows::default(),
         })
     }
 
@@ -127,11 +135,24 @@ impl Caller {
     }
 
     /// Calls the function with records of a shard, and notes how it went.
-    pub async fn call(&self, shard: ShardId, records: &[&Record], want_log: bool) -> Called {
-        let payload = match payload(&self.around, shard, records) {
+    pub async fn call(&self, part: Part, records: &[&Record], want_log: bool) -> Called {
+        self.call_with(part, records, want_log, None).await.0
+    }
+
+    /// The same, with what is said of a window.
+    async fn call_with(
+        &self,
+        part: Part,
+        records: &[&Record],
+        want_log: bool,
+        window: Option<(&Window, bool, bool)>,
+    ) -> (Called, Option<InvokeOutcome>) {
+        let source = &self.around.stream;
+        let tumbling = window.map(|(window, last, early)| tumbling(window, part.0, source, (last, early))).transpose();
+        let payload = match tumbling.and_then(|tumbling| payload(&self.around, part.0, records, tumbling)) {
             Ok(payload) => payload,
-            // Texts, numbers and names: it cannot fail.
-            Err(error) => return Called::Failed { from: None, reason: error.to_string() },
+            // Texts, numbers, names and JSON that was read: it cannot fail.
+            Err(error) => return (Called::Failed { from: None, reason: error.to_string() }, None),
         };
         let call = Invocation {
             function: self.function.clone(),
@@ -146,16 +167,22 @@ impl Caller {
                 (Called::Failed { from: None, reason: error.message }, None)
             }
             Err(error) => (Called::Later(error.message), None),
-            Ok(outcome) => (self.judge(&outcome, records), Some(outcome)),
+            Ok(outcome) => {
+                let needs_state = window.is_some_and(|(_, last, _)| !last);
+                (self.judge(&outcome, records, needs_state), Some(outcome))
+            }
         };
-        self.note(shard, records, &called, outcome.as_ref());
-        called
+        self.note(part, records, &called, outcome.as_ref());
+        (called, outcome)
     }
 
     /// What the function's answer means.
-    fn judge(&self, outcome: &InvokeOutcome, records: &[&Record]) -> Called {
+    fn judge(&self, outcome: &InvokeOutcome, records: &[&Record], needs_state: bool) -> Called {
         if let Some(reason) = outcome.failure() {
             return Called::Failed { from: None, reason };
+        }
+        if needs_state && state_of(&outcome.payload).is_none() {
+            return Called::Failed { from: None, reason: "its answer has no state".to_owned() };
         }
         if !self.report_item_failures {
             return Called::Done;
@@ -167,7 +194,52 @@ impl Caller {
         }
     }
 
-    fn note(&self, shard: ShardId, records: &[&Record], called: &Called, outcome: Option<&InvokeOutcome>) {
+    /// A batch of a tumbling window, or its close.
+    async fn in_window(&self, batch: &Batch, records: &[&Record], span: Span, last: bool) -> Called {
+        let (part, want_log) = (part_of(batch), batch.attempt > 1);
+        let window = self.windows.of(batch.shard, span);
+        if last {
+            // A window of which no record went to the function has nothing to be closed.
+            let called = match self.windows.get(batch.shard) {
+                Some(open) if open == window => {
+                    self.call_with(part, &[], want_log, Some((&window, true, false))).await.0
+                }
+                _ => Called::Done,
+            };
+            if matches!(called, Called::Done) {
+                self.windows.set(batch.shard, None);
+            }
+            return called;
+        }
+        let (called, outcome) = self.call_with(part, records, want_log, Some((&window, false, false))).await;
+        let Some(state) = outcome.and_then(|outcome| state_of(&outcome.payload)) else { return called };
+        let window = with_state(window, Some(state));
+        let is_too_large = window.state.len() > MAX_STATE;
+        match called {
+            Called::Done if is_too_large => {
+                let ended = self.call_with(part, &[], want_log, Some((&window, true, true))).await.0;
+                if matches!(ended, Called::Done) {
+                    self.windows.set(batch.shard, Some(with_state(window, None)));
+                }
+                ended
+            }
+            // The state is that of the records before the first that failed.
+            Called::Failed { from: Some(from), .. }
+                if !is_too_large && records.first().is_some_and(|first| first.position < from) =>
+            {
+                self.windows.set(batch.shard, Some(window));
+                called
+            }
+            Called::Failed { from: Some(_), reason } if is_too_large => Called::Failed { from: None, reason },
+            Called::Done => {
+                self.windows.set(batch.shard, Some(window));
+                called
+            }
+            other => other,
+        }
+    }
+
+    fn note(&self, part: Part, records: &[&Record], called: &Called, outcome: Option<&InvokeOutcome>) {
         let reason = match called {
             Called::Done => return self.progress.set("OK"),
             Called::Failed { reason, .. } => {
@@ -180,7 +252,7 @@ impl Caller {
             }
         };
         let (now, max_age) = (self.ports.consumers.env.clock.now(), self.max_age);
-        self.progress.failed(&Failure { records, shard, reason, outcome, now, max_age });
+        self.progress.failed(&Failure { records, part, reason, outcome, now, max_age });
     }
 
     /// Tells the destination, or puts the records into quarantine where there is none, or none that could be told.
@@ -189,7 +261,7 @@ impl Caller {
             DropReason::Expired => "it was too old".to_owned(),
             DropReason::Attempts(reason) | DropReason::Refused(reason) => reason.clone(),
         };
-        if let Some(error) = self.progress.error(batch.shard) {
+        if let Some(error) = self.progress.error(part_of(batch)) {
             reason = error;
         }
         if let Some(to) = &self.on_failure {
@@ -200,7 +272,7 @@ impl Caller {
                 batch,
                 records,
                 why,
-                answered: self.progress.answered(batch.shard),
+                answered: self.progress.answered(part_of(batch)),
                 now: self.ports.consumers.env.clock.now(),
             };
             match lost.tell(&*self.ports.router, to).await {
@@ -230,10 +302,12 @@ impl Handler for Caller {
             Ok(records) => records,
             Err(error) => return Outcome::Later(error.to_string()),
         };
-        let called = match records.is_empty() {
-            true => Called::Done,
+        let called = match (records.is_empty(), batch.window) {
+            (true, Some((span, true))) => self.in_window(batch, &records, span, true).await,
+            (true, _) => Called::Done,
+            (false, Some((span, _))) => self.in_window(batch, &records, span, false).await,
             // What a first call logged is in the function's log; what is shown is what fails again.
-            false => self.call(batch.shard, &records, batch.attempt > 1).await,
+            (false, None) => self.call(part_of(batch), &records, batch.attempt > 1).await,
         };
         match called {
             Called::Done => {
@@ -245,7 +319,21 @@ impl Handler for Caller {
         }
     }
 
+    fn resume(&self, shard: ShardId, window: Option<&Window>) {
+        self.windows.set(shard, window.cloned());
+    }
+
+    fn window(&self, shard: ShardId) -> Option<Window> {
+        self.windows.get(shard)
+    }
+
     async fn give_up(&self, batch: &Batch, why: &DropReason) -> Result<(), String> {
+        if let Some((span, true)) = batch.window {
+            self.windows.set(batch.shard, None);
+            metrics::mapping_lost_window(&self.mapping);
+            let (mapping, shard, start) = (&self.mapping, batch.shard, span.start.to_iso_secs());
+            tracing::error!(mapping, %shard, start, ?why, "a window was never closed by its function");
+        }
         let records = self.wanted(batch).await.map_err(|e| e.to_string())?;
         if !records.is_empty() {
             self.put_away(batch, &records, why).await?;
@@ -265,7 +353,7 @@ impl Caller {
     /// Nothing of this batch is open any more.
     fn passed(&self, batch: &Batch) {
         if let Some(last) = batch.records.last() {
-            self.progress.passed(batch.shard, last.position);
+            self.progress.passed(part_of(batch), last.position);
         }
     }
 }

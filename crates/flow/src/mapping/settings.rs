@@ -59,6 +59,10 @@ pub struct MappingChange {
     pub report_item_failures: Option<bool>,
     /// The queue or topic that is told of what is given up, or none; default none.
     pub on_failure: Option<Option<Arn>>,
+    /// Batches of a shard under way at once, each of other partition keys, 1 to 10; default 1.
+    pub parallelization: Option<u32>,
+    /// Seconds of a tumbling window, 0 to 900; default 0, for none.
+    pub tumbling_secs: Option<u32>,
     /// Batches of a queue under way at once, 2 to 1,000, or none for no bound of its own, the default.
     pub max_concurrency: Option<Option<u32>>,
 }
@@ -98,6 +102,12 @@ pub struct Mapping {
     /// The queue or topic that is told of what is given up; without one that is quarantined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<Arn>,
+    /// Batches of a shard under way at once.
+    #[serde(default = "one")]
+    pub parallelization: u32,
+    /// Seconds of a tumbling window; 0 for none.
+    #[serde(default)]
+    pub tumbling_secs: u32,
     /// Batches of a queue under way at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_concurrency: Option<u32>,
@@ -114,6 +124,10 @@ pub struct MappingView {
     pub state: &'static str,
     /// How the last batch ended.
     pub last_result: String,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// A number in its range; -1 stands for no limit.
@@ -143,6 +157,8 @@ impl Mapping {
             filters: Vec::new(),
             report_item_failures: false,
             on_failure: None,
+            parallelization: 1,
+            tumbling_secs: 0,
             max_concurrency: None,
             modified,
         }
@@ -185,6 +201,24 @@ impl Mapping {
         self.enabled = change.enabled.unwrap_or(self.enabled);
         self.bisect = change.bisect.unwrap_or(self.bisect);
         self.report_item_failures = change.report_item_failures.unwrap_or(self.report_item_failures);
+        if let Some(lanes) = change.parallelization {
+            if !(1..=10).contains(&lanes) {
+                return Err(FlowError::Invalid(format!("ParallelizationFactor must be 1 to 10, not {lanes}")));
+            }
+            self.parallelization = lanes;
+        }
+        if let Some(secs) = change.tumbling_secs {
+            if secs > 900 {
+                return Err(FlowError::Invalid(format!("TumblingWindowInSeconds must be 0 to 900, not {secs}")));
+            }
+            self.tumbling_secs = secs;
+        }
+        // A window's state is a shard's.
+        if self.tumbling_secs > 0 && self.parallelization > 1 {
+            return Err(FlowError::Invalid(
+                "TumblingWindowInSeconds goes with a ParallelizationFactor of 1 only".to_owned(),
+            ));
+        }
         if let Some(on_failure) = &change.on_failure {
             self.on_failure.clone_from(on_failure);
         }

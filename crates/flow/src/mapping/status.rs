@@ -15,6 +15,7 @@ use super::settings::{Mapping, MappingView};
 use super::stuck::Stuck;
 use super::{Mappings, config, consumer_id, source_key};
 use crate::FlowError;
+use crate::checkpoint::{Lane, Place};
 
 /// How a mapping gets on.
 #[derive(Debug, Clone)]
@@ -72,8 +73,11 @@ impl Mappings {
         let limit = ReadLimit { records: 1, bytes: usize::MAX };
         let slice = consumers.log.read(slot, sequence.position(), limit).await?;
         let record = slice.records.into_iter().find(|r| r.position == sequence.position()).ok_or_else(missing)?;
-        let next = consumers.checkpoints.get(&consumer_id(id), stream.id, shard)?;
-        if next.is_some_and(|next| record.position < next) {
+        let lane = Lane::of_key(&record.partition_key, mapping.parallelization);
+        let place = consumers.checkpoints.place(&consumer_id(id), stream.id, shard, lane)?;
+        let done =
+            |place: Place| record.position < place.next || place.was_done(&record.partition_key, record.position);
+        if place.is_some_and(done) {
             return Err(FlowError::Conflict(format!(
                 "the mapping has dealt with record {sequence} of {shard} already"
             )));
@@ -129,7 +133,7 @@ async fn divide(
     open.push(0..records.len());
     while let Some(range) = open.pop() {
         let batch: Vec<&Record> = records[range.clone()].iter().collect();
-        let (done, reason) = match caller.call(shard, &batch, false).await {
+        let (done, reason) = match caller.call((shard, 0), &batch, false).await {
             Called::Done => (range.len(), String::new()),
             Called::Failed { from, reason } => {
                 (from.map_or(0, |from| batch.iter().take_while(|r| r.position != from).count()), reason)

@@ -58,6 +58,9 @@ impl From<&InvokeOutcome> for Answered {
     }
 }
 
+/// A shard's lane, by its number.
+pub(super) type Part = (ShardId, u32);
+
 struct Trouble {
     stuck: Stuck,
     /// The last record of the batch that failed first: what fails of it is one trouble.
@@ -68,7 +71,7 @@ struct Trouble {
 /// A failure, as it is noted.
 pub(super) struct Failure<'a> {
     pub records: &'a [&'a Record],
-    pub shard: ShardId,
+    pub part: Part,
     pub reason: &'a str,
     /// None when the call could not be made.
     pub outcome: Option<&'a InvokeOutcome>,
@@ -80,7 +83,7 @@ pub(super) struct Failure<'a> {
 #[derive(Default)]
 pub(super) struct Progress {
     last: Mutex<Option<String>>,
-    troubles: Mutex<BTreeMap<ShardId, Trouble>>,
+    troubles: Mutex<BTreeMap<Part, Trouble>>,
 }
 
 impl Progress {
@@ -97,9 +100,9 @@ impl Progress {
     /// A call failed, or could not be made.
     pub fn failed(&self, failure: &Failure<'_>) {
         let (Some(first), Some(last)) = (failure.records.first(), failure.records.last()) else { return };
-        let number = |record: &Record| SequenceNumber::new(record.position, failure.shard, record.arrival);
+        let number = |record: &Record| SequenceNumber::new(record.position, failure.part.0, record.arrival);
         let mut troubles = self.troubles();
-        let old = troubles.remove(&failure.shard).filter(|old| old.reach >= first.position);
+        let old = troubles.remove(&failure.part).filter(|old| old.reach >= first.position);
         let (since, failures, postponed) =
             old.as_ref().map_or((failure.now, 0, 0), |old| (old.stuck.since, old.stuck.failures, old.stuck.postponed));
         let reach = old.as_ref().map_or(last.position, |old| old.reach.max(last.position));
@@ -107,7 +110,7 @@ impl Progress {
         let log = failure.outcome.and_then(|outcome| outcome.log_tail.clone());
         let (old_log, old_answer) = old.map_or((None, None), |old| (old.stuck.log, old.answered));
         let stuck = Stuck {
-            shard: failure.shard,
+            shard: failure.part.0,
             first: number(first),
             last: number(last),
             records: failure.records.len(),
@@ -118,25 +121,25 @@ impl Progress {
             log: log.or(old_log),
             expires: failure.max_age.map(|age| first.arrival + age),
         };
-        troubles.insert(failure.shard, Trouble { stuck, reach, answered: answered.or(old_answer) });
+        troubles.insert(failure.part, Trouble { stuck, reach, answered: answered.or(old_answer) });
     }
 
-    /// Everything of a shard up to `last` is dealt with.
-    pub fn passed(&self, shard: ShardId, last: Position) {
+    /// Everything of a lane up to `last` is dealt with.
+    pub fn passed(&self, part: Part, last: Position) {
         let mut troubles = self.troubles();
-        if troubles.get(&shard).is_some_and(|trouble| trouble.reach <= last) {
-            troubles.remove(&shard);
+        if troubles.get(&part).is_some_and(|trouble| trouble.reach <= last) {
+            troubles.remove(&part);
         }
     }
 
-    /// How the function answered last for what fails on a shard.
-    pub fn answered(&self, shard: ShardId) -> Option<Answered> {
-        self.troubles().get(&shard).and_then(|trouble| trouble.answered.clone())
+    /// How the function answered last for what fails on a lane.
+    pub fn answered(&self, part: Part) -> Option<Answered> {
+        self.troubles().get(&part).and_then(|trouble| trouble.answered.clone())
     }
 
-    /// What was wrong last on a shard.
-    pub fn error(&self, shard: ShardId) -> Option<String> {
-        self.troubles().get(&shard).map(|trouble| trouble.stuck.error.clone())
+    /// What was wrong last on a lane.
+    pub fn error(&self, part: Part) -> Option<String> {
+        self.troubles().get(&part).map(|trouble| trouble.stuck.error.clone())
     }
 
     /// The shards that are stuck: past a first retry.
@@ -146,7 +149,7 @@ impl Progress {
         stuck.filter(|stuck| stuck.failures + stuck.postponed > 1).cloned().collect()
     }
 
-    fn troubles(&self) -> MutexGuard<'_, BTreeMap<ShardId, Trouble>> {
+    fn troubles(&self) -> MutexGuard<'_, BTreeMap<Part, Trouble>> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -186,25 +189,25 @@ mod tests {
 
     #[test]
     fn halves_of_a_batch_are_one_trouble_until_its_end_is_passed() {
-        let (progress, shard) = (Progress::default(), ShardId::new(0));
+        let (progress, part) = (Progress::default(), (ShardId::new(0), 0));
         let records: Vec<Record> = (1..=4).map(record).collect();
         let fail = |range: std::ops::Range<usize>, now| {
             let records: Vec<&Record> = records[range].iter().collect();
             let max_age = Some(Duration::from_secs(60));
             let now = Timestamp::from_millis(now);
-            progress.failed(&Failure { records: &records, shard, reason: "no", outcome: None, now, max_age });
+            progress.failed(&Failure { records: &records, part, reason: "no", outcome: None, now, max_age });
         };
         fail(0..4, 5_000);
         assert_eq!(progress.stuck(), [], "one failure is nothing yet");
         fail(0..2, 6_000);
-        progress.passed(shard, Position::new(2));
+        progress.passed(part, Position::new(2));
         fail(3..4, 8_000);
         let stuck = &progress.stuck()[0];
         assert_eq!((stuck.since, stuck.postponed, stuck.records), (Timestamp::from_millis(5_000), 3, 1));
         assert_eq!(stuck.expires, Some(Timestamp::from_millis(61_000)));
-        progress.passed(shard, Position::new(3));
+        progress.passed(part, Position::new(3));
         assert_eq!(progress.stuck().len(), 1);
-        progress.passed(shard, Position::new(4));
+        progress.passed(part, Position::new(4));
         assert_eq!(progress.stuck(), []);
     }
 }

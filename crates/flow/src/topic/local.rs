@@ -48,6 +48,8 @@ pub(super) fn policy() -> Policy {
         },
         max_age: None,
         bisect: false,
+        lanes: 1,
+        tumble: None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base::{Position, RetryPolicy, TaskGroup};
-use flow::checkpoint::Checkpoints;
+use flow::checkpoint::{Checkpoints, Lane, Place};
 use flow::consumer::{Batch, Consumer, Handler, Lag, Loop, Outcome, Policy, Start};
 
 use tokio::sync::Semaphore;
@@ -40,6 +40,8 @@ fn consumer() -> Consumer {
         },
         max_age: None,
         bisect: false,
+        lanes: 1,
+        tumble: None,
     };
     Consumer { id: "test:c".into(), source: House::key("s"), start: Start::TrimHorizon, policy }
 }
@@ -142,7 +144,7 @@ async fn a_checkpoint_counts_while_it_is_being_written() {
     let house = world.open().await;
     let stream = house.stream("s", 1).await;
     let (checkpoints, shard, next) = (Checkpoints::new(house.state.clone()), stream.shards[0].id, Position::new(7));
-    checkpoints.set("test:c", stream.id, shard, next);
+    checkpoints.set("test:c", stream.id, shard, Lane::WHOLE, Place::at(next));
     let mut writing = std::pin::pin!(checkpoints.flush());
     assert!(futures::poll!(writing.as_mut()).is_pending());
     assert_eq!(checkpoints.get("test:c", stream.id, shard).unwrap(), Some(next));

@@ -16,6 +16,8 @@ mod invocations;
 mod mapping;
 mod mapping_docs;
 mod mapping_give_up;
+mod mapping_lanes;
+mod mapping_windows;
 mod outbox_kept;
 mod queue;
 mod queue_crash;

@@ -2,9 +2,11 @@
 
 const TABLE: &str = include_str!("../../../../docs/mappings.md");
 
-const TESTS: [&str; 6] = [
+const TESTS: [&str; 8] = [
     include_str!("mapping.rs"),
     include_str!("mapping_give_up.rs"),
+    include_str!("mapping_lanes.rs"),
+    include_str!("mapping_windows.rs"),
     include_str!("crash.rs"),
     include_str!("reshard.rs"),
     include_str!("../../src/consumer/step/tests.rs"),

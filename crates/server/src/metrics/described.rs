@@ -85,6 +85,7 @@ const MEASURES: &[(Kind, &str, &str)] = &[
         "tidegate_mapping_quarantine_evicted_records_total",
         "Records that left a quarantine without having been handled, by mapping and reason.",
     ),
+    (Counter, "tidegate_mapping_lost_windows_total", "Tumbling windows whose closing call was given up, by mapping."),
     (
         Counter,
         "tidegate_mapping_untold_batches_total",

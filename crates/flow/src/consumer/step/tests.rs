@@ -20,6 +20,8 @@ fn policy() -> Policy {
         retry: RETRY,
         max_age: None,
         bisect: false,
+        lanes: 1,
+        tumble: None,
     }
 }
 
@@ -47,7 +49,7 @@ struct Bench {
 impl Bench {
     fn new(policy: Policy) -> Self {
         let mut bench = Self {
-            state: ShardState::new(policy, Position::new(1)),
+            state: ShardState::new(policy, Position::new(1), None),
             instant: Duration::ZERO,
             wall: Timestamp::from_millis(0),
             rng: SeededRng::new(1),
@@ -66,12 +68,18 @@ impl Bench {
                 |records: &[Record]| records.iter().map(|r| r.position.to_string()).collect::<Vec<_>>().join(",");
             self.log.push(match action {
                 Action::Read { .. } => continue,
-                Action::Deliver { flight, records, attempt } => {
+                Action::Deliver { flight, records, attempt, window } => {
                     self.flights.push(flight);
-                    format!("deliver {}#{attempt}", numbers(&records))
+                    match window {
+                        None => format!("deliver {}#{attempt}", numbers(&records)),
+                        Some((span, false)) => {
+                            format!("deliver {}#{attempt} in {}", numbers(&records), span.start.millis())
+                        }
+                        Some((span, true)) => format!("close {}#{attempt}", span.start.millis()),
+                    }
                 }
                 Action::Commit(next) => format!("commit {next}"),
-                Action::GiveUp { flight, records, attempts, why } => {
+                Action::GiveUp { flight, records, attempts, why, .. } => {
                     self.flights.push(flight);
                     format!("give up {}#{attempts} {why:?}", numbers(&records))
                 }
@@ -97,9 +105,13 @@ impl Bench {
         self.step(Input::PutAway { flight, result });
     }
 
+    fn wake_at(&self) -> Option<Duration> {
+        self.state.wake_at(Now { wall: self.wall, instant: self.instant })
+    }
+
     /// Moves to the time the state waits for.
     fn wake(&mut self) {
-        let at = self.state.wake_at().expect("nothing is waited for");
+        let at = self.wake_at().expect("nothing is waited for");
         self.wall = self.wall + at.saturating_sub(self.instant);
         self.instant = at;
         self.step(Input::Tick);
@@ -154,7 +166,7 @@ fn a_window_gathers_until_it_ends_or_the_batch_is_full() {
     let mut bench = Bench::new(Policy { window: Duration::from_secs(10), ..policy() });
     bench.read(1..=2, false);
     assert!(bench.took().is_empty());
-    assert_eq!(bench.state.wake_at(), Some(Duration::from_secs(10)));
+    assert_eq!(bench.wake_at(), Some(Duration::from_secs(10)));
     bench.wake();
     assert_eq!(bench.took(), ["deliver 1,2#1"]);
     bench.finish(Outcome::Done);
@@ -169,11 +181,11 @@ fn a_failed_batch_is_tried_again_with_growing_delays_and_then_given_up() {
     let mut bench = Bench::new(policy());
     bench.read(1..=5, false);
     bench.finish(failed());
-    let first = bench.state.wake_at().unwrap();
+    let first = bench.wake_at().unwrap();
     assert!(first >= Duration::from_millis(500) && first <= Duration::from_secs(1));
     bench.wake();
     bench.finish(failed());
-    assert!(bench.state.wake_at().unwrap() - bench.instant >= Duration::from_secs(1));
+    assert!(bench.wake_at().unwrap() - bench.instant >= Duration::from_secs(1));
     bench.wake();
     bench.finish(failed());
     bench.put_away(Ok(()));
@@ -196,7 +208,7 @@ fn postponements_are_not_counted_as_failures() {
     bench.read(1..=1, false);
     for _ in 0..20 {
         bench.finish(Outcome::Later("busy".into()));
-        assert!(bench.state.wake_at().unwrap() - bench.instant <= RETRY.max_delay);
+        assert!(bench.wake_at().unwrap() - bench.instant <= RETRY.max_delay);
         bench.wake();
     }
     bench.finish(Outcome::Done);
@@ -215,7 +227,7 @@ fn splitting_finds_the_one_bad_record_and_loses_no_other() {
                 Some(last) if last.starts_with("give up") => bench.put_away(Ok(())),
                 _ => bench.finish(if last.contains('3') && !last.contains("#3 ") { failed() } else { Outcome::Done }),
             }
-        } else if bench.state.wake_at().is_some() {
+        } else if bench.wake_at().is_some() {
             bench.wake();
         }
     }
@@ -254,7 +266,7 @@ fn old_records_are_given_up_before_they_are_handled_again() {
     bench.read(1..=2, false);
     bench.finish(failed());
     bench.wall = Timestamp::from_millis(61_500);
-    bench.instant = bench.state.wake_at().unwrap();
+    bench.instant = bench.wake_at().unwrap();
     bench.step(Input::Tick);
     bench.put_away(Ok(()));
     assert_eq!(bench.took(), ["deliver 1,2#1", "give up 1#1 Expired", "deliver 2#2", "commit 2"]);
@@ -267,7 +279,7 @@ fn nothing_passes_what_is_given_up_before_it_is_put_away() {
     bench.finish(failed());
     for _ in 0..10 {
         bench.put_away(Err("full".into()));
-        assert!(!bench.state.is_busy() && bench.state.wake_at().unwrap() - bench.instant <= RETRY.max_delay);
+        assert!(!bench.state.is_busy() && bench.wake_at().unwrap() - bench.instant <= RETRY.max_delay);
         assert_eq!(bench.state.oldest(), Some(Timestamp::from_millis(1_000)));
         bench.wake();
     }
@@ -341,4 +353,48 @@ fn stopping_does_not_wait_for_a_retry() {
     bench.finish(failed());
     bench.step(Input::Stop);
     assert_eq!(bench.took(), ["deliver 1#1", "end"]);
+}
+
+#[test]
+fn a_batch_is_of_one_window_and_a_window_is_closed_before_the_next() {
+    let mut bench = Bench::new(Policy { tumble: Some(Duration::from_secs(3)), ..policy() });
+    bench.wall = Timestamp::from_millis(7_000);
+    bench.read(1..=7, false);
+    for _ in 0..4 {
+        bench.finish(Outcome::Done);
+    }
+    assert_eq!(
+        bench.took(),
+        [
+            "deliver 1,2#1 in 0",
+            "close 0#1",
+            "commit 3",
+            "deliver 3,4,5#1 in 3000",
+            "commit 3",
+            "close 3000#1",
+            "commit 6",
+            "deliver 6,7#1 in 6000",
+            "commit 6",
+        ]
+    );
+    bench.finish(Outcome::Done);
+    assert_eq!(bench.took(), ["commit 8"]);
+    bench.wake();
+    assert_eq!((bench.took(), bench.wall.millis()), (vec!["close 6000#1".to_owned()], 9_500));
+    bench.finish(failed());
+    assert!(bench.took().is_empty());
+    bench.wake();
+    bench.finish(Outcome::Done);
+    assert_eq!(bench.took(), ["close 6000#2", "commit 8"]);
+    assert_eq!(bench.wake_at(), None);
+}
+
+#[test]
+fn a_window_ends_with_its_shard() {
+    let mut bench = Bench::new(Policy { tumble: Some(Duration::from_secs(60)), ..policy() });
+    bench.read(1..=2, true);
+    bench.finish(Outcome::Done);
+    assert_eq!(bench.took(), ["deliver 1,2#1 in 0", "close 0#1", "commit 3"]);
+    bench.finish(Outcome::Done);
+    assert_eq!(bench.took(), ["commit 3", "end"]);
 }

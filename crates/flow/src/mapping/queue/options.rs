@@ -65,12 +65,16 @@ pub(in crate::mapping) fn apply(mapping: &mut Mapping, change: &MappingChange) -
         max_age_secs,
         bisect,
         on_failure,
+        parallelization,
+        tumbling_secs,
     } = change;
     let others = [
         ("MaximumRetryAttempts", max_retries.is_some()),
         ("MaximumRecordAgeInSeconds", max_age_secs.is_some()),
         ("BisectBatchOnFunctionError", bisect.is_some()),
         ("DestinationConfig", on_failure.is_some()),
+        ("ParallelizationFactor", parallelization.is_some()),
+        ("TumblingWindowInSeconds", tumbling_secs.is_some()),
     ];
     if let Some((name, _)) = others.iter().find(|(_, given)| *given) {
         return Err(of_streams(name));
@@ -131,6 +135,8 @@ mod tests {
             filters: Vec::new(),
             report_item_failures: false,
             on_failure: None,
+            parallelization: 1,
+            tumbling_secs: 0,
             max_concurrency: None,
             modified: Timestamp::from_millis(0),
         }

@@ -30,21 +30,6 @@ const SETTINGS: [&str; 13] = [
     "ScalingConfig",
 ];
 
-/// Options that are accepted only when they ask for what is done anyway, and of queues not at all.
-fn fixed(of_queue: bool, parallel: Option<i32>, tumbling: Option<i32>) -> Result<(), ServiceError> {
-    let given = [("ParallelizationFactor", parallel.is_some()), ("TumblingWindowInSeconds", tumbling.is_some())];
-    if let Some((name, _)) = given.iter().find(|(_, given)| of_queue && *given) {
-        return Err(invalid(format!("{name} is not valid for SQS event sources.")));
-    }
-    if parallel.is_some_and(|factor| factor != 1) {
-        return Err(ServiceError::not_done(SERVICE, "ParallelizationFactor other than 1"));
-    }
-    if tumbling.is_some_and(|secs| secs != 0) {
-        return Err(ServiceError::not_done(SERVICE, "TumblingWindowInSeconds"));
-    }
-    Ok(())
-}
-
 /// What a mapping's scaling is set to: an empty document takes the bound away.
 fn concurrency(scaling: Option<&ScalingConfig>) -> Option<Option<u32>> {
     scaling.map(|scaling| scaling.maximum_concurrency.and_then(|most| u32::try_from(most).ok()))
@@ -110,8 +95,6 @@ impl LambdaService {
     ) -> Result<EventSourceMappingConfiguration, ServiceError> {
         let own = ["EventSourceArn", "StartingPosition", "StartingPositionTimestamp"];
         only(SERVICE, &input, &[&SETTINGS[..], &own[..]].concat())?;
-        let of_queue = input.event_source_arn.as_deref().is_some_and(|source| source.starts_with("arn:aws:sqs:"));
-        fixed(of_queue, input.parallelization_factor, input.tumbling_window_in_seconds)?;
         let at = address(&call.scope, &input.function_name, None)?;
         let function = self.functions.resolve(&call.scope, &at.name, at.qualifier.as_ref()).map_err(failed)?;
         let source = input.event_source_arn.as_deref().ok_or_else(|| invalid("EventSourceArn is required"))?;
@@ -133,6 +116,8 @@ impl LambdaService {
                 max_concurrency: concurrency(input.scaling_config.as_ref()),
                 filters: filters(input.filter_criteria),
                 on_failure: on_failure(input.destination_config)?,
+                parallelization: size(input.parallelization_factor),
+                tumbling_secs: size(input.tumbling_window_in_seconds),
             },
         };
         if spec.source.scope().as_ref() != Some(&call.scope) {
@@ -148,12 +133,6 @@ impl LambdaService {
         input: UpdateEventSourceMappingInput,
     ) -> Result<EventSourceMappingConfiguration, ServiceError> {
         only(SERVICE, &input, &[&SETTINGS[..], &["UUID"]].concat())?;
-        let of_queue = |view: MappingView| view.mapping.source.service() == "sqs";
-        fixed(
-            self.mappings.get(&call.scope, &input.uuid).is_ok_and(of_queue),
-            input.parallelization_factor,
-            input.tumbling_window_in_seconds,
-        )?;
         let function = match input.function_name.as_deref() {
             None => None,
             Some(text) => {
@@ -174,6 +153,8 @@ impl LambdaService {
             max_concurrency: concurrency(input.scaling_config.as_ref()),
             filters: filters(input.filter_criteria),
             on_failure: on_failure(input.destination_config)?,
+            parallelization: size(input.parallelization_factor),
+            tumbling_secs: size(input.tumbling_window_in_seconds),
         };
         let view = self.mappings.update(&call.scope, &input.uuid, &change).await.map_err(flow_failed)?;
         Ok(shown(&call.scope, view))
@@ -228,8 +209,8 @@ pub(super) fn shown(scope: &Scope, view: MappingView) -> EventSourceMappingConfi
         maximum_retry_attempts: limit(mapping.max_retries).filter(|_| of_stream),
         maximum_record_age_in_seconds: limit(mapping.max_age_secs).filter(|_| of_stream),
         bisect_batch_on_function_error: of_stream.then_some(mapping.bisect),
-        parallelization_factor: of_stream.then_some(1),
-        tumbling_window_in_seconds: of_stream.then_some(0),
+        parallelization_factor: i32::try_from(mapping.parallelization).ok().filter(|_| of_stream),
+        tumbling_window_in_seconds: i32::try_from(mapping.tumbling_secs).ok().filter(|_| of_stream),
         scaling_config: mapping
             .max_concurrency
             .and_then(|most| i32::try_from(most).ok())
