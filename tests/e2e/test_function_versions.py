@@ -29,6 +29,9 @@ def test_versions_and_aliases(server, unique):
     made = client.create_function(FunctionName=unique, Runtime="python3.11", Role=ROLE, Handler="main.handler", Publish=True,
                                   Code={"ZipFile": zipped({"main.py": SOURCE.format("one")})})
     assert (made["Version"], made["FunctionArn"]) == ("1", arn_of(unique, 1))
+    # Terraform asks this with every look at a function.
+    signing = client.get_function_code_signing_config(FunctionName=unique)
+    assert signing["FunctionName"] == unique and "CodeSigningConfigArn" not in signing
     updated = client.update_function_code(FunctionName=unique, ZipFile=zipped({"main.py": SOURCE.format("two")}), Publish=True)
     assert updated["Version"] == "2" and updated["CodeSha256"] != made["CodeSha256"]
     dry = client.update_function_code(FunctionName=unique, ZipFile=zipped({"main.py": SOURCE.format("dry")}), DryRun=True)
@@ -61,7 +64,9 @@ def test_versions_and_aliases(server, unique):
 
     code, message = refused(client.delete_function, FunctionName=unique, Qualifier="2")
     assert code == "ResourceConflictException" and "live" in message
+    client.put_function_event_invoke_config(FunctionName=unique, Qualifier="live", MaximumRetryAttempts=0)
     client.delete_alias(FunctionName=unique, Name="live")
+    assert client.list_function_event_invoke_configs(FunctionName=unique)["FunctionEventInvokeConfigs"] == []
     assert refused(client.get_alias, FunctionName=unique, Name="live") == (
         "ResourceNotFoundException", f"Cannot find alias arn: {arn_of(unique, 'live')}")
     client.delete_function(FunctionName=unique, Qualifier="1")

@@ -153,6 +153,11 @@ pub trait Invoke: Send + Sync {
         None
     }
 
+    /// Whether no environment is set aside for the function and it may have no other: it is not called until that changes.
+    async fn is_stopped(&self, _function: &Arn) -> bool {
+        false
+    }
+
     /// The queue or topic that gets the function's events which are given up, if it has one.
     async fn dead_letters(&self, _function: &Arn) -> Option<Arn> {
         None

@@ -11,6 +11,7 @@
 //! as it came.
 
 mod config;
+mod keep;
 mod result;
 
 use std::collections::HashMap;
@@ -23,13 +24,15 @@ use base::{
     ProducerId, Rng, Scope, StateStore, Table, TargetError, TaskGroup,
 };
 use bytes::{BufMut, Bytes, BytesMut};
-use log::{Append, LogError, NewRecord, Record, Stream, StreamKey, StreamKind, StreamSpec};
+use log::{Append, LogError, NewRecord, Record, Stream, StreamId, StreamKey, StreamKind, StreamSpec};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
+use crate::needed::FOREVER;
 use crate::producer::stable_uuid;
 use crate::router::{append_once, before_append, taken_by, target_error};
-use crate::spool::{self, Attempt, Attempted, End, Settings, Spool, Why};
+use crate::spool::{Attempt, Attempted, End, Settings, Spool, Why};
 use crate::{FlowError, metrics, stored};
 pub use config::{InvokeConfig, InvokeConfigChange};
 use config::{MAX_AGE, qualifier};
@@ -39,8 +42,6 @@ use result::{Condition, Told};
 const TABLE: Table = Table("flow.invocations");
 const VERSION: u32 = 1;
 
-/// How long an event is kept: the service's longest, six hours, and some room for what is under way.
-const RETENTION: Duration = Duration::from_secs(8 * 3_600);
 /// The waits before the second and third call.
 const DELAYS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(120)];
 /// Calls of one function at once. Functions have their own limit; this bounds memory.
@@ -73,14 +74,16 @@ struct Inner {
     state: Arc<dyn StateStore>,
     invoke: Arc<dyn Invoke>,
     group: TaskGroup,
-    running: Mutex<HashMap<StreamKey, Running>>,
+    running: Mutex<HashMap<StreamKey, (StreamId, Running)>>,
     outlets: Mutex<Weak<Outlets>>,
+    /// Held while a function's log is made, begun to be read, or removed.
+    turn: Semaphore,
 }
 
 impl Invocations {
     pub(crate) fn new(consumers: Loop, state: Arc<dyn StateStore>, invoke: Arc<dyn Invoke>, group: &TaskGroup) -> Self {
         let (running, outlets) = (Mutex::default(), Mutex::new(Weak::new()));
-        let inner = Inner { consumers, state, invoke, group: group.child(), running, outlets };
+        let inner = Inner { consumers, state, invoke, group: group.child(), running, outlets, turn: Semaphore::new(1) };
         Self { inner: Arc::new(inner) }
     }
 
@@ -91,14 +94,6 @@ impl Invocations {
 
     fn outlets(&self) -> Option<Arc<Outlets>> {
         self.inner.outlets.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
-    }
-
-    /// Starts the consumers of all functions that were invoked asynchronously before.
-    pub(crate) async fn restore(&self) -> Result<(), FlowError> {
-        for (scope, known) in stored::list_scoped::<Known>(&*self.inner.state, TABLE)? {
-            self.stream(&stream_key(&scope, known.function.as_str())).await?;
-        }
-        Ok(())
     }
 
     /// Accepts a call; `Ok` is its request id, and the event is durable. That the function exists is the caller's to
@@ -157,28 +152,17 @@ impl Invocations {
         taken_by(&self.inner.consumers.log, &address(to).ok()?.0, producer)
     }
 
-    /// Forgets a deleted function's events. Calls under way end as they will.
-    pub async fn remove(&self, scope: &Scope, function: &FunctionName) -> Result<(), FlowError> {
-        let key = stream_key(scope, function.as_str());
-        let running = self.running().remove(&key);
-        if let Some(running) = running {
-            running.stop().await;
-        }
-        let id = consumer_id(&key);
-        let mut batch = Batch::new().delete(TABLE, stored::key(scope, &[function.as_str()]));
-        batch.writes.extend(self.inner.consumers.checkpoints.forget(&id).await?);
-        batch.writes.extend(spool::forget(&*self.inner.state, &id)?);
-        let batch = self.without_configs(batch, scope, function)?;
-        self.inner.state.commit(batch).await?;
-        match self.inner.consumers.log.delete_stream(&key).await {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
     /// The function's stream with its consumer running, made at the first event.
     async fn stream(&self, key: &StreamKey) -> Result<Arc<Stream>, FlowError> {
-        let stream = match self.inner.consumers.log.stream(key) {
+        let log = &self.inner.consumers.log;
+        if let Ok(stream) = log.stream(key)
+            && self.is_running(&stream)
+        {
+            return Ok(stream);
+        }
+        // Not beside a deletion: nothing may begin to read what is about to go.
+        let _turn = self.inner.turn.acquire().await;
+        let stream = match log.stream(key) {
             Err(LogError::StreamNotFound(_)) => self.create(key).await?,
             other => other?,
         };
@@ -186,18 +170,21 @@ impl Invocations {
         Ok(stream)
     }
 
+    fn is_running(&self, stream: &Stream) -> bool {
+        self.running().get(&stream.key).is_some_and(|(id, _)| *id == stream.id)
+    }
+
     async fn create(&self, key: &StreamKey) -> Result<Arc<Stream>, FlowError> {
         // Known before it can hold anything, so that no event is forgotten by a restart.
         let function = key.name.parse::<FunctionName>().map_err(|e| FlowError::Invalid(e.to_string()))?;
         let row = stored::encode("function's queue", &Known { function })?;
         self.inner.state.commit(Batch::new().put(TABLE, stored::key(&key.scope, &[&key.name]), row)).await?;
-        let spec = StreamSpec { shards: 1, retention: RETENTION };
+        let spec = StreamSpec { shards: 1, retention: FOREVER };
         Ok(self.inner.consumers.log.ensure_stream(key, spec).await?)
     }
 
     fn ensure_running(&self, stream: &Stream) -> Result<(), FlowError> {
-        let mut running = self.running();
-        if running.contains_key(&stream.key) {
+        if self.is_running(stream) {
             return Ok(());
         }
         let Some(shard) = stream.shards.first() else { return Ok(()) };
@@ -211,13 +198,15 @@ impl Invocations {
             id,
             source: stream.key.clone(),
             start: Start::TrimHorizon,
-            policy: Policy::each_record(CONCURRENCY, MAX_AGE),
+            // How old an event may become is the spool's to say: what is too old is told, not passed over.
+            policy: Policy { max_age: None, ..Policy::each_record(CONCURRENCY, MAX_AGE) },
         };
-        running.insert(stream.key.clone(), self.inner.consumers.start(group, consumer, Arc::new(spool)));
+        let running = self.inner.consumers.start(group, consumer, Arc::new(spool));
+        self.running().insert(stream.key.clone(), (stream.id, running));
         Ok(())
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<StreamKey, Running>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<StreamKey, (StreamId, Running)>> {
         self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -268,12 +257,18 @@ fn decode(data: &Bytes) -> Result<Invocation, String> {
 /// The waits before a success is told once more; then it is not told, which is counted and logged.
 const TELL_AGAIN_SECS: [u64; 6] = [1, 2, 4, 8, 16, 32];
 
+/// Bytes of answers of failed calls that are kept until it is decided about their events, for a function's events
+/// together; those of further ones are told without.
+const MOST_ANSWERS: usize = 32 << 20;
+
 /// What is known of an event's calls. Lost in a restart: the count that is told is called approximate.
 #[derive(Default)]
 struct Calls {
     count: u32,
     /// How the function answered at last; only until it is decided whether it is called again.
     outcome: Option<InvokeOutcome>,
+    /// It was not called, as no environment is left to the function.
+    stopped: bool,
 }
 
 /// Calls the function for one record.
@@ -309,6 +304,10 @@ impl Caller {
 
     fn config_of(&self, record: &Record) -> InvokeConfig {
         decode(&record.data).map_or_else(|_| InvokeConfig::none(""), |call| self.config(&call))
+    }
+
+    async fn is_stopped(&self, call: &Invocation) -> bool {
+        self.room.inner.invoke.is_stopped(&call.function).await
     }
 
     /// Tells a destination of a success, as long as it may come to take it.
@@ -356,6 +355,10 @@ impl Attempt for Caller {
         };
         let outcome = match self.room.inner.invoke.invoke(call.clone()).await {
             Ok(outcome) => outcome,
+            Err(error) if error.kind == ErrorKind::Throttled && self.is_stopped(&call).await => {
+                self.calls().entry(record.position).or_default().stopped = true;
+                return Attempted::Refused(error.message);
+            }
             Err(error) if error.kind.is_transient() => return Attempted::Later(error.message),
             Err(error) => return Attempted::Refused(error.message),
         };
@@ -370,7 +373,11 @@ impl Attempt for Caller {
                 Attempted::Done
             }
             Some(failure) => {
-                self.calls().entry(record.position).or_default().outcome = Some(outcome);
+                let mut calls = self.calls();
+                let kept: usize = calls.values().filter_map(|c| Some(c.outcome.as_ref()?.payload.len())).sum();
+                if kept + outcome.payload.len() <= MOST_ANSWERS {
+                    calls.entry(record.position).or_default().outcome = Some(outcome);
+                }
                 Attempted::Failed(failure)
             }
         }
@@ -406,24 +413,31 @@ impl Attempt for Caller {
         tracing::error!(function = self.function, position = %record.position, reason, "an asynchronous invocation was given up");
     }
 
-    async fn give_up(&self, record: &Record, end: &End) -> Result<(), String> {
+    async fn give_up_rest(&self, record: &Record, end: &End, done: &mut Vec<String>) -> Result<(), String> {
         let Ok(call) = decode(&record.data) else {
             self.gave_up(record, &end.reason);
             return Ok(());
         };
         let (config, grave) = (self.config(&call), self.room.inner.invoke.dead_letters(&call.function).await);
-        let outcome = self.calls().get(&record.position).and_then(|calls| calls.outcome.clone());
+        let (outcome, stopped) =
+            self.calls().get(&record.position).map_or((None, false), |c| (c.outcome.clone(), c.stopped));
+        let is_refused = end.why == Why::Refused;
         let told = Told {
             record,
             call: &call,
-            condition: if end.why == Why::Age { Condition::EventAgeExceeded } else { Condition::RetriesExhausted },
-            attempts: end.attempts,
+            condition: match end.why {
+                Why::Age => Condition::EventAgeExceeded,
+                Why::Refused if stopped || self.is_stopped(&call).await => Condition::ZeroReservedConcurrency,
+                Why::Refused | Why::Attempts => Condition::RetriesExhausted,
+            },
+            // A call that was refused is none.
+            attempts: end.attempts - u32::from(is_refused).min(end.attempts),
             outcome: outcome.as_ref(),
             reason: &end.reason,
             now: self.room.inner.consumers.env.clock.now(),
         };
         for (way, to) in [("dead_letter", grave), ("destination", config.on_failure)] {
-            let Some(to) = to else { continue };
+            let Some(to) = to.filter(|_| !done.iter().any(|done| done == way)) else { continue };
             let outlets = self.room.outlets().ok_or("the server is stopping")?;
             let put =
                 if way == "dead_letter" { outlets.bury(&to, &told).await } else { outlets.tell(&to, &told).await };
@@ -432,6 +446,7 @@ impl Attempt for Caller {
                 Err(error) if error.kind.is_transient() => return Err(error.message),
                 Err(error) => self.untold(way, &to, &error.message),
             }
+            done.push(way.to_owned());
         }
         self.gave_up(record, &end.reason);
         Ok(())

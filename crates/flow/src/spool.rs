@@ -122,6 +122,11 @@ pub(crate) trait Attempt: Send + Sync + 'static {
         self.gave_up(record, &end.reason);
         Ok(())
     }
+
+    /// The same where it has several parts: those that are `done` are kept with the record, and are not done again.
+    async fn give_up_rest(&self, record: &Record, end: &End, _done: &mut Vec<String>) -> Result<(), String> {
+        self.give_up(record, end).await
+    }
 }
 
 /// How a spool works.
@@ -308,9 +313,9 @@ impl<A: Attempt> Spool<A> {
     }
 
     /// Gives a record up, or keeps it as a row that is to be given up.
-    async fn part(&self, record: &Record, row: Row, end: End) -> Option<Row> {
+    async fn part(&self, record: &Record, mut row: Row, end: End) -> Option<Row> {
         let inner = &self.inner;
-        let reason = inner.attempt.give_up(record, &end).await.err()?;
+        let reason = inner.attempt.give_up_rest(record, &end, &mut row.done).await.err()?;
         let (consumer, position) = (&inner.settings.id, record.position);
         tracing::warn!(consumer, %position, reason, "a record that is given up cannot be put away yet");
         let (due, postponed) =

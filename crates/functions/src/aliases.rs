@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::function::qualified;
 use crate::functions::{Functions, MAX_DESCRIPTION_CHARS, prefix};
+use crate::permissions::policy_key;
 use crate::{AliasName, Function, FunctionError, Qualifier, Version};
 
 /// Of so many calls a weight is a part.
@@ -141,6 +142,8 @@ impl Functions {
             revision: self.inner.env.rng.uuid(),
             name: old.name,
         };
+        // No version that it names is deleted meanwhile.
+        let _turn = self.inner.turn.acquire().await;
         self.check_alias(scope, function, &alias)?;
         let key = alias_key(scope, function, &alias.name);
         let (stored, unchanged) = self.inner.aliases.read(&key)?;
@@ -195,7 +198,11 @@ impl Functions {
     ) -> Result<(), FunctionError> {
         self.get(scope, function)?;
         let key = alias_key(scope, function, name);
-        self.commit(function, self.inner.aliases.delete(Batch::new(), &key)).await?;
-        self.inner.aliases.refresh(&key)
+        let policy = policy_key(scope, function, Some(&Qualifier::Alias(name.clone())));
+        let _turn = self.inner.turn.acquire().await;
+        let batch = self.inner.policies.delete(self.inner.aliases.delete(Batch::new(), &key), &policy);
+        self.commit(function, batch).await?;
+        self.inner.aliases.refresh(&key)?;
+        self.inner.policies.refresh(&policy)
     }
 }

@@ -47,6 +47,8 @@ impl Functions {
         name: &FunctionName,
         environments: Option<u32>,
     ) -> Result<(), FunctionError> {
+        // The sum of all is looked at.
+        let _turn = self.inner.turn.acquire().await;
         self.get(scope, name)?;
         let home = prefix(scope, name);
         let batch = self.inner.registry.present(Batch::new(), scope, name);
@@ -69,6 +71,20 @@ impl Functions {
         self.inner.concurrency.refresh(&home)?;
         self.reserve_in_pool(scope, name);
         Ok(())
+    }
+
+    /// A limit may have been lowered below what was set aside under another.
+    pub(crate) fn warn_of_too_much_set_aside(&self) {
+        let Capacity { total, common } = self.capacity();
+        let least = total.div_ceil(COMMON);
+        if common < least {
+            tracing::warn!(
+                max_environments = total,
+                left = common,
+                "of max_environments in section functions less than {least} are left to functions with nothing set \
+                 aside: their calls may all be throttled; raise it, or set less aside"
+            );
+        }
     }
 
     /// Tells the pool what is set aside now.

@@ -61,6 +61,8 @@ pub struct Config {
     pub max_environments: usize,
     /// Environments of one function.
     pub max_environments_per_function: usize,
+    /// Bytes of all code archives of functions, versions and layers (75 GB on AWS Lambda).
+    pub code_storage_bytes: u64,
     /// How long a process may take until it asks for its first event (10 s on AWS Lambda).
     pub init_timeout: Duration,
     /// The life of the session keys in an environment. An environment is replaced before its keys expire.
@@ -88,6 +90,7 @@ impl Config {
             idle_timeout: Duration::from_secs(600),
             max_environments: 64,
             max_environments_per_function: 16,
+            code_storage_bytes: 75 << 30,
             init_timeout: Duration::from_secs(10),
             session_lifetime: Duration::from_secs(6 * 3_600),
         }

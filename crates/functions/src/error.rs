@@ -36,6 +36,9 @@ pub enum FunctionError {
     /// A policy that would be longer than policies may be.
     #[error("The final policy size ({0}) is bigger than the limit (20480).")]
     PolicyTooLong(usize),
+    /// There is as much code as there may be.
+    #[error("Code storage limit exceeded.")]
+    StorageFull(u64),
     /// A setting is out of its range; the message names it.
     #[error("{0}")]
     Invalid(String),
@@ -78,7 +81,7 @@ impl Kinded for FunctionError {
         match self {
             Self::NotFound(_) | Self::Missing(_) => ErrorKind::NotFound,
             Self::Exists(_) | Self::RevisionMismatch { .. } | Self::Changing(_) | Self::Taken(_) => ErrorKind::Conflict,
-            Self::Invalid(_) | Self::PolicyTooLong(_) => ErrorKind::Invalid,
+            Self::Invalid(_) | Self::PolicyTooLong(_) | Self::StorageFull(_) => ErrorKind::Invalid,
             Self::Package(error) => error.kind(),
             Self::Unavailable(_) | Self::Io { .. } => ErrorKind::Unavailable,
             Self::Corrupt { .. } => ErrorKind::Corrupt,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::{Batch, Env, FunctionName, LogSink, Scope, Sessions, StateStore, Table, TaskGroup};
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::aliases::Alias;
 use crate::concurrency::Reserved;
@@ -46,6 +46,8 @@ pub struct NewFunction {
     pub settings: Settings,
     /// For the owner's book-keeping.
     pub tags: BTreeMap<String, String>,
+    /// Publish it as a version in the same step.
+    pub publish: bool,
 }
 
 /// New code for a function.
@@ -57,6 +59,8 @@ pub struct CodeChange {
     pub revision: Option<String>,
     /// Check everything, change nothing.
     pub dry_run: bool,
+    /// Publish it as a version in the same step.
+    pub publish: bool,
 }
 
 /// All functions of the server. Cloning gives another handle.
@@ -87,6 +91,8 @@ pub(crate) struct Inner {
     pub walls: Arc<Walls>,
     pub users: Users,
     pub environments: Mutex<Environments>,
+    /// Whoever changes what others look at before they change something else has the turn: no two at once.
+    pub turn: Semaphore,
 }
 
 /// The pool's book and the ways to its environments. An environment ends when its way is dropped.
@@ -151,6 +157,7 @@ impl Functions {
             walls: Arc::new(walls),
             users: Users::new(config.first_user),
             environments: Mutex::new(Environments { pool: Pool::new(limits), ways: HashMap::new() }),
+            turn: Semaphore::new(1),
             logs: ports.logs,
             keyring: Arc::new(keyring),
             config: Arc::new(config),
@@ -158,6 +165,7 @@ impl Functions {
         });
         let functions = Self { inner };
         functions.inner.registry.all().iter().for_each(|f| functions.reserve_in_pool(&f.scope, &f.name));
+        functions.warn_of_too_much_set_aside();
         tasks.spawn_infallible("functions-housekeeping", functions.clone().keep_house());
         Ok(functions)
     }
@@ -204,9 +212,11 @@ impl Functions {
 
     async fn insert(&self, scope: &Scope, new: NewFunction, archive: Bytes) -> Result<Arc<Function>, FunctionError> {
         let code = code_of(&archive)?;
-        // Held until the registry says that it is needed.
+        self.check_storage(code.size)?;
+        // Held until the registry says that they are needed.
+        let _layers = self.keep_layers(&new.settings.layers, &[])?;
         let package = self.inner.packages.store(scope, new.name.as_str(), &code, archive).await?;
-        self.can_run(&new.settings, package.path()).await?;
+        let _opt = self.can_run(&new.settings, package.path()).await?;
         let function = Function {
             scope: scope.clone(),
             name: new.name,
@@ -218,9 +228,19 @@ impl Functions {
             version: Version::Latest,
         };
         // What a call that crossed a deletion may have left.
-        let inserted = self.inner.registry.insert(&function, self.without_belongings(scope, &function.name)).await;
+        let mut batch = self.without_belongings(scope, &function.name);
+        let mut version = None;
+        if new.publish {
+            let description = function.settings.description.clone();
+            let (with, number) = self.numbered(batch, &function, description)?;
+            (batch, version) = (with, Some(number));
+        }
+        let inserted = self.inner.registry.insert(&function, batch).await;
         self.refresh_belongings(scope, &function.name)?;
-        inserted
+        match (inserted, version) {
+            (Ok(_), Some(version)) => self.published(scope, &function.name, version),
+            (inserted, _) => inserted,
+        }
     }
 
     /// Removes what belongs to a function, but not the number of its last version.
@@ -259,12 +279,14 @@ impl Functions {
     async fn replace_code(&self, old: &Function, change: CodeChange) -> Result<Arc<Function>, FunctionError> {
         let (scope, name) = (&old.scope, &old.name);
         let code = code_of(&change.archive)?;
+        self.check_storage(code.size.saturating_sub(old.code.size))?;
         let package = self.inner.packages.store(scope, name.as_str(), &code, change.archive).await?;
-        self.can_run(&old.settings, package.path()).await?;
+        let _opt = self.can_run(&old.settings, package.path()).await?;
         if change.dry_run {
             return Ok(Arc::new(Function { code, ..old.clone() }));
         }
-        self.update(scope, name, change.revision.as_deref(), |old| Ok(Function { code, ..old })).await
+        let publish = change.publish;
+        self.update(scope, name, change.revision.as_deref(), publish, |old| Ok(Function { code, ..old })).await
     }
 
     /// Changes settings of a function. Warm environments with the old ones are not used again.
@@ -275,12 +297,28 @@ impl Functions {
         change: SettingsChange,
         revision: Option<&str>,
     ) -> Result<Arc<Function>, FunctionError> {
-        let function = self.get(scope, name)?;
-        let settings = function.settings.with(change.clone());
+        let old = self.get(scope, name)?;
+        same_revision(&old, revision)?;
+        let updated = self.replace_settings(&old, change, revision).await;
+        self.sweep(scope, name).await;
+        updated
+    }
+
+    async fn replace_settings(
+        &self,
+        old: &Function,
+        change: SettingsChange,
+        revision: Option<&str>,
+    ) -> Result<Arc<Function>, FunctionError> {
+        let (scope, name) = (&old.scope, &old.name);
+        let settings = old.settings.with(change.clone());
         check(&settings)?;
-        let package = self.inner.packages.folder(scope, name.as_str(), &function.code).await?;
-        self.can_run(&settings, package.path()).await?;
-        self.update(scope, name, revision, |old| Ok(Function { settings: old.settings.with(change), ..old })).await
+        // Held until the registry says that they are needed.
+        let _layers = self.keep_layers(&settings.layers, &old.settings.layers)?;
+        let package = self.inner.packages.folder(scope, name.as_str(), &old.code).await?;
+        let _opt = self.can_run(&settings, package.path()).await?;
+        let change = |old: Function| Ok(Function { settings: old.settings.with(change), ..old });
+        self.update(scope, name, revision, false, change).await
     }
 
     /// Sets tags, and takes away others. Tags are no part of a revision.
@@ -295,7 +333,7 @@ impl Functions {
             function.tags.extend(set);
             function.tags.retain(|key, _| !remove.contains(key));
             check_tags(&function.tags)?;
-            Ok(function)
+            Ok((function, Batch::new()))
         });
         updated.await.map(drop)
     }
@@ -314,36 +352,68 @@ impl Functions {
         scope: &Scope,
         name: &FunctionName,
         revision: Option<&str>,
+        publish: bool,
         change: impl FnOnce(Function) -> Result<Function, FunctionError> + Send,
     ) -> Result<Arc<Function>, FunctionError> {
         let (id, now) = (self.inner.env.rng.uuid(), self.inner.env.clock.now());
+        let mut version = None;
         let updated = self.inner.registry.update(scope, name, |old| {
             same_revision(&old, revision)?;
-            change(old).map(|new| Function { revision: id, last_modified: now, ..new })
+            let new = Function { revision: id, last_modified: now, ..change(old)? };
+            if !publish {
+                return Ok((new, Batch::new()));
+            }
+            let description = new.settings.description.clone();
+            let (batch, number) = match self.same_version(&new) {
+                Some(last) => (Batch::new(), last.version),
+                None => self.numbered(Batch::new(), &new, description)?,
+            };
+            version = Some(number);
+            Ok((new, batch))
         });
         let updated = updated.await?;
-        let (version, revision) = (Some(Version::Latest), Some(updated.revision.as_str().into()));
-        self.step(Input::Replaced { function: key(scope, name), version, revision });
-        Ok(updated)
+        let (latest, revision) = (Some(Version::Latest), Some(updated.revision.as_str().into()));
+        self.step(Input::Replaced { function: key(scope, name), version: latest, revision });
+        version.map_or(Ok(updated), |version| self.published(scope, name, version))
     }
 
-    /// Refuses what could not be started. A `provided` package without a `bootstrap` is taken, as on AWS Lambda, and
-    /// fails when it is called.
-    async fn can_run(&self, settings: &Settings, package: &Path) -> Result<(), FunctionError> {
+    /// Refuses what could not be started; holds what was laid together for it. A `provided` package without a
+    /// `bootstrap` is taken, as on AWS Lambda, and fails when it is called.
+    async fn can_run(&self, settings: &Settings, package: &Path) -> Result<Option<PackageFolder>, FunctionError> {
         if let Some(reason) = environment::refusal(&self.inner.config, &self.inner.walls) {
             return Err(FunctionError::Invalid(reason));
         }
-        let opt = self.opt(settings).await?;
-        let opt = opt.as_ref().map(PackageFolder::path);
+        let laid = self.opt(settings).await?;
+        let opt = laid.as_ref().map(PackageFolder::path);
         if let Some(opt) = opt {
             self.check_size(package, opt).await?;
         }
         if settings.runtime.family() == Family::Provided {
-            return Ok(());
+            return Ok(laid);
         }
         let folders = Folders { task_root: package, opt, inside: &Inside::walled() };
         let found = environment::entry(&*self.inner.env.fs, &self.inner.interpreters, settings, &folders).await;
-        found.map(drop).map_err(|reason| reason.refusal(settings))
+        found.map_err(|reason| reason.refusal(settings))?;
+        Ok(laid)
+    }
+
+    /// Bytes of all archives: of functions, their versions, and layers.
+    pub fn code_bytes(&self) -> u64 {
+        let inner = &self.inner;
+        let latest = inner.registry.all().iter().map(|function| function.code.size).sum::<u64>();
+        let versions = inner.versions.below("").iter().map(|(_, version)| version.code.size).sum::<u64>();
+        latest + versions + inner.layers.below("").iter().map(|(_, layer)| layer.code.size).sum::<u64>()
+    }
+
+    /// Bytes that archives may have in all.
+    pub fn code_storage(&self) -> u64 {
+        self.inner.config.code_storage_bytes
+    }
+
+    /// Refuses more code than there may be.
+    pub(crate) fn check_storage(&self, more: u64) -> Result<(), FunctionError> {
+        let limit = self.code_storage();
+        if self.code_bytes().saturating_add(more) > limit { Err(FunctionError::StorageFull(limit)) } else { Ok(()) }
     }
 
     /// Steps the pool and ends the environments that it retires. For inputs that no call waits for.
@@ -365,11 +435,16 @@ impl Functions {
 
     /// Removes code that no function has any more. What cannot be removed now is tried at the next start.
     pub(crate) async fn sweep(&self, scope: &Scope, name: &FunctionName) {
-        let swept = self.inner.packages.sweep(scope, name.as_str(), &self.codes(scope, name)).await;
-        if let Err(error) = swept {
+        self.sweep_code(scope, name).await;
+        self.sweep_layers().await;
+    }
+
+    async fn sweep_code(&self, scope: &Scope, name: &FunctionName) {
+        let (this, of) = (self.clone(), (scope.clone(), name.clone()));
+        let needed = move || this.codes(&of.0, &of.1);
+        if let Err(error) = self.inner.packages.sweep(scope, name.as_str(), needed).await {
             tracing::warn!(%scope, function = %name, %error, "old code could not be removed");
         }
-        self.sweep_layers().await;
     }
 
     /// Ends idle environments when their time is over; first removes what a crash left of old code.
@@ -379,7 +454,7 @@ impl Functions {
                 for (scope, name) in homes {
                     // What is not named as functions are is not ours to look into.
                     if let Ok(name) = name.parse() {
-                        self.sweep(&scope, &name).await;
+                        self.sweep_code(&scope, &name).await;
                     }
                 }
                 self.sweep_layers().await;

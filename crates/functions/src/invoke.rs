@@ -98,6 +98,11 @@ impl Invoke for Functions {
         Some(self.resolve(&scope, &name, qualifier.as_ref()).ok()?.settings.timeout.duration())
     }
 
+    async fn is_stopped(&self, function: &Arn) -> bool {
+        let Ok((scope, name, _)) = address(function) else { return false };
+        matches!(self.reserved(&scope, &name), Ok(Some(0)))
+    }
+
     async fn dead_letters(&self, function: &Arn) -> Option<Arn> {
         let (scope, name, qualifier) = address(function).ok()?;
         self.resolve(&scope, &name, qualifier.as_ref()).ok()?.settings.dead_letters.clone()

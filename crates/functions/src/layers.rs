@@ -73,9 +73,12 @@ impl Functions {
     ) -> Result<Arc<LayerVersion>, FunctionError> {
         let inner = &self.inner;
         let code = code_of(&archive)?;
+        self.check_storage(code.size)?;
         // Held until the version is known.
         let _package = inner.layer_packages.store(scope, name.as_str(), &code, archive).await?;
         let home = prefix(scope, name);
+        // Of several at once each has a number of its own.
+        let _turn = inner.turn.acquire().await;
         let (numbers, unchanged) = inner.layer_numbers.read(&home)?;
         let number = numbers.map_or(0, |numbers| numbers.last) + 1;
         let version = LayerVersion {
@@ -193,38 +196,64 @@ impl Functions {
         Ok(())
     }
 
+    /// Keeps the layers that a function is to have until it has them. One that was deleted meanwhile is refused, unless
+    /// the function `had` it already.
+    pub(crate) fn keep_layers(
+        &self,
+        layers: &[LayerUse],
+        had: &[LayerUse],
+    ) -> Result<Vec<PackageFolder>, FunctionError> {
+        let keep = |used: &LayerUse| {
+            let missing = || FunctionError::Invalid(format!("Layer version {} does not exist.", used.arn));
+            let (scope, name, number) = used.parts().ok_or_else(missing)?;
+            // In this order: whoever deletes the version removes its files afterwards, and then sees that they are held.
+            let kept = self.inner.layer_packages.keep(&scope, name.as_str(), &used.code);
+            let is_there = self.layer(&scope, &name, number).is_ok();
+            if is_there || had.contains(used) { Ok(kept) } else { Err(missing()) }
+        };
+        layers.iter().map(keep).collect()
+    }
+
     /// Every use of a layer in every version of every function.
     fn uses(&self) -> Vec<Vec<LayerUse>> {
         let latest = self.inner.registry.all();
         let published = self.inner.versions.below("").into_iter().map(|(_, version)| version);
-        let all = latest.into_iter().chain(published).map(|function| function.settings.layers.clone());
-        all.filter(|layers| !layers.is_empty()).collect()
+        let all = latest.into_iter().chain(published).filter(|function| !function.settings.layers.is_empty());
+        all.map(|function| function.settings.layers.clone()).collect()
     }
 
-    /// Removes what a layer holds on disk that neither a version of it nor a function needs.
-    pub(crate) async fn sweep_layer(&self, scope: &Scope, name: &LayerName) {
+    /// What a layer's versions and the functions that use it need.
+    fn layer_codes(&self, scope: &Scope, name: &LayerName) -> Vec<Code> {
         let of = layer_arn(scope, name).to_string();
         let mut needed: Vec<Code> = self.layer_versions(scope, name).iter().map(|v| v.code.clone()).collect();
         let used = self.uses().into_iter().flatten();
         let own = used.filter(|used| used.arn.to_string().rsplit_once(':').is_some_and(|(layer, _)| layer == of));
         needed.extend(own.map(|used| used.code));
-        if let Err(error) = self.inner.layer_packages.sweep(scope, name.as_str(), &needed).await {
+        needed
+    }
+
+    /// Removes what a layer holds on disk that neither a version of it nor a function needs.
+    pub(crate) async fn sweep_layer(&self, scope: &Scope, name: &LayerName) {
+        let (this, of) = (self.clone(), (scope.clone(), name.clone()));
+        let needed = move || this.layer_codes(&of.0, &of.1);
+        if let Err(error) = self.inner.layer_packages.sweep(scope, name.as_str(), needed).await {
             tracing::warn!(%scope, layer = %name, %error, "an old layer could not be removed");
         }
     }
 
     /// Removes what was laid together and no function has any more, and layers that were kept for functions only.
     pub(crate) async fn sweep_layers(&self) {
-        let uses = self.uses();
-        let lists: Vec<Vec<Code>> =
-            uses.iter().map(|list| list.iter().map(|used| used.code.clone()).collect()).collect();
-        if let Err(error) = self.inner.opts.sweep(&lists).await {
+        let this = self.clone();
+        let codes = |list: Vec<LayerUse>| list.into_iter().map(|used| used.code).collect();
+        if let Err(error) = self.inner.opts.sweep(move || this.uses().into_iter().map(codes).collect()).await {
             tracing::warn!(%error, "old layers of functions could not be removed");
         }
+        // Only layers with something that no version has: the uses of all functions are not looked through for each.
         let homes = self.inner.layer_packages.homes().await.unwrap_or_default();
-        let homes: BTreeSet<(Scope, String)> = homes.into_iter().collect();
-        for (scope, name) in homes {
-            if let Ok(name) = LayerName::try_from(name) {
+        for (scope, name) in homes.into_iter().collect::<BTreeSet<(Scope, String)>>() {
+            let Ok(name) = LayerName::try_from(name) else { continue };
+            let versions: Vec<Code> = self.layer_versions(&scope, &name).iter().map(|v| v.code.clone()).collect();
+            if self.inner.layer_packages.has_more(&scope, name.as_str(), versions).await {
                 self.sweep_layer(&scope, &name).await;
             }
         }

@@ -53,20 +53,26 @@ impl Opts {
         Ok(folder)
     }
 
-    /// Removes what none of these lists nor anything in use needs.
-    pub async fn sweep(&self, needed: &[Vec<Code>]) -> Result<(), FunctionError> {
+    /// Removes what none of the lists that `needed` names nor anything in use needs. It is asked again before something
+    /// is removed, when nobody holds that.
+    pub async fn sweep(&self, needed: impl Fn() -> Vec<Vec<Code>> + Send + 'static) -> Result<(), FunctionError> {
         let (env, dir, in_use) = (self.env.clone(), self.dir.clone(), self.in_use.clone());
-        let needed: HashSet<String> = needed.iter().map(|codes| folder_name(codes)).collect();
         blocking(move || {
             let fs = &*env.fs;
             if !fs.exists(&dir).map_err(FunctionError::io(&dir))? {
                 return Ok(());
             }
-            for entry in fs.read_dir(&dir).map_err(FunctionError::io(&dir))? {
+            let entries = fs.read_dir(&dir).map_err(FunctionError::io(&dir))?;
+            let names = || needed().iter().map(|codes| folder_name(codes)).collect::<HashSet<String>>();
+            let surely = names();
+            for entry in entries {
                 let stem = entry.name.split('.').next().unwrap_or_default();
+                if surely.contains(stem) {
+                    continue;
+                }
                 // Held for the removal: one that is being made again under the same name waits for it.
                 let in_use = in_use.lock();
-                if needed.contains(stem) || in_use.contains_key(&dir.join(stem)) {
+                if in_use.contains_key(&dir.join(stem)) || names().contains(stem) {
                     continue;
                 }
                 let path = dir.join(&entry.name);
@@ -100,9 +106,11 @@ impl Opts {
 }
 
 fn lay(fs: &dyn Fs, archives: &[PathBuf], to: &Path) -> Result<(), FunctionError> {
+    // All together: they are refused before the disk has more of them than one function may have.
+    let mut left = package::MAX_UNPACKED_BYTES;
     for archive in archives {
         let bytes = fs.read(archive).map_err(FunctionError::io(archive))?;
-        package::unpack(fs, &bytes, to, package::Over::Layers)?;
+        left = package::unpack(fs, &bytes, to, package::Over::Layers, left)?;
     }
     Ok(())
 }

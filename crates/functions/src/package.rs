@@ -14,7 +14,7 @@ use zip::ZipArchive;
 /// The largest archive that can be uploaded directly ("Lambda quotas": 50 MB).
 pub(crate) const MAX_ARCHIVE_BYTES: usize = 50 << 20;
 /// The most that an archive may unpack to ("Lambda quotas": 250 MB).
-const MAX_UNPACKED_BYTES: u64 = 250 << 20;
+pub(crate) const MAX_UNPACKED_BYTES: u64 = 250 << 20;
 /// More entries than any package of that size has; also what a zip without the 64-bit extension can hold. It bounds the
 /// files and folders that an archive makes, too: a name of a thousand bytes can ask for five hundred folders.
 const MAX_ENTRIES: usize = 65_535;
@@ -203,9 +203,9 @@ fn make_way(fs: &dyn Fs, name: &str, at: &Path, wants_folder: bool) -> Result<()
     }
 }
 
-/// Unpacks `archive` into the existing folder `to` and makes it durable. On an error the folder is left half full for
-/// the caller to remove.
-pub(crate) fn unpack(fs: &dyn Fs, archive: &[u8], to: &Path, over: Over) -> Result<(), PackageError> {
+/// Unpacks `archive` into the existing folder `to` and makes it durable; the answer is how many bytes of `left` it
+/// leaves. On an error the folder is left half full for the caller to remove.
+pub(crate) fn unpack(fs: &dyn Fs, archive: &[u8], to: &Path, over: Over, mut left: u64) -> Result<u64, PackageError> {
     let mut zip = ZipArchive::new(Cursor::new(archive)).map_err(|e| PackageError::Unreadable(e.to_string()))?;
     let layout = Layout::read(&mut zip)?;
     for folder in &layout.folders {
@@ -218,13 +218,13 @@ pub(crate) fn unpack(fs: &dyn Fs, archive: &[u8], to: &Path, over: Over) -> Resu
     if over == Over::Layers {
         layout.files.iter().try_for_each(|(path, planned)| make_way(fs, &planned.name, &to.join(path), false))?;
     }
-    let mut left = MAX_UNPACKED_BYTES;
     for (path, planned) in &layout.files {
         left = inflate(fs, &mut zip, planned, &to.join(path), left)?;
     }
     // All at the end: by then most of it is on its way to the disk, and one pass waits less than a sync after each.
     if layout.files.len() > MANY_FILES {
-        return io_at(to, fs.sync_tree(to));
+        io_at(to, fs.sync_tree(to))?;
+        return Ok(left);
     }
     for path in layout.files.keys() {
         let full = to.join(path);
@@ -234,7 +234,7 @@ pub(crate) fn unpack(fs: &dyn Fs, archive: &[u8], to: &Path, over: Over) -> Resu
         let full = to.join(folder);
         io_at(&full, fs.sync_dir(&full))?;
     }
-    Ok(())
+    Ok(left)
 }
 
 fn io_at<T>(path: &Path, result: io::Result<T>) -> Result<T, PackageError> {

@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::package::{self, MAX_ARCHIVE_BYTES};
+use crate::package::{self, MAX_ARCHIVE_BYTES, MAX_UNPACKED_BYTES};
 use crate::{Code, FunctionError, PackageError};
 
 /// The packages of all functions, or of all layers.
@@ -99,6 +99,11 @@ impl Packages {
         PackageFolder::hold(path, &self.in_use)
     }
 
+    /// Keeps stored code, archive and folder, for as long as the answer is held.
+    pub fn keep(&self, scope: &Scope, name: &str, code: &Code) -> PackageFolder {
+        self.hold(self.home(scope, name).join(folder_name(code)))
+    }
+
     /// Where the archive of stored code is.
     pub fn archive(&self, scope: &Scope, name: &str, code: &Code) -> PathBuf {
         self.home(scope, name).join(folder_name(code)).with_extension("zip")
@@ -120,7 +125,11 @@ impl Packages {
             fs.create_dir_all(&home).map_err(FunctionError::io(&home))?;
             let kept = to.with_extension("zip");
             if !fs.exists(&kept).map_err(FunctionError::io(&kept))? {
-                fs.write_atomic(&kept, &archive, 0o600).map_err(FunctionError::io(&kept))?;
+                // Under a name of its own: the same archive may come twice at once.
+                let temporary = to.with_extension(format!("storing-{:016x}", env.rng.u64()));
+                fs.write_atomic(&temporary, &archive, 0o600).map_err(FunctionError::io(&temporary))?;
+                fs.rename(&temporary, &kept).map_err(FunctionError::io(&kept))?;
+                fs.sync_dir(&home).map_err(FunctionError::io(&home))?;
             }
             unpack_once(&env, &archive, &to)
         })
@@ -171,21 +180,43 @@ impl Packages {
         .await
     }
 
-    /// Removes what neither the `current` versions (none: the function is deleted) nor anything in use needs.
-    pub async fn sweep(&self, scope: &Scope, name: &str, current: &[Code]) -> Result<(), FunctionError> {
+    /// Whether there is something on disk beside this code. What cannot be looked into has nothing to find.
+    pub async fn has_more(&self, scope: &Scope, name: &str, than: Vec<Code>) -> bool {
+        let (env, home) = (self.env.clone(), self.home(scope, name));
+        let looked = blocking(move || {
+            let known: HashSet<String> = than.iter().map(folder_name).collect();
+            let entries = env.fs.read_dir(&home).map_err(FunctionError::io(&home))?;
+            Ok(entries.iter().any(|entry| !known.contains(entry.name.strip_suffix(".zip").unwrap_or(&entry.name))))
+        });
+        looked.await.unwrap_or(false)
+    }
+
+    /// Removes what neither the versions need that `needed` names (none: the function is deleted) nor anything in use.
+    /// It is asked again before something is removed, when nobody holds that: who held it has said by then whether it is
+    /// needed.
+    pub async fn sweep(
+        &self,
+        scope: &Scope,
+        name: &str,
+        needed: impl Fn() -> Vec<Code> + Send + 'static,
+    ) -> Result<(), FunctionError> {
         let (env, home, in_use) = (self.env.clone(), self.home(scope, name), self.in_use.clone());
-        let current: HashSet<String> = current.iter().map(folder_name).collect();
         blocking(move || {
             let fs = &*env.fs;
             if !fs.exists(&home).map_err(FunctionError::io(&home))? {
                 return Ok(());
             }
-            for entry in fs.read_dir(&home).map_err(FunctionError::io(&home))? {
-                let path = home.join(&entry.name);
+            let entries = fs.read_dir(&home).map_err(FunctionError::io(&home))?;
+            let names = || needed().iter().map(folder_name).collect::<HashSet<String>>();
+            let surely = names();
+            for entry in entries {
+                let (path, stem) = (home.join(&entry.name), entry.name.split('.').next().unwrap_or_default());
+                if surely.contains(stem) {
+                    continue;
+                }
                 // Held for the removal: a package that is being stored again under the same name waits for it.
                 let in_use = in_use.lock();
-                let stem = entry.name.split('.').next().unwrap_or_default();
-                if current.contains(stem) || in_use.contains_key(&home.join(stem)) {
+                if in_use.contains_key(&home.join(stem)) || names().contains(stem) {
                     continue;
                 }
                 let removed = if entry.is_dir { fs.remove_dir_all(&path) } else { fs.remove_file(&path) };
@@ -204,8 +235,9 @@ fn unpack_once(env: &Env, archive: &[u8], to: &Path) -> Result<(), FunctionError
     }
     let temporary = to.with_extension(format!("unpacking-{:016x}", env.rng.u64()));
     fs.create_dir_all(&temporary).map_err(FunctionError::io(&temporary))?;
-    let unpacked =
-        package::unpack(fs, archive, &temporary, package::Over::Nothing).map_err(FunctionError::from).and_then(|()| {
+    let unpacked = package::unpack(fs, archive, &temporary, package::Over::Nothing, MAX_UNPACKED_BYTES)
+        .map_err(FunctionError::from)
+        .and_then(|_| {
             match fs.rename(&temporary, to) {
                 // Another call unpacked the same archive at the same time.
                 Err(_) if fs.exists(to).unwrap_or(false) => fs.remove_dir_all(&temporary),
@@ -232,3 +264,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Err(error) => Err(FunctionError::Unavailable(format!("disk work for functions ended early: {error}"))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,7 +50,7 @@ impl Policy {
     }
 }
 
-fn policy_key(scope: &Scope, name: &FunctionName, qualifier: Option<&Qualifier>) -> String {
+pub(crate) fn policy_key(scope: &Scope, name: &FunctionName, qualifier: Option<&Qualifier>) -> String {
     let part = qualifier.map(ToString::to_string).unwrap_or_default();
     format!("{}{part}", prefix(scope, name))
 }
@@ -104,6 +104,7 @@ impl Functions {
         permission: Permission,
         revision: Option<&str>,
     ) -> Result<String, FunctionError> {
+        let _turn = self.inner.turn.acquire().await;
         self.resolve(scope, name, qualifier)?;
         if qualifier == Some(&Qualifier::Version(Version::Latest)) {
             let message = "We currently do not support adding policies for $LATEST.".to_owned();
@@ -137,6 +138,7 @@ impl Functions {
         id: &str,
         revision: Option<&str>,
     ) -> Result<(), FunctionError> {
+        let _turn = self.inner.turn.acquire().await;
         self.resolve(scope, name, qualifier)?;
         let id = id.to_owned();
         self.change_policy(scope, name, qualifier, revision, move |policy| {
@@ -158,7 +160,7 @@ impl Functions {
     ) -> Result<(String, String), FunctionError> {
         self.resolve(scope, name, qualifier)?;
         let found = self.inner.policies.find(&policy_key(scope, name, qualifier));
-        let none = || FunctionError::Missing("The resource you requested does not exist.".to_owned());
+        let none = || FunctionError::Missing("No policy is associated with the given resource.".to_owned());
         found.map(|policy| (policy.document(), policy.revision.clone())).ok_or_else(none)
     }
 

@@ -119,13 +119,7 @@ impl Pool {
                 Vec::new()
             }
             Input::Replaced { function, version, revision } => self.replaced(&function, version, revision.as_deref()),
-            Input::Reserved { function, environments } => {
-                match environments {
-                    Some(environments) => self.reserved.insert(function, environments),
-                    None => self.reserved.remove(&function),
-                };
-                Vec::new()
-            }
+            Input::Reserved { function, environments } => self.set_aside(function, environments),
             Input::Tick => self.retire_idle(|entry, limits| {
                 let idle = entry.idle_since.is_some_and(|since| now.saturating_sub(since) >= limits.idle);
                 idle || now.saturating_sub(entry.started) >= limits.age
@@ -145,6 +139,10 @@ impl Pool {
                 && entry.owner.version == owner.version
                 && (entry.owner.revision != owner.revision || now.saturating_sub(entry.started) >= limits.age)
         });
+        if let Some(full) = self.full(&owner.function) {
+            actions.push(Action::Throttle(full));
+            return actions;
+        }
         // The one used last is the warmest, and the others get the chance to idle out.
         let warm = self.environments.iter_mut().filter(|(_, e)| e.idle_since.is_some() && e.owner == owner);
         if let Some((&id, entry)) = warm.max_by_key(|(_, e)| e.idle_since) {
@@ -166,19 +164,44 @@ impl Pool {
         actions
     }
 
+    /// How many environments a function may have.
+    fn bound(&self, function: &str) -> (usize, Full) {
+        match self.reserved.get(function) {
+            Some(&bound) => (bound, Full::Reserved(bound)),
+            None => (self.limits.per_function, Full::Function(self.limits.per_function)),
+        }
+    }
+
+    /// How many environments there may be of the functions with nothing set aside.
+    fn common_bound(&self) -> usize {
+        self.limits.total.saturating_sub(self.reserved.values().sum())
+    }
+
+    /// The limit that calls under way have reached, whether an environment is warm or not.
+    fn full(&self, function: &str) -> Option<Full> {
+        let busy = |which: &dyn Fn(&Entry) -> bool| {
+            self.environments.values().filter(|e| e.idle_since.is_none() && which(e)).count()
+        };
+        let (bound, full) = self.bound(function);
+        if busy(&|e| &*e.owner.function == function) >= bound {
+            return Some(full);
+        }
+        let common = self.common_bound();
+        let is_common = |e: &Entry| !self.reserved.contains_key(&e.owner.function);
+        (!self.reserved.contains_key(function) && busy(&is_common) >= common).then_some(Full::Server(common))
+    }
+
     /// Sees to it that one more environment may be started: by ending an idle one where that is needed.
     fn make_room(&mut self, owner: &Owner) -> Result<Option<EnvironmentId>, Full> {
         let own = |entry: &Entry| entry.owner.function == owner.function;
-        let reserved = self.reserved.get(&owner.function).copied();
-        let bound = reserved.unwrap_or(self.limits.per_function);
+        let (bound, full) = self.bound(&owner.function);
         if self.environments.values().filter(|e| own(e)).count() >= bound {
             // One of another version.
-            let full = reserved.map_or(Full::Function(bound), Full::Reserved);
             return self.end_idle(own).ok_or(full).map(Some);
         }
         let common = |entry: &Entry| !self.reserved.contains_key(&entry.owner.function);
-        if reserved.is_none() {
-            let bound = self.limits.total.saturating_sub(self.reserved.values().sum());
+        if !self.reserved.contains_key(&owner.function) {
+            let bound = self.common_bound();
             if self.environments.values().filter(|e| common(e)).count() >= bound {
                 let idle = self.oldest_idle(common).ok_or(Full::Server(bound))?;
                 self.environments.remove(&idle);
@@ -189,6 +212,20 @@ impl Pool {
             return self.end_idle(|_| true).ok_or(Full::Server(self.limits.total)).map(Some);
         }
         Ok(None)
+    }
+
+    /// Takes note of what is set aside, which binds at once: what is idle beyond a bound ends now, and what is busy
+    /// beyond it after its call. What is set aside is free for its function from then on, as far as calls allow.
+    fn set_aside(&mut self, function: Arc<str>, environments: Option<usize>) -> Vec<Action> {
+        match environments {
+            Some(environments) => self.reserved.insert(Arc::clone(&function), environments),
+            None => self.reserved.remove(&function),
+        };
+        let ((bound, _), common) = (self.bound(&function), self.common_bound());
+        let (all, reserved) = (&mut self.environments, &self.reserved);
+        let mut actions = shrink(all, bound, |entry| entry.owner.function == function);
+        actions.extend(shrink(all, common, |entry| !reserved.contains_key(&entry.owner.function)));
+        actions
     }
 
     fn oldest_idle(&self, which: impl Fn(&Entry) -> bool) -> Option<EnvironmentId> {
@@ -233,6 +270,24 @@ impl Pool {
             .collect();
         retired.into_iter().map(Action::Retire).collect()
     }
+}
+
+/// Brings what is counted down to its bound: first what is idle, the longest first, then the youngest of what is busy.
+fn shrink(
+    environments: &mut BTreeMap<EnvironmentId, Entry>,
+    bound: usize,
+    counted: impl Fn(&Entry) -> bool,
+) -> Vec<Action> {
+    let over = environments.values().filter(|e| counted(e)).count().saturating_sub(bound);
+    let of = environments.iter().filter(|(_, e)| counted(e));
+    let mut idle: Vec<_> = of.filter_map(|(id, e)| Some((e.idle_since?, *id))).collect();
+    idle.sort_unstable();
+    idle.truncate(over);
+    idle.iter().for_each(|(_, id)| _ = environments.remove(id));
+    let ending = environments.values().filter(|e| counted(e) && e.outdated).count();
+    let busy = environments.values_mut().rev().filter(|e| counted(e) && e.idle_since.is_none() && !e.outdated);
+    busy.take(over.saturating_sub(idle.len() + ending)).for_each(|entry| entry.outdated = true);
+    idle.into_iter().map(|(_, id)| Action::Retire(id)).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::function::qualified;
 use crate::functions::{Functions, MAX_DESCRIPTION_CHARS, prefix, same_revision};
+use crate::permissions::policy_key;
 use crate::pool::Input;
 use crate::{Function, FunctionError, Qualifier, Version};
 
@@ -43,9 +44,9 @@ impl Functions {
             None => self.get(scope, name),
             Some(Qualifier::Version(version)) => self.version(scope, name, *version),
             Some(qualifier @ Qualifier::Alias(alias)) => {
-                let found = self.find_alias(scope, name, alias);
-                let alias = found.ok_or_else(|| FunctionError::NotFound(qualified(scope, name, qualifier)))?;
-                self.version(scope, name, alias.version)
+                let gone = |_| FunctionError::NotFound(qualified(scope, name, qualifier));
+                self.get(scope, name).map_err(gone)?;
+                self.version(scope, name, self.alias(scope, name, alias)?.version)
             }
         }
     }
@@ -88,41 +89,73 @@ impl Functions {
             let message = format!("Description has more than {MAX_DESCRIPTION_CHARS} characters");
             return Err(FunctionError::Invalid(message));
         }
-        let mut settings = latest.settings.clone();
-        settings.description = described;
-        if let Some((_, last)) = self.inner.versions.below(&prefix(scope, name)).pop() {
-            let same = crate::Settings { description: last.settings.description.clone(), ..settings.clone() };
-            if last.code == latest.code && last.settings == same {
-                return Ok(last);
-            }
+        let asked = Function {
+            settings: crate::Settings { description: described.clone(), ..latest.settings.clone() },
+            ..(*latest).clone()
+        };
+        if let Some(last) = self.same_version(&asked) {
+            return Ok(last);
         }
+        self.check_storage(latest.code.size)?;
         // Held until the version is known, so that nobody removes its code meanwhile.
         let _package = self.inner.packages.folder(scope, name.as_str(), &latest.code).await?;
+        let batch = self.inner.registry.unchanged(Batch::new(), &latest)?;
+        let (batch, version) = self.numbered(batch, &latest, described)?;
+        self.commit(name, batch).await?;
+        self.published(scope, name, version)
+    }
+
+    /// The last version of a function, if it has the same code and settings.
+    pub(crate) fn same_version(&self, latest: &Function) -> Option<Arc<Function>> {
+        let (_, last) = self.inner.versions.below(&prefix(&latest.scope, &latest.name)).pop()?;
+        let description = last.settings.description.clone();
+        let settings = crate::Settings { description, ..latest.settings.clone() };
+        (last.code == latest.code && last.settings == settings).then_some(last)
+    }
+
+    /// Adds the next version of a function as it is, and says which that is.
+    pub(crate) fn numbered(
+        &self,
+        batch: Batch,
+        latest: &Function,
+        description: String,
+    ) -> Result<(Batch, Version), FunctionError> {
+        let (scope, name) = (&latest.scope, &latest.name);
         let home = prefix(scope, name);
         let (numbers, unchanged) = self.inner.numbers.read(&home)?;
         let number = numbers.map_or(0, |numbers| numbers.last) + 1;
         let version = Function {
-            settings,
+            settings: crate::Settings { description, ..latest.settings.clone() },
             version: Version::Number(number),
             revision: self.inner.env.rng.uuid(),
             last_modified: self.inner.env.clock.now(),
             tags: Default::default(),
-            ..(*latest).clone()
+            ..latest.clone()
         };
-        let key = version_key(scope, name, number);
-        let batch = self.inner.registry.unchanged(Batch::new(), &latest)?;
         let batch = self.inner.numbers.require(batch, &home, unchanged);
         let batch = self.inner.numbers.put(batch, &home, &Numbers { last: number })?;
-        let batch = self.inner.versions.put(batch, &key, &version)?;
-        self.commit(name, batch).await?;
-        self.inner.numbers.refresh(&home)?;
-        self.inner.versions.refresh(&key)?;
-        self.version(scope, name, version.version)
+        let batch = self.inner.versions.put(batch, &version_key(scope, name, number), &version)?;
+        Ok((batch, version.version))
+    }
+
+    /// Takes over a version that was published.
+    pub(crate) fn published(
+        &self,
+        scope: &Scope,
+        name: &FunctionName,
+        version: Version,
+    ) -> Result<Arc<Function>, FunctionError> {
+        if let Version::Number(number) = version {
+            self.inner.numbers.refresh(&prefix(scope, name))?;
+            self.inner.versions.refresh(&version_key(scope, name, number))?;
+        }
+        self.version(scope, name, version)
     }
 
     /// Deletes a published version. One that an alias names stays.
     pub async fn delete_version(&self, scope: &Scope, name: &FunctionName, number: u64) -> Result<(), FunctionError> {
         let version = Version::Number(number);
+        let turn = self.inner.turn.acquire().await;
         self.version(scope, name, version)?;
         let aliases = self.aliases(scope, name)?;
         let holds: Vec<&str> = aliases.iter().filter(|a| a.names(version)).map(|a| a.name.as_str()).collect();
@@ -132,8 +165,12 @@ impl Functions {
             return Err(FunctionError::Taken(message));
         }
         let key = version_key(scope, name, number);
-        self.commit(name, self.inner.versions.delete(Batch::new(), &key)).await?;
+        let policy = policy_key(scope, name, Some(&Qualifier::Version(version)));
+        let batch = self.inner.policies.delete(self.inner.versions.delete(Batch::new(), &key), &policy);
+        self.commit(name, batch).await?;
         self.inner.versions.refresh(&key)?;
+        self.inner.policies.refresh(&policy)?;
+        drop(turn);
         let function = crate::functions::key(scope, name);
         self.step(Input::Replaced { function, version: Some(version), revision: None });
         self.sweep(scope, name).await;

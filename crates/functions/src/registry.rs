@@ -118,17 +118,17 @@ impl Registry {
         }
     }
 
-    /// Stores what `change` makes of a function.
+    /// Stores what `change` makes of a function, and with it what its batch holds.
     pub async fn update(
         &self,
         scope: &Scope,
         name: &FunctionName,
-        change: impl FnOnce(Function) -> Result<Function, FunctionError> + Send,
+        change: impl FnOnce(Function) -> Result<(Function, Batch), FunctionError> + Send,
     ) -> Result<Arc<Function>, FunctionError> {
         let key = encoded(scope, name);
         let stored = self.state.get(TABLE, key.as_bytes())?.ok_or_else(|| FunctionError::NotFound(arn(scope, name)))?;
-        let changed = change(decode(key.as_bytes(), &stored)?)?;
-        let batch = Batch::new().require(TABLE, key.as_bytes(), Precondition::Equals(stored));
+        let (changed, with) = change(decode(key.as_bytes(), &stored)?)?;
+        let batch = with.require(TABLE, key.as_bytes(), Precondition::Equals(stored));
         match self.state.commit(batch.put(TABLE, key.as_bytes(), encode(&changed)?)).await {
             Ok(()) => {
                 self.refresh(scope, name)?;

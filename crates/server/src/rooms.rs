@@ -226,6 +226,7 @@ pub(crate) fn functions_config(config: &Config, dir: &std::path::Path, endpoint:
         idle_timeout: Duration::from_secs(settings.idle_seconds),
         max_environments: settings.max_environments,
         max_environments_per_function: settings.max_environments_each,
+        code_storage_bytes: settings.code_storage_bytes,
         init_timeout: Duration::from_secs(settings.init_seconds),
         session_lifetime: Duration::from_secs(settings.session_hours * 3_600),
         strictness: settings.sandbox,

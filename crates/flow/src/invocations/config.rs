@@ -87,6 +87,13 @@ pub(super) fn qualified(function: &Arn) -> String {
     }
 }
 
+/// Whether an ARN names this function, in whatever version.
+fn is_function(arn: &Arn, scope: &Scope, function: &FunctionName) -> bool {
+    let name = arn.resource_of("function").filter(|_| arn.service() == "lambda");
+    let name = name.map(|name| name.split(':').next().unwrap_or(name));
+    name == Some(function.as_str()) && arn.scope().as_ref() == Some(scope)
+}
+
 fn key(scope: &Scope, function: &FunctionName, qualifier: &str) -> Vec<u8> {
     stored::key(scope, &[function.as_str(), qualifier])
 }
@@ -123,6 +130,10 @@ impl Invocations {
     ) -> Result<InvokeConfig, FlowError> {
         let qualifier = qualifier.unwrap_or(LATEST);
         for destination in [&change.on_success, &change.on_failure].into_iter().flatten().flatten() {
+            if is_function(destination, scope, function) {
+                let message = "You can't specify the function as a destination for itself.".to_owned();
+                return Err(FlowError::Invalid(message));
+            }
             self.check_destination(scope, destination).await?;
         }
         let old = match self.config(scope, function, Some(qualifier))? {
@@ -168,7 +179,8 @@ impl Invocations {
 
     /// Whether results of a function of this account and region can be told to `destination`.
     pub async fn check_destination(&self, scope: &Scope, destination: &Arn) -> Result<(), FlowError> {
-        let invalid = |why: &str| Err(FlowError::Invalid(format!("the destination {destination} {why}")));
+        let invalid =
+            |why: &str| Err(FlowError::Invalid(format!("The destination ARN {destination} is invalid. It {why}.")));
         match destination.service() {
             "sqs" | "sns" if destination.resource().ends_with(".fifo") => {
                 return invalid("is FIFO; results go to standard queues and topics only");

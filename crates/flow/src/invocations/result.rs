@@ -40,6 +40,7 @@ pub(super) enum Condition {
     Success,
     RetriesExhausted,
     EventAgeExceeded,
+    ZeroReservedConcurrency,
 }
 
 impl Condition {
@@ -48,6 +49,7 @@ impl Condition {
             Self::Success => "Success",
             Self::RetriesExhausted => "RetriesExhausted",
             Self::EventAgeExceeded => "EventAgeExceeded",
+            Self::ZeroReservedConcurrency => "ZeroReservedConcurrency",
         }
     }
 }
@@ -105,7 +107,7 @@ impl Told<'_> {
         let mut message = said.to_owned();
         message.truncate(message.floor_char_boundary(MAX_MESSAGE));
         // The status that the call had: 200 when the function ran, whatever it said.
-        let code = if self.outcome.is_some() { "200" } else { "429" };
+        let code = if self.outcome.is_some() || self.attempts > 0 { "200" } else { "429" };
         [
             ("RequestID", "String", self.request_id().to_owned()),
             ("ErrorCode", "Number", code.to_owned()),

@@ -32,11 +32,14 @@ pub(super) struct Row {
     /// It is given up, and waits to be put away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<End>,
+    /// What was done of that already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<String>,
 }
 
 impl Row {
     pub fn first(now: Timestamp) -> Self {
-        Self { v: VERSION, due: now, attempts: 0, postponed: 0, error: None, end: None }
+        Self { v: VERSION, due: now, attempts: 0, postponed: 0, error: None, end: None, done: Vec::new() }
     }
 }
 

@@ -64,7 +64,13 @@ type Available = Box<dyn FnMut(&Arn) -> bool + Send>;
 
 /// Functions: every one exists but `missing`.
 #[derive(Default)]
-pub struct Functions(Fake<Invocation>, Mutex<Option<Available>>, Mutex<Option<Arn>>, Mutex<Option<Duration>>);
+pub struct Functions(
+    Fake<Invocation>,
+    Mutex<Option<Available>>,
+    Mutex<Option<Arn>>,
+    Mutex<Option<Duration>>,
+    Mutex<(bool, Vec<Arn>)>,
+);
 
 impl Functions {
     pub fn answer(&self, answer: impl FnMut(&Invocation) -> Reply + Send + 'static) {
@@ -84,6 +90,16 @@ impl Functions {
     /// How long a call of any function may take.
     pub fn may_take(&self, timeout: Duration) {
         *self.3.lock().unwrap() = Some(timeout);
+    }
+
+    /// No environment is left to any function, or there are some again.
+    pub fn stop(&self, stopped: bool) {
+        self.4.lock().unwrap().0 = stopped;
+    }
+
+    /// There is no such function any more.
+    pub fn gone(&self, function: Arn) {
+        self.4.lock().unwrap().1.push(function);
     }
 
     pub fn calls(&self) -> Vec<Invocation> {
@@ -132,7 +148,14 @@ impl Invoke for Functions {
         })
     }
 
+    async fn is_stopped(&self, _function: &Arn) -> bool {
+        self.4.lock().unwrap().0
+    }
+
     async fn check(&self, function: &Arn) -> Result<(), InvokeError> {
+        if self.4.lock().unwrap().1.contains(function) {
+            return Err(InvokeError { kind: ErrorKind::NotFound, message: "no such function".into() });
+        }
         match function.resource() {
             "function:missing" => Err(InvokeError { kind: ErrorKind::NotFound, message: "no such function".into() }),
             _ if self.1.lock().unwrap().as_mut().is_some_and(|available| !available(function)) => {

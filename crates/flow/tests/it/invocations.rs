@@ -298,6 +298,8 @@ async fn a_configuration_is_changed_listed_and_refused_by_what_is_wrong() {
     assert!(room.forget_config(&scope(), &name, Some("2")).await.unwrap());
     assert!(!room.forget_config(&scope(), &name, Some("2")).await.unwrap());
     for (to, text) in [
+        (&*function_arn("f").to_string(), "You can't specify the function as a destination for itself."),
+        (&*function_arn("f:live").to_string(), "You can't specify the function as a destination for itself."),
         ("arn:aws:s3:::bucket", "is not available"),
         ("arn:aws:kinesis:eu-central-1:000000000000:stream/s", "is not the ARN of a queue"),
         ("arn:aws:sqs:eu-central-1:000000000000:q.fifo", "is FIFO"),
@@ -313,5 +315,135 @@ async fn a_configuration_is_changed_listed_and_refused_by_what_is_wrong() {
     );
     room.remove(&scope(), &name).await.unwrap();
     assert_eq!(room.configs(&scope(), &name).unwrap(), []);
+    house.stop().await;
+}
+
+#[test]
+fn an_event_that_became_too_old_while_the_server_was_away_is_told() {
+    let outside = Outside::new(11);
+    outside.life(async |world| {
+        let house = world.open().await;
+        house.queue("dead", QueueAttributes::default()).await;
+        house.queue("bad", QueueAttributes::default()).await;
+        let change = InvokeConfigChange { on_failure: Some(Some(queue_named("bad"))), ..Default::default() };
+        configure(&house, None, change).await;
+        world.functions.answer(|_| Reply::Never);
+        // As many as are taken at once and one that is not.
+        for _ in 0..33 {
+            submit(&house, "{}").await;
+        }
+        until("calls", || world.functions.calls().len() == 32).await;
+    });
+    outside.fs.power_cut();
+    outside.life(async |world| {
+        world.pass(Duration::from_secs(9 * 3_600)).await;
+        world.functions.dead_letters(queue_named("dead"));
+        let house = world.open().await;
+        assert_eq!(told(&house, "dead", 33).await.len(), 33);
+        for failure in told(&house, "bad", 33).await {
+            assert_eq!(document(&failure)["requestContext"]["condition"], "EventAgeExceeded");
+        }
+        assert_eq!(world.functions.calls().len(), 32);
+        house.stop().await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_is_put_once_however_often_the_destination_takes_nothing() {
+    let world = World::new(12);
+    let house = world.open().await;
+    house.queue("dead", QueueAttributes::default()).await;
+    world.functions.dead_letters(queue_named("dead"));
+    let to = function_arn("g");
+    let change = InvokeConfigChange { max_retries: Some(0), on_failure: Some(Some(to.clone())), ..Default::default() };
+    configure(&house, None, change).await;
+    let away = to.clone();
+    world.functions.available(move |function| *function != away);
+    // What is told to the destination has no dead letter of its own.
+    let failing = function_arn("f");
+    world
+        .functions
+        .answer(move |call| if call.function == failing { Reply::Status(500) } else { Reply::Ok("{}".into()) });
+    submit(&house, "{}").await;
+    world.pass(Duration::from_secs(600)).await;
+    // Also not after a restart.
+    house.stop().await;
+    let house = world.open().await;
+    world.pass(Duration::from_secs(600)).await;
+    world.functions.available(|_| true);
+    world.pass(Duration::from_secs(600)).await;
+    until("the destination", || world.functions.calls().iter().any(|call| call.function == to)).await;
+    assert_eq!(told(&house, "dead", 1).await.len(), 1);
+    assert!(house.receive("dead").await.is_empty(), "once");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_a_function_with_no_environment_left_are_told_at_once() {
+    let world = World::new(13);
+    let house = world.open().await;
+    for queue in ["dead", "bad"] {
+        house.queue(queue, QueueAttributes::default()).await;
+    }
+    world.functions.dead_letters(queue_named("dead"));
+    let change = InvokeConfigChange { on_failure: Some(Some(queue_named("bad"))), ..Default::default() };
+    configure(&house, None, change).await;
+    world.functions.answer(|_| Reply::Busy);
+    world.functions.stop(true);
+    submit(&house, "{}").await;
+    let failure = document(&told(&house, "bad", 1).await[0]);
+    assert_eq!(
+        (&failure["requestContext"]["condition"], &failure["requestContext"]["approximateInvokeCount"]),
+        (&json!("ZeroReservedConcurrency"), &json!(0))
+    );
+    let letter = told(&house, "dead", 1).await.remove(0).message;
+    assert_eq!(letter.head.attributes["ErrorCode"].value, "429");
+    assert_eq!(world.functions.calls().len(), 1);
+    house.stop().await;
+}
+
+#[test]
+fn what_a_deletion_left_that_was_not_finished_is_removed_at_the_next_start() {
+    let outside = Outside::new(14);
+    outside.life(async |world| {
+        let house = world.open().await;
+        world.functions.answer(|_| Reply::Status(500));
+        submit(&house, "old").await;
+        until("a call", || world.functions.calls().len() == 1).await;
+        world.pass(Duration::from_secs(1)).await;
+        // The function is deleted, and then the server ends before it comes to the function's events.
+        world.functions.gone(function_arn("f"));
+    });
+    outside.fs.power_cut();
+    outside.life(async |world| {
+        world.functions.gone(function_arn("f"));
+        let house = world.open().await;
+        assert!(!house.flow.invocations.has_left(&scope(), &"f".parse().unwrap()).unwrap());
+        let before = world.functions.calls().len();
+        // A new one has nothing of it.
+        submit(&house, "new").await;
+        until("its own event", || world.functions.calls().len() == before + 1).await;
+        world.pass(Duration::from_secs(600)).await;
+        assert!(!world.functions.payloads()[before..].contains(&"old".to_owned()));
+        house.stop().await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_cross_a_deletion_leave_nobody_reading_what_is_gone() {
+    let world = World::new(15);
+    let house = world.open().await;
+    world.functions.answer(|_| Reply::Ok("{}".into()));
+    for round in 0..20 {
+        let (room, crossing) = (house.flow.invocations.clone(), house.flow.invocations.clone());
+        let name = "f".parse().unwrap();
+        let (removed, _) =
+            tokio::join!(async { room.remove(&scope(), &name).await }, crossing.submit(call("f", "crossing")));
+        removed.unwrap();
+        let before = world.functions.calls().len();
+        submit(&house, "after").await;
+        let seen = || world.functions.payloads()[before..].contains(&"after".to_owned());
+        until(&format!("the event after deletion {round}"), seen).await;
+    }
     house.stop().await;
 }

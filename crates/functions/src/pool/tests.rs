@@ -22,6 +22,10 @@ fn release(pool: &mut Pool, at: u64, id: u64) -> Vec<Action> {
     pool.step(Duration::from_secs(at), Input::Released(EnvironmentId(id)))
 }
 
+fn reserve(pool: &mut Pool, function: &str, environments: Option<usize>) -> Vec<Action> {
+    pool.step(Duration::ZERO, Input::Reserved { function: function.into(), environments })
+}
+
 const fn start(id: u64) -> Action {
     Action::Start(EnvironmentId(id))
 }
@@ -102,8 +106,7 @@ fn versions_live_beside_each_other_and_make_room_for_each_other() {
 #[test]
 fn what_is_set_aside_is_kept_from_others_and_is_a_bound() {
     let mut pool = pool();
-    let reserve = |function: &str, n| Input::Reserved { function: function.into(), environments: n };
-    assert_eq!(pool.step(Duration::ZERO, reserve("r", Some(1))), []);
+    assert_eq!(reserve(&mut pool, "r", Some(1)), []);
     acquire(&mut pool, 0, "f", "1");
     acquire(&mut pool, 0, "g", "1");
     assert!(matches!(&acquire(&mut pool, 0, "h", "1")[..], [Action::Throttle(Full::Server(2))]));
@@ -113,10 +116,54 @@ fn what_is_set_aside_is_kept_from_others_and_is_a_bound() {
     release(&mut pool, 1, 3);
     release(&mut pool, 2, 1);
     assert_eq!(acquire(&mut pool, 3, "h", "1"), [retire(1), start(4)]);
-    assert_eq!(pool.step(Duration::ZERO, reserve("r", Some(0))), []);
-    assert_eq!(pool.step(Duration::ZERO, reserve("s", None)), []);
-    acquire(&mut pool, 4, "r", "1");
-    assert!(matches!(&acquire(&mut pool, 4, "r", "1")[..], [Action::Throttle(Full::Reserved(0))]));
+    assert_eq!(reserve(&mut pool, "r", Some(0)), [retire(3)]);
+    assert_eq!(reserve(&mut pool, "s", None), []);
+    assert_eq!(acquire(&mut pool, 4, "r", "1"), [Action::Throttle(Full::Reserved(0))]);
+}
+
+#[test]
+fn with_nothing_left_to_it_a_function_stops_at_once_also_when_it_is_warm() {
+    let mut pool = pool();
+    acquire(&mut pool, 0, "f", "1");
+    acquire(&mut pool, 0, "f", "1");
+    release(&mut pool, 1, 1);
+    assert_eq!(reserve(&mut pool, "f", Some(0)), [retire(1)]);
+    assert_eq!(acquire(&mut pool, 2, "f", "1"), [Action::Throttle(Full::Reserved(0))]);
+    // The call under way comes to its end, and its environment with it.
+    assert_eq!(release(&mut pool, 3, 2), [retire(2)]);
+    assert_eq!(reserve(&mut pool, "f", None), []);
+    assert_eq!(acquire(&mut pool, 4, "f", "1"), [start(3)]);
+}
+
+#[test]
+fn a_lower_bound_ends_what_is_idle_first_and_counts_what_is_busy() {
+    let mut pool = Pool::new(Limits { total: 12, per_function: 10, ..pool().limits });
+    reserve(&mut pool, "f", Some(10));
+    (0..10).for_each(|_| _ = acquire(&mut pool, 0, "f", "1"));
+    (1..=5).for_each(|id| assert_eq!(release(&mut pool, id, id), []));
+    // Five are idle, five busy; two may be left.
+    assert_eq!(reserve(&mut pool, "f", Some(2)), (1..=5).map(retire).collect::<Vec<_>>());
+    assert_eq!(acquire(&mut pool, 6, "f", "1"), [Action::Throttle(Full::Reserved(2))]);
+    assert_eq!(release(&mut pool, 7, 6), []);
+    // Four calls are still under way, though one environment is warm.
+    assert_eq!(acquire(&mut pool, 8, "f", "1"), [Action::Throttle(Full::Reserved(2))]);
+    (8..=10).for_each(|id| assert_eq!(release(&mut pool, 9, id), [retire(id)]));
+    assert_eq!(acquire(&mut pool, 10, "f", "1"), [assign(6)]);
+}
+
+#[test]
+fn what_is_set_aside_is_there_although_the_others_had_it() {
+    let mut pool = Pool::new(Limits { total: 3, per_function: 3, ..pool().limits });
+    (0..3).for_each(|_| _ = acquire(&mut pool, 0, "f", "1"));
+    release(&mut pool, 1, 1);
+    assert_eq!(reserve(&mut pool, "r", Some(2)), [retire(1)]);
+    assert_eq!(acquire(&mut pool, 2, "r", "1"), [start(4)]);
+    // One more was busy than the others may have now: it is not warm for them, and makes room.
+    assert_eq!(acquire(&mut pool, 3, "f", "1"), [Action::Throttle(Full::Server(1))]);
+    assert_eq!(release(&mut pool, 4, 3), [retire(3)]);
+    assert_eq!(acquire(&mut pool, 5, "r", "1"), [start(5)]);
+    assert_eq!(release(&mut pool, 6, 2), []);
+    assert_eq!(acquire(&mut pool, 7, "f", "1"), [assign(2)]);
 }
 
 #[test]
@@ -140,29 +187,57 @@ fn what_ended_is_forgotten() {
     assert_eq!(acquire(&mut pool, 2, "f", "1"), [start(2)]);
 }
 
+/// Whether what is not to end keeps to its bounds.
+fn keeps_to_bounds(pool: &Pool) -> bool {
+    let staying = |which: &dyn Fn(&Entry) -> bool| {
+        pool.environments.values().filter(|e| (e.idle_since.is_some() || !e.outdated) && which(e)).count()
+    };
+    let reserved: usize = pool.reserved.values().sum();
+    let each = ["0", "1", "2"].iter().all(|function| {
+        let bound = pool.reserved.get(*function).copied().unwrap_or(pool.limits.per_function);
+        staying(&|e| &*e.owner.function == *function) <= bound
+    });
+    let common = staying(&|e| !pool.reserved.contains_key(&e.owner.function));
+    each && common <= pool.limits.total.saturating_sub(reserved) && pool.environments.len() <= pool.limits.total
+}
+
 proptest! {
-    /// Whatever happens in whatever order: the limits hold, an environment has one call at a time, and calls get
-    /// environments of their own revision.
+    /// Whatever happens in whatever order: the limits hold, also when they change under calls; an environment has one
+    /// call at a time; calls get environments of their own version and revision; and a call is only refused when the
+    /// limit that is named has been reached by calls.
     #[test]
-    fn limits_and_ownership_hold(script in prop::collection::vec((0u8..5, 0u8..3, 0u8..3), 1..200)) {
+    fn limits_and_ownership_hold(script in prop::collection::vec((0u8..8, 0u8..3, 0u8..4), 1..200)) {
         let mut pool = pool();
         let mut busy: Vec<(EnvironmentId, Owner)> = Vec::new();
         let mut owners: BTreeMap<EnvironmentId, Owner> = BTreeMap::new();
-        for (at, (what, function, revision)) in script.into_iter().enumerate() {
+        for (at, (what, function, which)) in script.into_iter().enumerate() {
             let now = Duration::from_secs(at as u64 * 90);
-            let owner = owner(&function.to_string(), &revision.to_string());
+            let function = function.to_string();
+            let owner = match which {
+                0 | 1 => owner(&function, &which.to_string()),
+                number => published(&function, u64::from(number)),
+            };
             let input = match what {
-                0 | 1 => Input::Acquire(owner.clone()),
-                2 | 3 if !busy.is_empty() => {
-                    let (id, _) = busy.remove(usize::from(revision) % busy.len());
-                    if what == 2 { Input::Released(id) } else { Input::Ended(id) }
+                0..=2 => Input::Acquire(owner.clone()),
+                3 | 4 if !busy.is_empty() => {
+                    let (id, _) = busy.remove(usize::from(which) % busy.len());
+                    if what == 3 { Input::Released(id) } else { Input::Ended(id) }
                 }
-                4 => Input::Replaced {
+                5 => Input::Replaced {
                     function: owner.function.clone(),
                     version: Some(owner.version),
                     revision: Some(owner.revision.clone()),
                 },
+                // Up to as many as there are.
+                6 => {
+                    let others: usize = pool.reserved.iter().filter(|(f, _)| **f != owner.function).map(|(_, n)| n).sum();
+                    let environments = which.checked_sub(1).map(|n| usize::from(n).min(3 - others));
+                    Input::Reserved { function: owner.function.clone(), environments }
+                }
                 _ => Input::Tick,
+            };
+            let of = |busy: &[(EnvironmentId, Owner)], f: &dyn Fn(&str) -> bool| {
+                busy.iter().filter(|(_, o)| f(&o.function)).count()
             };
             for action in pool.step(now, input) {
                 match action {
@@ -170,20 +245,27 @@ proptest! {
                         prop_assert!(busy.iter().all(|(b, _)| *b != id));
                         prop_assert_eq!(&owners[&id], &owner);
                         busy.push((id, owner.clone()));
+                        prop_assert!(of(&busy, &|f| f == function) <= pool.bound(&function).0);
                     }
                     Action::Start(id) => {
                         prop_assert!(owners.insert(id, owner.clone()).is_none());
                         busy.push((id, owner.clone()));
+                        prop_assert!(of(&busy, &|f| f == function) <= pool.bound(&function).0);
                     }
                     Action::Retire(id) => prop_assert!(busy.iter().all(|(b, _)| *b != id)),
-                    Action::Throttle(_) => {}
+                    Action::Throttle(Full::Reserved(n) | Full::Function(n)) => {
+                        prop_assert!(of(&busy, &|f| f == function) >= n);
+                    }
+                    Action::Throttle(Full::Server(3)) => prop_assert_eq!(busy.len(), 3),
+                    Action::Throttle(Full::Server(n)) => {
+                        prop_assert!(of(&busy, &|f| !pool.reserved.contains_key(f)) >= n);
+                    }
                 }
             }
-            prop_assert!(pool.environments.len() <= 3);
+            prop_assert!(keeps_to_bounds(&pool));
             for function in ["0", "1", "2"] {
-                let (b, i) = pool.count(function);
-                prop_assert!(b + i <= 2);
-                prop_assert_eq!(b, busy.iter().filter(|(_, o)| &*o.function == function).count());
+                let (b, _) = pool.count(function);
+                prop_assert_eq!(b, of(&busy, &|f| f == function));
             }
         }
     }

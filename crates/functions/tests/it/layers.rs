@@ -145,3 +145,46 @@ async fn what_cannot_be_laid_is_refused_by_name() {
     assert!(room.functions.publish_layer(&scope(), &layer("bad"), NewLayer::default(), "no zip".into()).await.is_err());
     assert!(LayerName::try_from("a layer".to_owned()).is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_is_deleted_while_a_function_is_made_is_refused() {
+    let room = Room::new().await;
+    let first = publish(&room, "l", &[("python/a.py", "A = 1")]).await;
+    let layers = uses(&room, &[&first]).unwrap();
+    // Between what the call looked up and what it stores.
+    room.functions.delete_layer(&scope(), &layer("l"), 1).await.unwrap();
+    let archive = zip(&[("app.py", b"def handler(e, c): pass", 0o644)]);
+    let made = room.create("f", "python3.12", "app.handler", archive, |s| s.layers = layers).await;
+    assert_eq!(made.unwrap_err().to_string(), format!("Layer version {first} does not exist."));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_of_a_layer_that_are_published_at_once_have_a_number_each() {
+    let room = Room::new().await;
+    let all = (0..8).map(|n| {
+        let (functions, archive) = (room.functions.clone(), zip(&[("x", format!("{n}").as_bytes(), 0o644)]));
+        tokio::spawn(async move {
+            functions.publish_layer(&scope(), &layer("l"), NewLayer::default(), archive).await.map(|made| made.number)
+        })
+    });
+    let mut numbers = Vec::new();
+    for published in all.collect::<Vec<_>>() {
+        numbers.push(published.await.unwrap().unwrap());
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=8).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_layers_that_is_refused_leaves_nothing_on_disk() {
+    let room = Room::new().await;
+    room.python("f", "def handler(e, c): return 1\n").await;
+    let of = publish(&room, "a", &[("x", "y")]).await;
+    let layers = Some(uses(&room, &[&of]).unwrap());
+    // Laid before it is found out that nothing runs such a package.
+    let change = SettingsChange { layers, runtime: Some("ruby3.2".parse().unwrap()), ..Default::default() };
+    let refused = room.functions.update_settings(&scope(), &"f".parse().unwrap(), change, None).await.unwrap_err();
+    assert!(refused.to_string().starts_with("the package cannot run as ruby3.2"), "{refused}");
+    assert_eq!(RealFs.read_dir(&room.dir.join("opt")).unwrap(), []);
+    assert_eq!(room.call("f", "{}").await.payload, "1");
+}

@@ -179,7 +179,7 @@ impl Room {
     ) -> Result<Arc<Function>, FunctionError> {
         let mut settings = settings(runtime, handler);
         change(&mut settings);
-        let new = NewFunction { name: name.parse().unwrap(), settings, tags: BTreeMap::new() };
+        let new = NewFunction { name: name.parse().unwrap(), settings, tags: BTreeMap::new(), publish: false };
         self.functions.create(&scope(), new, archive).await
     }
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use base::{ErrorKind, FunctionName, InvokeError, Kinded};
+use base::{ErrorKind, FunctionName, InvokeError, Kinded, StateStore, Table};
 use functions::{
-    AliasChange, AliasName, CodeChange, FunctionError, Permission, Publication, Qualifier, SettingsChange, Version,
-    Weighted,
+    AliasChange, AliasName, CodeChange, FunctionError, NewFunction, NewLayer, Permission, Publication, Qualifier,
+    SettingsChange, Version, Weighted,
 };
 
-use crate::support::{Room, scope, zip};
+use crate::support::{Room, scope, settings, zip};
 
 fn name() -> FunctionName {
     "f".parse().unwrap()
@@ -31,7 +31,7 @@ fn source(text: &str) -> bytes::Bytes {
 }
 
 async fn code(room: &Room, text: &str) {
-    let change = CodeChange { archive: source(text), revision: None, dry_run: false };
+    let change = CodeChange { archive: source(text), revision: None, dry_run: false, publish: false };
     room.functions.update_code(&scope(), &name(), change).await.unwrap();
 }
 
@@ -188,7 +188,8 @@ async fn an_alias_stands_for_a_version_or_two_by_weight() {
     room.functions.delete_alias(&scope(), &name(), &alias("both")).await.unwrap();
     let gone = room.functions.alias(&scope(), &name(), &alias("both")).unwrap_err().to_string();
     assert!(gone.starts_with("Cannot find alias arn: ") && gone.ends_with("function:f:both"), "{gone}");
-    assert_eq!(room.try_call("f:both", "{}").await.unwrap_err().kind, ErrorKind::NotFound);
+    let called = room.try_call("f:both", "{}").await.unwrap_err();
+    assert_eq!((called.kind, called.message), (ErrorKind::NotFound, gone));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -250,7 +251,7 @@ async fn statements_of_a_policy_are_kept_as_the_service_words_them() {
     forbid("other").await.unwrap();
     assert_eq!(
         room.functions.policy(&scope(), &name(), None).unwrap_err().to_string(),
-        "The resource you requested does not exist."
+        "No policy is associated with the given resource."
     );
 }
 
@@ -267,4 +268,119 @@ async fn tags_change_without_a_new_revision() {
     assert_eq!(room.functions.tag(&scope(), &name(), many, &[]).await.unwrap_err().kind(), ErrorKind::Invalid);
     let bad = room.functions.tag(&scope(), &name(), tags(&[("aws:x", "")]), &[]).await.unwrap_err();
     assert!(bad.to_string().contains("aws:x"), "{bad}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_set_aside_stops_a_function_that_is_warm() {
+    let room = Room::new().await;
+    room.python("f", "def handler(e, c): return 1\n").await;
+    assert_eq!(room.call("f", "0").await.payload, "1");
+    room.functions.reserve(&scope(), &name(), Some(0)).await.unwrap();
+    assert_eq!(room.try_call("f", "0").await.unwrap_err().kind, ErrorKind::Throttled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_is_set_aside_at_once_leaves_a_tenth_to_the_others() {
+    let room = Room::with(|c| c.max_environments = 20).await;
+    for name in ["f", "g", "h", "i"] {
+        room.python(name, "def handler(e, c): return 1\n").await;
+    }
+    let all = ["f", "g", "h", "i"].map(|name| {
+        let functions = room.functions.clone();
+        tokio::spawn(async move { functions.reserve(&scope(), &name.parse().unwrap(), Some(9)).await.is_ok() })
+    });
+    let mut taken = 0;
+    for reserved in all {
+        taken += usize::from(reserved.await.unwrap());
+    }
+    assert_eq!((taken, room.functions.capacity().common), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_ends_with_its_alias_or_version() {
+    let room = Room::new().await;
+    three(&room).await;
+    let permission = || Permission {
+        id: "s".into(),
+        action: "lambda:InvokeFunction".into(),
+        principal: "sns.amazonaws.com".into(),
+        ..Default::default()
+    };
+    let change = || AliasChange { version: Some(Version::Number(1)), ..Default::default() };
+    room.functions.create_alias(&scope(), &name(), alias("live"), change()).await.unwrap();
+    for qualifier in ["live", "2"].map(named) {
+        room.functions.permit(&scope(), &name(), Some(&qualifier), permission(), None).await.unwrap();
+    }
+    room.functions.delete_alias(&scope(), &name(), &alias("live")).await.unwrap();
+    room.functions.delete_version(&scope(), &name(), 2).await.unwrap();
+    room.functions.create_alias(&scope(), &name(), alias("live"), change()).await.unwrap();
+    let none = room.functions.policy(&scope(), &name(), Some(&named("live"))).unwrap_err().to_string();
+    assert_eq!(none, "No policy is associated with the given resource.");
+    let left = room.state.scan(Table("functions.policies"), b"", None, 10).unwrap();
+    assert_eq!(left, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_is_not_deleted_while_an_alias_is_put_on_it() {
+    let room = Room::new().await;
+    three(&room).await;
+    for round in 0..50 {
+        let (version, of) = (publish(&room).await, alias(&format!("a{round}")));
+        let Version::Number(number) = version else { panic!("{version}") };
+        let (functions, put) = (room.functions.clone(), of.clone());
+        let put = tokio::spawn(async move {
+            let change = AliasChange { version: Some(version), ..Default::default() };
+            functions.create_alias(&scope(), &name(), put, change).await.is_ok()
+        });
+        let functions = room.functions.clone();
+        let deleted = tokio::spawn(async move { functions.delete_version(&scope(), &name(), number).await.is_ok() });
+        assert_ne!(put.await.unwrap(), deleted.await.unwrap(), "one of both");
+        if room.functions.delete_alias(&scope(), &name(), &of).await.is_ok() {
+            code(&room, &round.to_string()).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_or_changed_can_be_published_in_the_same_step() {
+    let room = Room::new().await;
+    let new = |publish| NewFunction {
+        name: name(),
+        settings: settings("python3.12", "app.handler"),
+        tags: Default::default(),
+        publish,
+    };
+    let made = room.functions.create(&scope(), new(true), source("one")).await.unwrap();
+    assert_eq!(made.version, Version::Number(1));
+    let change = |text| CodeChange { archive: source(text), revision: None, dry_run: false, publish: true };
+    let changed = room.functions.update_code(&scope(), &name(), change("two")).await.unwrap();
+    assert_eq!(changed.version, Version::Number(2));
+    // The same again is no other version.
+    let same = room.functions.update_code(&scope(), &name(), change("two")).await.unwrap();
+    assert_eq!(same.version, Version::Number(2));
+    // A function of that name that is refused leaves no version.
+    assert!(room.functions.create(&scope(), new(true), source("three")).await.is_err());
+    let versions = room.functions.versions(&scope(), &name()).unwrap();
+    assert_eq!(versions.len(), 3);
+    let again = room.reopened().await.versions(&scope(), &name()).unwrap();
+    assert_eq!(again, versions);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_no_more_code_than_there_may_be() {
+    let size = source("one").len() as u64;
+    let room = Room::with(|c| c.code_storage_bytes = size * 2 + size / 2).await;
+    room.create("f", "python3.12", "app.handler", source("one"), |_| {}).await.unwrap();
+    publish(&room).await;
+    assert_eq!(room.functions.code_bytes(), size * 2);
+    let full = |result: Result<(), FunctionError>| matches!(result, Err(FunctionError::StorageFull(_)));
+    // Other code of the same size takes the place of the old.
+    code(&room, "two").await;
+    assert!(full(room.functions.publish(&scope(), &name(), Publication::default()).await.map(drop)));
+    assert!(full(room.create("g", "python3.12", "app.handler", source("one"), |_| {}).await.map(drop)));
+    let layer = "l".to_owned().try_into().unwrap();
+    let layer = room.functions.publish_layer(&scope(), &layer, NewLayer::default(), source("one")).await;
+    assert!(full(layer.map(drop)));
+    room.functions.delete_version(&scope(), &name(), 1).await.unwrap();
+    assert_eq!(publish(&room).await, Version::Number(2));
 }

@@ -74,16 +74,24 @@ async fn a_change_of_code_or_settings_replaces_the_process() {
     room.until(|| (living(first[1].as_str().unwrap()) == 0).then_some(())).await;
 
     let archive = zip(&[("app.py", b"def handler(e, c):\n    return 'new'\n", 0o644)]);
-    let stale = CodeChange { archive: archive.clone(), revision: Some(created.revision.clone()), dry_run: false };
+    let stale = CodeChange {
+        archive: archive.clone(),
+        revision: Some(created.revision.clone()),
+        dry_run: false,
+        publish: false,
+    };
     assert_eq!(
         base::Kinded::kind(&room.functions.update_code(&scope(), &name, stale).await.unwrap_err()),
         ErrorKind::Conflict
     );
-    let dry = CodeChange { archive: archive.clone(), revision: None, dry_run: true };
+    let dry = CodeChange { archive: archive.clone(), revision: None, dry_run: true, publish: false };
     let shown = room.functions.update_code(&scope(), &name, dry).await.unwrap();
     assert_ne!(shown.code, created.code);
     assert_eq!(json(&room.call("change", "{}").await.payload)[0], 2);
-    room.functions.update_code(&scope(), &name, CodeChange { archive, revision: None, dry_run: false }).await.unwrap();
+    room.functions
+        .update_code(&scope(), &name, CodeChange { archive, revision: None, dry_run: false, publish: false })
+        .await
+        .unwrap();
     assert_eq!(room.call("change", "{}").await.payload, "\"new\"");
     // Of the old code nothing stays.
     let home = room.dir.join("000000000000/eu-central-1/change");

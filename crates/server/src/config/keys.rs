@@ -243,6 +243,8 @@ settings! {
         max_environments: usize = "64";
         /// Environments of one function.
         max_environments_each: usize = "16";
+        /// Bytes of all code archives of functions, versions and layers together.
+        code_storage_bytes: u64 = "80530636800";
         /// Seconds in which a function's process must ask for its first event.
         init_seconds: u64 = "10";
         /// Days that the logs of functions are kept.

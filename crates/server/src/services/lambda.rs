@@ -20,9 +20,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flow::{FlowError, Invocations, Mappings};
 use functions::{
-    CodeChange, Function, FunctionError, Functions, NewFunction, PackageError, Publication, Settings, SettingsChange,
-    Version,
+    CodeChange, Function, FunctionError, Functions, NewFunction, PackageError, Settings, SettingsChange, Version,
 };
+use tokio::sync::Semaphore;
 use wire::lambda::*;
 use wire::{Call, ServiceError, ServiceId, only};
 
@@ -43,11 +43,13 @@ pub(crate) struct LambdaService {
     functions: Functions,
     invocations: Invocations,
     mappings: Mappings,
+    /// Held while what is left of a deleted function is removed and one of its name created.
+    creating: Semaphore,
 }
 
 impl LambdaService {
     pub fn new(functions: Functions, invocations: Invocations, mappings: Mappings) -> Arc<Self> {
-        Arc::new(Self { functions, invocations, mappings })
+        Arc::new(Self { functions, invocations, mappings, creating: Semaphore::new(1) })
     }
 }
 
@@ -77,8 +79,9 @@ fn failed(error: FunctionError) -> ServiceError {
         ),
         FunctionError::PolicyTooLong(_) => ServiceError::new("PolicyLengthExceededException", error.to_string()),
         FunctionError::Package(error @ PackageError::ArchiveTooLarge(_)) => {
-            ServiceError::new("RequestTooLargeException", error.to_string())
+            ServiceError::new("RequestEntityTooLargeException", error.to_string()).with_status(413)
         }
+        FunctionError::StorageFull(_) => ServiceError::new("CodeStorageExceededException", error.to_string()),
         error => ServiceError::from_kinded(SERVICE, &error),
     }
 }
@@ -116,9 +119,9 @@ impl Lambda for LambdaService {
         let layers = self.layers_of(call, input.layers.take().unwrap_or_default())?;
         let settings = Settings { layers, ..configuration::settings(&call.scope, input)? };
         self.check_dead_letters(call, settings.dead_letters.as_ref()).await?;
-        let new = NewFunction { name, settings, tags };
-        let function = self.functions.create(&call.scope, new, archive).await.map_err(failed)?;
-        Ok(configuration::shown(&*self.published(function, publish).await?))
+        let new = NewFunction { name, settings, tags, publish };
+        let function = self.create(call, new, archive).await?;
+        Ok(configuration::shown(&function))
     }
 
     async fn get_function(&self, call: &Call, input: GetFunctionInput) -> Result<GetFunctionOutput, ServiceError> {
@@ -133,6 +136,21 @@ impl Lambda for LambdaService {
             tags: Some(tags).filter(|tags| !tags.is_empty()),
             concurrency: reserved.map(|n| Concurrency { reserved_concurrent_executions: Some(n) }),
             ..Default::default()
+        })
+    }
+
+    /// No code is signed here. Terraform asks this with every look at a function.
+    async fn get_function_code_signing_config(
+        &self,
+        call: &Call,
+        input: GetFunctionCodeSigningConfigInput,
+    ) -> Result<GetFunctionCodeSigningConfigOutput, ServiceError> {
+        let at = unqualified(&call.scope, &input.function_name)?;
+        let function = self.functions.get(&call.scope, &at.name).map_err(failed)?;
+        Ok(GetFunctionCodeSigningConfigOutput {
+            function_name: function.name.to_string(),
+            code_signing_config_arn: None,
+            missing: Default::default(),
         })
     }
 
@@ -182,9 +200,10 @@ impl Lambda for LambdaService {
             archive: input.zip_file.ok_or_else(no_code)?,
             revision: input.revision_id,
             dry_run: input.dry_run.unwrap_or(false),
+            publish,
         };
         let function = self.functions.update_code(&call.scope, &at.name, change).await.map_err(failed)?;
-        Ok(configuration::shown(&*self.published(function, publish).await?))
+        Ok(configuration::shown(&function))
     }
 
     async fn update_function_configuration(
@@ -501,6 +520,22 @@ fn place(function: &Arc<Function>) -> String {
 }
 
 impl LambdaService {
+    /// Creates a function that has nothing of another one with its name: neither its events nor what was configured for
+    /// them.
+    async fn create(&self, call: &Call, new: NewFunction, archive: Bytes) -> Result<Arc<Function>, ServiceError> {
+        let name = new.name.clone();
+        // Of two calls at once the second must not remove what the first one's function has by then.
+        let turn = self.creating.acquire().await;
+        // Asked in this order: what is left while there is a function is that function's.
+        let has_left = self.invocations.has_left(&call.scope, &name).map_err(flow_failed)?;
+        if !has_left || self.functions.get(&call.scope, &name).is_ok() {
+            drop(turn);
+            return self.functions.create(&call.scope, new, archive).await.map_err(failed);
+        }
+        self.invocations.remove(&call.scope, &name).await.map_err(flow_failed)?;
+        self.functions.create(&call.scope, new, archive).await.map_err(failed)
+    }
+
     /// Whether events that are given up can go there.
     async fn check_dead_letters(&self, call: &Call, to: Option<&Arn>) -> Result<(), ServiceError> {
         match to {
@@ -521,15 +556,6 @@ impl LambdaService {
         };
         let message = format!("Rate Exceeded. {}", error.message);
         ServiceError::of_kind(SERVICE, error.kind, message).throttled_by(reason, RETRY_AFTER_SECS)
-    }
-
-    /// A function that was made or changed, or what it was published as at once.
-    async fn published(&self, function: Arc<Function>, publish: bool) -> Result<Arc<Function>, ServiceError> {
-        if !publish {
-            return Ok(function);
-        }
-        let publication = Publication { revision: Some(function.revision.clone()), ..Default::default() };
-        self.functions.publish(&function.scope, &function.name, publication).await.map_err(failed)
     }
 }
 

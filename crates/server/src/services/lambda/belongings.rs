@@ -61,18 +61,16 @@ impl LambdaService {
     pub(super) fn account(&self, call: &Call) -> GetAccountSettingsOutput {
         let Capacity { total, common } = self.functions.capacity();
         let all = self.functions.list(&call.scope);
-        let versions = all.iter().flat_map(|f| self.functions.versions(&call.scope, &f.name).unwrap_or_default());
-        let code: u64 = versions.map(|version| version.code.size).sum();
         GetAccountSettingsOutput {
             account_limit: Some(AccountLimit {
                 code_size_unzipped: Some(UNZIPPED_BYTES),
                 code_size_zipped: Some(ZIPPED_BYTES),
+                total_code_size: i64::try_from(self.functions.code_storage()).ok(),
                 concurrent_executions: i32::try_from(total).ok(),
                 unreserved_concurrent_executions: i32::try_from(common).ok(),
-                ..Default::default()
             }),
             account_usage: Some(AccountUsage {
-                total_code_size: i64::try_from(code).ok(),
+                total_code_size: i64::try_from(self.functions.code_bytes()).ok(),
                 function_count: i64::try_from(all.len()).ok(),
             }),
         }

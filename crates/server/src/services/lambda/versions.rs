@@ -9,7 +9,7 @@ use wire::{Call, ServiceError, only};
 
 use super::super::page::page;
 use super::address::unqualified;
-use super::{LambdaService, SERVICE, bad_marker, configuration, failed, invalid, page_size};
+use super::{LambdaService, SERVICE, bad_marker, configuration, failed, flow_failed, invalid, page_size};
 
 /// Versions and aliases on a page ("ListVersionsByFunction", "ListAliases": 50 at most when not asked otherwise).
 const ITEMS_A_PAGE: usize = 50;
@@ -137,7 +137,12 @@ impl LambdaService {
 
     pub(super) async fn no_alias(&self, call: &Call, input: DeleteAliasInput) -> Result<(), ServiceError> {
         let at = unqualified(&call.scope, &input.function_name)?;
-        self.functions.delete_alias(&call.scope, &at.name, &alias_name(input.name)?).await.map_err(failed)
+        let name = alias_name(input.name)?;
+        self.functions.get(&call.scope, &at.name).map_err(failed)?;
+        // First what is configured for it: interrupted, the alias is still there to be deleted again.
+        let forgotten = self.invocations.forget_config(&call.scope, &at.name, Some(name.as_str())).await;
+        forgotten.map_err(flow_failed)?;
+        self.functions.delete_alias(&call.scope, &at.name, &name).await.map_err(failed)
     }
 
     /// Deletes a version of a function.
@@ -149,7 +154,10 @@ impl LambdaService {
     ) -> Result<(), ServiceError> {
         match qualifier {
             Qualifier::Version(Version::Number(number)) => {
-                self.functions.delete_version(&call.scope, name, *number).await.map_err(failed)
+                self.functions.delete_version(&call.scope, name, *number).await.map_err(failed)?;
+                // Its number is never another's, so what an interruption leaves is nobody's.
+                let forgotten = self.invocations.forget_config(&call.scope, name, Some(&number.to_string())).await;
+                forgotten.map(drop).map_err(flow_failed)
             }
             Qualifier::Version(Version::Latest) => {
                 Err(invalid("$LATEST version cannot be deleted without deleting the function."))
