@@ -52,6 +52,8 @@ impl Mappings {
             let facts = self.facts(&spec.source, Some(&spec.function)).await;
             queue::check(&mapping, &queue::new(spec.start, facts)?)?;
         }
+        // Of two calls at once, one has to see the other's mapping.
+        let turn = self.inner.turn.acquire().await;
         let unqualified = |arn: &Arn| arn.resource().to_owned();
         let same =
             |m: &Mapping| m.source == mapping.source && unqualified(&m.function) == unqualified(&mapping.function);
@@ -64,10 +66,11 @@ impl Mappings {
                     old.source, old.id
                 )));
             }
+            let function = old.function.resource_of("function").unwrap_or_default();
             return Err(FlowError::Conflict(format!(
-                "An event source mapping with event source arn ({}) and function ({}) already exists. Please update or \
-                 delete the existing mapping with UUID {}",
-                old.source, old.function, old.id
+                "The event source arn (\" {} \") and function (\" {function} \") provided mapping already exists. Please \
+                 update or delete the existing mapping with UUID {}",
+                old.source, old.id
             )));
         }
         let begin = self.beginning(&mapping).await?;
@@ -75,6 +78,7 @@ impl Mappings {
         let mut batch = Batch::new().put(table, key, stored::encode("mapping", &mapping)?);
         batch.writes.extend(begin);
         self.state().commit(batch).await?;
+        drop(turn);
         self.settle(scope, &mapping.id).await?;
         Ok(self.view(mapping))
     }
@@ -169,7 +173,13 @@ impl Mappings {
         let mut batch = Batch::new().delete(table, key);
         batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&consumer_id(id)).await?);
         batch.writes.push(quarantine::forget(scope, id));
-        self.state().commit(batch).await?;
+        if let Err(error) = self.state().commit(batch).await {
+            // It is there still, so it goes on.
+            if view.mapping.enabled {
+                self.run(scope, &view.mapping)?;
+            }
+            return Err(error.into());
+        }
         self.drop_quarantine(scope, id).await?;
         Ok(view)
     }

@@ -97,8 +97,9 @@ pub(super) fn engine(filters: &[String]) -> Result<Option<Engine<usize>>, FlowEr
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
+    /// `null`, as Go writes an empty slice, is success.
     #[serde(default)]
-    batch_item_failures: Vec<ItemFailure>,
+    batch_item_failures: Option<Vec<ItemFailure>>,
 }
 
 #[derive(Deserialize)]
@@ -115,7 +116,7 @@ fn first_failure(answer: &[u8], records: &[&Record]) -> Result<Option<Position>,
     }
     let answer: Answer = serde_json::from_slice(answer).map_err(|e| format!("its answer is not understood: {e}"))?;
     let mut first: Option<Position> = None;
-    for failure in answer.batch_item_failures {
+    for failure in answer.batch_item_failures.into_iter().flatten() {
         let id = failure.item_identifier.unwrap_or_default();
         let position = id.parse::<SequenceNumber>().map(SequenceNumber::position);
         let known = position.ok().filter(|p| records.iter().any(|r| r.position == *p));

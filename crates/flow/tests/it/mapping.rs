@@ -136,7 +136,8 @@ async fn partial_answers_and_filters_are_honoured() {
     let mut first = true;
     world.functions.answer(move |call| {
         if !std::mem::take(&mut first) {
-            return Reply::Ok(r#"{"batchItemFailures":[]}"#.into());
+            // As Go writes an empty slice.
+            return Reply::Ok(r#"{"batchItemFailures":null}"#.into());
         }
         let event: serde_json::Value = serde_json::from_slice(&call.payload).unwrap();
         let number = event["Records"][1]["kinesis"]["sequenceNumber"].as_str().unwrap();
@@ -152,6 +153,28 @@ async fn partial_answers_and_filters_are_honoured() {
     until_time(&world, || world.functions.calls().len() == 2).await;
     let expected = [vec![r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#], vec![r#"{"n":2}"#, r#"{"n":3}"#]];
     assert_eq!(world.functions.batches(), expected);
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!(world.functions.calls().len(), 2, "nothing named is a success");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_creations_at_once_one_is_refused() {
+    let world = World::new(5);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let spec = || MappingSpec {
+        function: function_arn("f"),
+        role: role(),
+        source: stream_arn("s"),
+        start: Some(StartingPosition::Latest),
+        settings: MappingChange::default(),
+    };
+    let (scope, mappings) = (scope(), &house.flow.mappings);
+    let (one, other) = tokio::join!(mappings.create(&scope, spec()), mappings.create(&scope, spec()));
+    let refused = [one.err(), other.err()].into_iter().flatten().collect::<Vec<_>>();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0].to_string().contains("provided mapping already exists"), "{}", refused[0]);
     house.stop().await;
 }
 
