@@ -88,7 +88,7 @@ def test_the_event_is_lambdas_and_the_messages_go(server, unique):
     wait_for(lambda: count(server, url) == (0, 0), what="an empty queue")
     wait_for(lambda: client.get_event_source_mapping(UUID=made["UUID"])["LastProcessingResult"] == "OK")
     _, metrics = server.get("/_tidegate/metrics", (ACCESS_KEY, SECRET_KEY))
-    assert f'tidegate_mapping_events_total{{mapping="mapping:{made["UUID"]}",outcome="deleted"}} 1' in metrics
+    assert f'tidegate_mapping_events_total{{mapping="{made["UUID"]}",outcome="deleted"}} 1' in metrics
 
 
 def test_failures_come_back_alone_or_whole_and_die(server, unique):

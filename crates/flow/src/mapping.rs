@@ -97,6 +97,7 @@ impl Mappings {
                 }
             }
         }
+        self.inner.group.spawn_infallible("quarantines", self.clone().keep_quarantines());
         Ok(())
     }
 

@@ -28,11 +28,12 @@ pub(crate) fn dropped(consumer: &str, reason: &'static str, records: usize) {
         .increment(records as u64);
 }
 
-/// Messages of a queue on their way through a mapping: `polled`, then `filtered`, `invoked` or `failed`, and `deleted`.
+/// Messages of a queue on their way through a mapping, which is named as consumers are: `polled`, then `filtered`,
+/// `invoked` or `failed`, and `deleted`.
 pub(crate) fn mapping_events(mapping: &str, outcome: &'static str, messages: usize) {
     if messages > 0 {
-        counter!("tidegate_mapping_events_total", "mapping" => mapping.to_owned(), "outcome" => outcome)
-            .increment(messages as u64);
+        let id = mapping.strip_prefix("mapping:").unwrap_or(mapping).to_owned();
+        counter!("tidegate_mapping_events_total", "mapping" => id, "outcome" => outcome).increment(messages as u64);
     }
 }
 

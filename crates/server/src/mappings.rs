@@ -148,6 +148,7 @@ fn stuck(stuck: &Stuck) -> Value {
         "failures": stuck.failures,
         "postponed": stuck.postponed,
         "error": stuck.error,
+        "held": stuck.held,
         "log": stuck.log,
         "expires": stuck.expires.map(|time| time.to_iso_millis()),
     })

@@ -40,6 +40,8 @@ pub struct Stuck {
     failures: u32,
     postponed: u32,
     error: String,
+    #[serde(default)]
+    held: Option<String>,
     log: Option<String>,
     expires: Option<String>,
 }
@@ -129,6 +131,9 @@ impl One {
             line(4, format!("to       {}", stuck.last));
             line(4, format!("failed   {} times, and could not be called {} times", stuck.failures, stuck.postponed));
             line(4, format!("error    {}", stuck.error));
+            if let Some(held) = &stuck.held {
+                line(4, format!("held     what is given up of it cannot be put away: {held}"));
+            }
             for logged in stuck.log.iter().flat_map(|log| log.lines()) {
                 line(4, format!("log      {logged}"));
             }

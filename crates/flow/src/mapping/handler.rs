@@ -337,7 +337,10 @@ impl Handler for Caller {
         }
         let records = self.wanted(batch).await.map_err(|e| e.to_string())?;
         if !records.is_empty() {
-            self.put_away(batch, &records, why).await?;
+            if let Err(error) = self.put_away(batch, &records, why).await {
+                self.not_put_away(batch, &records, &error);
+                return Err(error);
+            }
             self.progress.set(match why {
                 DropReason::Expired => "PROBLEM: Records expired before they could be processed",
                 DropReason::Attempts(_) | DropReason::Refused(_) => {
@@ -351,6 +354,15 @@ impl Handler for Caller {
 }
 
 impl Caller {
+    /// What is given up waits for where it goes: the shard is stuck on it.
+    fn not_put_away(&self, batch: &Batch, records: &[&Record], error: &str) {
+        let reason = format!("what is given up cannot be put away: {error}");
+        self.progress.set(format!("PROBLEM: {reason}"));
+        tracing::warn!(mapping = self.mapping, shard = %batch.shard, records = records.len(), "{reason}");
+        let (part, now, max_age) = (part_of(batch), self.ports.consumers.env.clock.now(), self.max_age);
+        self.progress.held(&Failure { records, part, reason: error, outcome: None, now, max_age });
+    }
+
     /// Nothing of this batch is open any more.
     fn passed(&self, batch: &Batch) {
         if let Some(last) = batch.records.last() {

@@ -15,6 +15,7 @@
 //! ```
 
 mod contents;
+mod keep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +77,8 @@ pub(super) struct Quarantine {
     mapping: String,
     /// None before they are read from the log, and after a failure that left open what the log has.
     contents: Mutex<Option<Contents>>,
+    /// Held by who hands its records to the function again: nobody else may meanwhile.
+    pub redriving: Mutex<()>,
 }
 
 /// The removal of what a mapping's quarantine says of itself, for the batch that deletes the mapping.
@@ -92,6 +95,7 @@ impl Quarantine {
             scope: scope.clone(),
             mapping: mapping.to_owned(),
             contents: Mutex::default(),
+            redriving: Mutex::default(),
         }
     }
 

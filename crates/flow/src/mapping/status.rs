@@ -11,6 +11,7 @@ use log::{ReadLimit, Record};
 
 use super::handler::{Called, Caller};
 use super::quarantine::{Kept, Quarantine, Reason, Why};
+use super::queue::is_queue;
 use super::settings::{Mapping, MappingView};
 use super::stuck::Stuck;
 use super::{Mappings, config, consumer_id, source_key};
@@ -46,6 +47,17 @@ impl Mappings {
         config::stored(self.state(), scope, id)?.ok_or_else(config::not_found)
     }
 
+    /// A mapping that may have records to skip and redrive.
+    fn of_a_stream(&self, scope: &Scope, id: &str) -> Result<Mapping, FlowError> {
+        let mapping = self.mapping(scope, id)?;
+        if is_queue(&mapping.source) {
+            return Err(FlowError::Invalid(format!(
+                "mapping {id} reads a queue, which keeps what fails itself: see the dead-letter queue of its RedrivePolicy"
+            )));
+        }
+        Ok(mapping)
+    }
+
     /// How a mapping gets on.
     pub async fn status(&self, scope: &Scope, id: &str) -> Result<MappingStatus, FlowError> {
         let view = self.get(scope, id)?;
@@ -65,7 +77,7 @@ impl Mappings {
         shard: ShardId,
         sequence: SequenceNumber,
     ) -> Result<(), FlowError> {
-        let mapping = self.mapping(scope, id)?;
+        let mapping = self.of_a_stream(scope, id)?;
         let consumers = &self.inner.ports.consumers;
         let stream = consumers.log.stream(&source_key(&mapping.source)?)?;
         let missing = || FlowError::NotFound(format!("there is no record {sequence} in {shard} of {}", mapping.source));
@@ -92,8 +104,14 @@ impl Mappings {
     /// Hands a part of what is in quarantine behind `after` to the function again, in order: one batch at most. What
     /// fails is divided until single records are left.
     pub async fn redrive(&self, scope: &Scope, id: &str, after: Option<Position>) -> Result<Redriven, FlowError> {
-        let mapping = self.mapping(scope, id)?;
+        let mapping = self.of_a_stream(scope, id)?;
         let quarantine = self.quarantine(scope, id);
+        // Who asks again because an answer takes long must not call the function beside it.
+        let Ok(_turn) = quarantine.redriving.try_lock() else {
+            return Err(FlowError::Conflict(format!(
+                "the quarantine of mapping {id} is being redriven already; wait until that is done"
+            )));
+        };
         let all = quarantine.list().await?;
         let mut left = all.into_iter().filter(|(place, _)| after.is_none_or(|after| *place > after)).peekable();
         let Some((_, first)) = left.peek().cloned() else { return Ok(Redriven::default()) };

@@ -34,6 +34,8 @@ pub struct Stuck {
     pub postponed: u32,
     /// What went wrong last.
     pub error: String,
+    /// Why what was given up of it cannot be put away, for as long as that holds it.
+    pub held: Option<String>,
     /// The end of what the function logged then.
     pub log: Option<String>,
     /// When its oldest record is given up for its age; none when it has no limit.
@@ -118,10 +120,20 @@ impl Progress {
             failures: failures + u32::from(answered.is_some()),
             postponed: postponed + u32::from(answered.is_none()),
             error: told(failure),
+            held: None,
             log: log.or(old_log),
             expires: failure.max_age.map(|age| first.arrival + age),
         };
         troubles.insert(failure.part, Trouble { stuck, reach, answered: answered.or(old_answer) });
+    }
+
+    /// What was given up cannot be put away: the shard is stuck on it, and on what it failed of before.
+    pub fn held(&self, failure: &Failure<'_>) {
+        let error = self.error(failure.part).unwrap_or_default();
+        self.failed(failure);
+        if let Some(trouble) = self.troubles().get_mut(&failure.part) {
+            trouble.stuck.held = Some(std::mem::replace(&mut trouble.stuck.error, error));
+        }
     }
 
     /// Everything of a lane up to `last` is dealt with.
@@ -139,14 +151,14 @@ impl Progress {
 
     /// What was wrong last on a lane.
     pub fn error(&self, part: Part) -> Option<String> {
-        self.troubles().get(&part).map(|trouble| trouble.stuck.error.clone())
+        self.troubles().get(&part).map(|trouble| trouble.stuck.error.clone()).filter(|error| !error.is_empty())
     }
 
     /// The shards that are stuck: past a first retry.
     pub fn stuck(&self) -> Vec<Stuck> {
         let troubles = self.troubles();
         let stuck = troubles.values().map(|trouble| &trouble.stuck);
-        stuck.filter(|stuck| stuck.failures + stuck.postponed > 1).cloned().collect()
+        stuck.filter(|stuck| stuck.failures + stuck.postponed > 1 || stuck.held.is_some()).cloned().collect()
     }
 
     fn troubles(&self) -> MutexGuard<'_, BTreeMap<Part, Trouble>> {

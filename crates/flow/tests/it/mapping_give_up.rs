@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use base::{Arn, SequenceNumber};
+use base::{Arn, SequenceNumber, StateStore, Table};
 use flow::mapping::{MAX_AGE, MappingChange, MappingStatus, MappingView, StartingPosition, Why};
 use flow::queue::QueueAttributes;
 use serde_json::Value;
 
 use crate::fakes::{Functions, Reply, batch_of};
 use crate::mapping::{map, until_time};
+use crate::outbox_kept::stuff;
 use crate::queue::name;
 use crate::world::{Deadline, House, World, scope, until};
 
@@ -222,8 +223,55 @@ async fn without_any_limit_records_are_quarantined_before_retention_takes_them()
     world.pass(Duration::from_secs(23 * 3_600)).await;
     assert!(house.status(&view).await.quarantine.is_empty());
     assert_eq!(house.quarantined(&world, &view, 1).await.quarantine[0].why, Why::Expired);
-    world.pass(MAX_AGE).await;
+    let gone = || house.state.scan(Table("flow.quarantines"), b"", None, 10).unwrap();
+    assert_eq!(gone(), []);
+    world.pass(MAX_AGE + Duration::from_secs(7_200)).await;
+    // Nobody looks.
+    until("the record to be let go", || gone().len() == 1).await;
     assert!(house.status(&view).await.quarantine.is_empty(), "kept for two weeks");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_put_away_is_seen_to_hold_its_shard() {
+    let world = World::new(311);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    poisoned(&world.functions);
+    house.queue("lost", QueueAttributes::default()).await;
+    stuff(&house).await;
+    house.put("s", "k", &["poison", "b"]).await;
+    let settings =
+        MappingChange { max_retries: Some(0), batch_size: Some(1), on_failure: told_to("lost"), ..Default::default() };
+    let view = map(&house, StartingPosition::TrimHorizon, settings).await;
+    let held = |stuck: &[flow::mapping::Stuck]| stuck.first().and_then(|stuck| stuck.held.clone());
+    let deadline = Deadline::new();
+    let stuck = loop {
+        let stuck = house.status(&view).await.stuck;
+        if held(&stuck).is_some() {
+            break stuck;
+        }
+        deadline.check("the shard to be told as held");
+        world.pass(Duration::from_secs(1)).await;
+    };
+    assert_eq!(stuck[0].error, "the function failed: Unhandled", "why it is given up stays");
+    assert!(house.status(&view).await.view.last_result.starts_with("PROBLEM: what is given up cannot be put away"));
+    assert_eq!(world.functions.calls().len(), 1, "the shard waits");
+    house.flow.queues.purge(&scope(), &name("full")).await.unwrap();
+    until_time(&world, || world.functions.batches().last().is_some_and(|b| *b == ["b"])).await;
+    assert_eq!(house.letters("lost", 1).await[0]["requestContext"]["approximateInvokeCount"], 1);
+    assert_eq!(house.status(&view).await.stuck, []);
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quarantine_whose_mapping_is_gone_is_deleted_at_the_next_look() {
+    let world = World::new(312);
+    let house = world.open().await;
+    let key = log::StreamKey { kind: log::StreamKind::Quarantine, scope: scope(), name: "gone".to_owned() };
+    house.log.ensure_stream(&key, log::StreamSpec { shards: 1, retention: MAX_AGE }).await.unwrap();
+    world.pass(Duration::from_secs(3_700)).await;
+    until("the stray to go", || house.log.stream(&key).is_err()).await;
     house.stop().await;
 }
 

@@ -27,7 +27,7 @@ async fn fill(house: &House) {
 }
 
 /// Fills the memory of all queues, so that no other queue takes anything.
-async fn stuff(house: &House) {
+pub async fn stuff(house: &House) {
     house.queue("full", QueueAttributes { retention_s: 14 * 86_400, ..QueueAttributes::default() }).await;
     for n in 0.. {
         // Names of groups are kept in memory.

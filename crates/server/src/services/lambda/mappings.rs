@@ -226,7 +226,7 @@ pub(super) fn shown(scope: &Scope, view: MappingView) -> EventSourceMappingConfi
         last_modified: Some(mapping.modified),
         last_processing_result: Some(view.last_result),
         state: Some(view.state.to_owned()),
-        state_transition_reason: Some("User action".to_owned()),
+        state_transition_reason: Some(if of_stream { "User action" } else { "USER_INITIATED" }.to_owned()),
         ..Default::default()
     }
 }
