@@ -11,13 +11,13 @@ use log::Record;
 use rules::{Engine, Event, Pattern, Scratch};
 use serde::Deserialize;
 
-use super::MappingPorts;
 use super::event::{Surroundings, for_filter, payload};
 use super::give_up::Lost;
 use super::quarantine::{Quarantine, Reason, Why};
 use super::settings::Mapping;
 use super::stuck::{Failure, Part, Progress};
 use super::window::{MAX_STATE, Windows, state_of, tumbling, with_state};
+use super::{MAX_PAYLOAD, MappingPorts};
 use crate::checkpoint::Window;
 use crate::consumer::{Batch, DropReason, Handler, Outcome, Span};
 use crate::{FlowError, metrics};
@@ -46,8 +46,13 @@ fn part_of(batch: &Batch) -> Part {
 /// How a call of the function went.
 pub(super) enum Called {
     Done,
-    Failed { from: Option<Position>, reason: String },
+    Failed {
+        from: Option<Position>,
+        reason: String,
+    },
     Later(String),
+    /// It can never be made.
+    Refused(String),
 }
 
 impl Caller {
@@ -155,6 +160,13 @@ impl Caller {
             // Texts, numbers, names and JSON that was read: it cannot fail.
             Err(error) => return (Called::Failed { from: None, reason: error.to_string() }, None),
         };
+        if payload.len() > MAX_PAYLOAD && records.len() == 1 {
+            let reason =
+                format!("the event of this one record has {} bytes, and a function takes {MAX_PAYLOAD}", payload.len());
+            let called = Called::Refused(reason);
+            self.note(part, records, &called, None);
+            return (called, None);
+        }
         let call = Invocation {
             function: self.function.clone(),
             payload,
@@ -247,7 +259,7 @@ impl Caller {
                 self.progress.set("PROBLEM: Function call failed");
                 reason
             }
-            Called::Later(reason) => {
+            Called::Later(reason) | Called::Refused(reason) => {
                 self.progress.set(format!("PROBLEM: {reason}"));
                 reason
             }
@@ -317,6 +329,7 @@ impl Handler for Caller {
             }
             Called::Failed { from, reason } => Outcome::Failed { from, reason },
             Called::Later(reason) => Outcome::Later(reason),
+            Called::Refused(reason) => Outcome::Refused(reason),
         }
     }
 

@@ -156,6 +156,7 @@ async fn divide(
             Called::Failed { from, reason } => {
                 (from.map_or(0, |from| batch.iter().take_while(|r| r.position != from).count()), reason)
             }
+            Called::Refused(reason) => (0, reason),
             Called::Later(reason) => return Err(FlowError::Unavailable(reason)),
         };
         let places: Vec<Position> = part[range.clone()][..done].iter().map(|(place, _)| *place).collect();

@@ -265,6 +265,20 @@ async fn what_cannot_be_put_away_is_seen_to_hold_its_shard() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_record_that_no_event_can_hold_is_given_up_at_once() {
+    let world = World::new(313);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    house.put("s", "k", &["a", &"x".repeat(5 << 20), "b"]).await;
+    let view = map(&house, StartingPosition::TrimHorizon, MappingChange::default()).await;
+    let kept = house.quarantined(&world, &view, 1).await.quarantine.remove(0);
+    assert_eq!((kept.why, kept.bytes), (Why::Refused, 5 << 20));
+    assert!(kept.reason.starts_with("the event of this one record has"), "{}", kept.reason);
+    until("the others", || world.functions.batches().concat() == ["a", "b"]).await;
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_quarantine_whose_mapping_is_gone_is_deleted_at_the_next_look() {
     let world = World::new(312);
     let house = world.open().await;
