@@ -61,7 +61,7 @@ fuzz:
 bench: venv
 	@scripts/toolchain
 	cargo build --locked --release --package tidegate --package bench
-	@target/release/bench $(if $(BENCH_ARGS),$(BENCH_ARGS),start put single read restart cold subscribe shards overload bus entered alert backlog)
+	@target/release/bench $(if $(BENCH_ARGS),$(BENCH_ARGS),start put single read restart cold subscribe shards overload bus entered calls records batches idle alert backlog)
 
 # Every figure of everyone, then Tidegate's own with a log of 20 GB and 10,000 segments. BENCH_ARGS adds options.
 bench-peers: venv
@@ -70,7 +70,7 @@ bench-peers: venv
 	cargo build --locked --release --package tidegate --package bench
 	@target/release/bench --seconds 10 --all --bytes 200,1000 $(BENCH_ARGS) start put single read restart
 	@target/release/bench rules
-	@target/release/bench --seconds 10 $(BENCH_ARGS) cold subscribe shards volume segments overload bus entered alert backlog
+	@target/release/bench --seconds 10 $(BENCH_ARGS) cold subscribe shards volume segments overload bus entered calls records batches idle alert backlog
 
 # Known vulnerabilities, licences and sources of every dependency. Needs cargo-deny (cargo install cargo-deny) and the net.
 deny:

@@ -1,10 +1,11 @@
 //! Measures the real binary, and its peers, as their clients see them, with the conditions beside every figure; and with
-//! `bench rules` the pattern engine by itself.
+//! `bench rules` the pattern engine by itself. Where it finds the Runtime API of functions, it is a function itself.
 
 mod client;
 mod conditions;
 mod contenders;
 mod disk;
+mod handler;
 mod kafka;
 mod kinesis;
 mod load;
@@ -19,6 +20,9 @@ mod scenarios;
 use clap::Parser;
 
 fn main() -> anyhow::Result<()> {
+    if let Ok(api) = std::env::var(handler::RUNTIME_API) {
+        return handler::run(&api);
+    }
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|first| first == "rules") {
         return rules::run(&rules::Options::parse_from(std::iter::once("bench rules".into()).chain(arguments)));

@@ -95,6 +95,14 @@ pub enum Figure {
     Bus,
     /// Tidegate: from PutEvents to the first line of a warm Python function.
     Entered,
+    /// Tidegate: how often one environment is called.
+    Calls,
+    /// Tidegate: from a put to the first line of a warm function, compiled and in Python.
+    Records,
+    /// Tidegate: processor time for batches through a Python function.
+    Batches,
+    /// Tidegate: processor time of 500 event-source mappings without records.
+    Idle,
     /// Tidegate: from PutEvents to the webhook, through a warm Python function.
     Alert,
     /// Tidegate: what gathered while a webhook was away, told while more keeps coming.

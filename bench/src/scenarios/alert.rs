@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::latency::{ACCOUNT, Receiver, call, confirm, create_function, json_call};
+use super::latency::{ACCOUNT, Receiver, call, confirm, create_function, json_call, rule};
 use crate::contenders::{Contender, Server};
 use crate::load::{REGION, Request};
 use crate::options::Options;
@@ -42,19 +42,5 @@ async fn pipeline(server: &Server, receiver: &mut Receiver) -> anyhow::Result<()
     create_function(server, HANDLER, ("TOPIC", &topic)).await?;
     let mapping = json!({"EventSourceArn": stream, "FunctionName": "bench", "StartingPosition": "TRIM_HORIZON"});
     call(server, &Request::rest("lambda", "/2015-03-31/event-source-mappings", mapping.to_string().as_bytes())).await?;
-    json_call(
-        server,
-        "events",
-        "AWSEvents.PutRule",
-        json!({"Name": "bench", "EventPattern": r#"{"source":["bench"]}"#}),
-    )
-    .await?;
-    json_call(
-        server,
-        "events",
-        "AWSEvents.PutTargets",
-        json!({"Rule": "bench", "Targets": [{"Id": "1", "Arn": stream}]}),
-    )
-    .await?;
-    Ok(())
+    rule(server, &stream).await
 }

@@ -92,7 +92,8 @@ impl Receiver {
     }
 }
 
-fn put_event(server: &Server, n: u64) -> anyhow::Result<Vec<u8>> {
+/// PutEvents of one event, numbered.
+pub(super) fn put_event(server: &Server, n: u64) -> anyhow::Result<Vec<u8>> {
     let detail = json!({"n": n}).to_string();
     let body = json!({"Entries": [{"Source": "bench", "DetailType": "event", "Detail": detail}]}).to_string();
     render(&Request::json("events", "AWSEvents.PutEvents", body.as_bytes()), &server.address(), server.keys())
@@ -104,9 +105,17 @@ pub(super) async fn create_function(server: &Server, source: &str, variable: (&s
     let function = json!({
         "FunctionName": "bench", "Runtime": "python3.11", "Handler": "main.handler", "Timeout": 30,
         "Role": format!("arn:aws:iam::{ACCOUNT}:role/bench"), "Environment": {"Variables": {name: value}},
-        "Code": {"ZipFile": base64::engine::general_purpose::STANDARD.encode(package(source)?)},
+        "Code": {"ZipFile": base64::engine::general_purpose::STANDARD.encode(package("main.py", source.as_bytes())?)},
     });
     call(server, &Request::rest("lambda", "/2015-03-31/functions", function.to_string().as_bytes())).await
+}
+
+/// A rule that sends the benchmark's events to a target.
+pub(super) async fn rule(server: &Server, target: &str) -> anyhow::Result<()> {
+    let pattern = json!({"Name": "bench", "EventPattern": r#"{"source":["bench"]}"#});
+    json_call(server, "events", "AWSEvents.PutRule", pattern).await?;
+    let targets = json!({"Rule": "bench", "Targets": [{"Id": "1", "Arn": target}]});
+    json_call(server, "events", "AWSEvents.PutTargets", targets).await
 }
 
 /// Makes one signed call of an awsJson service.
@@ -138,10 +147,11 @@ pub(super) async fn answer(stream: &mut TcpStream, status: u16) -> anyhow::Resul
     Ok(stream.write_all(format!("HTTP/1.1 {status} -\r\nContent-Length: 0\r\n\r\n").as_bytes()).await?)
 }
 
-fn package(handler: &str) -> anyhow::Result<Vec<u8>> {
+/// A function's package of one executable file.
+pub(super) fn package(name: &str, content: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    zip.start_file("main.py", zip::write::SimpleFileOptions::default())?;
-    std::io::Write::write_all(&mut zip, handler.as_bytes())?;
+    zip.start_file(name, zip::write::SimpleFileOptions::default().unix_permissions(0o755))?;
+    std::io::Write::write_all(&mut zip, content)?;
     Ok(zip.finish()?.into_inner())
 }
 

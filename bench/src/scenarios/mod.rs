@@ -5,7 +5,7 @@ mod backlog;
 mod bus;
 mod cold;
 mod compare;
-mod entered;
+mod functions;
 mod latency;
 mod overload;
 mod part;

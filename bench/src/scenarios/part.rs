@@ -1,7 +1,7 @@
 //! A figure's parts: what one contender is asked at a time.
 
 use super::{
-    BATCH, CONNECTIONS, alert, backlog, bus, cold, entered, overload, put, read, restart, segments, shards, single,
+    BATCH, CONNECTIONS, alert, backlog, bus, cold, functions, overload, put, read, restart, segments, shards, single,
     start, subscribe, volume,
 };
 use crate::contenders::Contender;
@@ -69,7 +69,11 @@ impl Part {
             Self::Own(Figure::Volume) => volume::measure(contender, options).await?,
             Self::Own(Figure::Segments) => segments::measure(contender, options).await?,
             Self::Own(Figure::Bus) => vec![bus::measure(contender, options).await?],
-            Self::Own(Figure::Entered) => vec![entered::measure(contender, options).await?],
+            Self::Own(Figure::Entered) => vec![functions::events(contender, options).await?],
+            Self::Own(Figure::Calls) => vec![functions::calls(contender, options).await?],
+            Self::Own(Figure::Records) => functions::records(contender, options).await?,
+            Self::Own(Figure::Batches) => vec![functions::batches(contender, options).await?],
+            Self::Own(Figure::Idle) => vec![functions::idle(contender, options).await?],
             Self::Own(Figure::Backlog) => vec![backlog::measure(contender, options).await?],
             Self::Own(Figure::Overload) => overload::measure(contender, options).await?,
             Self::Own(_) => vec![alert::measure(contender, options).await?],
