@@ -233,18 +233,13 @@ async fn a_log_keeps_what_is_not_delivered_and_nothing_else() {
         put(&house, &[&text(n)]).await.unwrap();
     }
     world.pass(Duration::from_secs(6_000)).await;
-    let segments = |world: &World| {
-        use base::Fs;
-        let entries = world.fs.read_dir(std::path::Path::new("/data/journal")).unwrap();
-        entries.iter().filter(|entry| entry.name.ends_with(".seg")).count()
-    };
-    let held = segments(&world);
+    let held = world.segments();
     assert!(held >= 4, "all of it is there: {held}");
     *world.search.status.lock().unwrap() = None;
     world.pass(Duration::from_secs(120)).await;
     until("the documents", || documents(&world).len() == 20).await;
     world.pass(Duration::from_secs(700)).await;
-    let left = segments(&world);
+    let left = world.segments();
     assert!(left <= 3, "what is delivered goes: {left} of {held}");
     house.stop().await;
 }

@@ -1,30 +1,15 @@
 //! How long outboxes keep what waits for a target, or for its dead-letter queue.
 
-use std::path::Path;
 use std::time::Duration;
 
-use base::Fs;
 use flow::bus::{InputSpec, RuleState, RuleTarget};
 use flow::queue::{QueueAttributes, queue_arn};
 use log::{StreamKey, StreamKind};
 
 use crate::queue::{in_group, name};
-use crate::world::{DAY, House, Outside, World, event, function_arn, scope, target};
+use crate::world::{DAY, House, Outside, event, function_arn, scope, target};
 
 const ALL: &str = r#"{"account":["000000000000"]}"#;
-
-fn segments(world: &World) -> usize {
-    let entries = world.fs.read_dir(Path::new("/data/journal")).unwrap();
-    entries.iter().filter(|entry| entry.name.ends_with(".seg")).count()
-}
-
-/// Fills some segments of the journal with records that nobody needs after a day.
-async fn fill(house: &House) {
-    house.stream("other", 1).await;
-    for _ in 0..20 {
-        house.put("other", "k", &[&"x".repeat(200_000)]).await;
-    }
-}
 
 /// Fills the memory of all queues, so that no other queue takes anything.
 pub async fn stuff(house: &House) {
@@ -69,7 +54,7 @@ fn what_waits_for_a_dead_letter_queue_that_takes_nothing_is_kept_for_days_and_th
     });
     outside.life(async |world| {
         let house = world.open().await;
-        fill(&house).await;
+        house.fill_segments().await;
         world.pass(DAY).await;
     });
     outside.fs.power_cut();
@@ -81,9 +66,9 @@ fn what_waits_for_a_dead_letter_queue_that_takes_nothing_is_kept_for_days_and_th
         world.pass(Duration::from_secs(3_600)).await;
         let letters = house.receive("dead").await;
         assert_eq!(letters.len(), 3, "none was dropped for its age");
-        fill(&house).await;
+        house.fill_segments().await;
         world.pass(2 * DAY).await;
-        let left = segments(world);
+        let left = world.segments();
         assert!(left <= 3, "nothing of it is kept any more: {left} segments");
         house.stop().await;
     });

@@ -1,9 +1,7 @@
 //! How long topics keep what their subscribers have not had.
 
-use std::path::Path;
 use std::time::Duration;
 
-use base::Fs;
 use flow::queue::{QueueAttributes, queue_arn};
 use flow::topic::{Protocol, Subscribing, SubscriptionChange};
 use serde_json::Value;
@@ -18,19 +16,6 @@ async fn subscribe_function(house: &House, redrive: Option<&str>) {
     let endpoint = function_arn("f").to_string();
     let asked = Subscribing { protocol: Protocol::Lambda, endpoint: &endpoint, change: &change };
     house.flow.topics.subscribe(&scope(), &topic(), asked).await.unwrap();
-}
-
-fn segments(world: &World) -> usize {
-    let entries = world.fs.read_dir(Path::new("/data/journal")).unwrap();
-    entries.iter().filter(|entry| entry.name.ends_with(".seg")).count()
-}
-
-/// Fills some segments of the journal with records that nobody needs.
-async fn fill(house: &House) {
-    house.stream("other", 1).await;
-    for _ in 0..20 {
-        house.put("other", "k", &[&"x".repeat(200_000)]).await;
-    }
 }
 
 fn called(world: &World) -> Vec<String> {
@@ -50,7 +35,7 @@ fn what_a_function_that_is_away_for_ten_days_has_not_had_is_kept_through_restart
         subscribe_function(&house, None).await;
         world.functions.available(|_| false);
         publish(&house, &["a", "b"]).await;
-        fill(&house).await;
+        house.fill_segments().await;
         for _ in 0..5 {
             world.pass(DAY).await;
         }
@@ -66,9 +51,9 @@ fn what_a_function_that_is_away_for_ten_days_has_not_had_is_kept_through_restart
         world.pass(Duration::from_secs(60)).await;
         until("both calls", || called(world).len() == 2).await;
         assert_eq!(called(world), ["a", "b"]);
-        fill(&house).await;
+        house.fill_segments().await;
         world.pass(2 * DAY).await;
-        let left = segments(world);
+        let left = world.segments();
         assert!(left <= 3, "nothing of it is kept any more: {left} segments");
         house.stop().await;
     });
@@ -106,7 +91,7 @@ async fn a_topic_without_subscribers_keeps_nothing() {
         publish(&house, &[&long]).await;
     }
     world.pass(Duration::from_secs(900)).await;
-    let left = segments(&world);
+    let left = world.segments();
     assert!(left <= 3, "{left} segments");
     house.stop().await;
 }

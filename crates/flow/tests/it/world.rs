@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::fs::sim::SimFs;
 use base::{
-    AccountId, Arn, BusName, Clock, Env, Event, Invocation, Position, Scope, SeededRng, StateStore, SystemClock,
+    AccountId, Arn, BusName, Clock, Env, Event, Fs, Invocation, Position, Scope, SeededRng, StateStore, SystemClock,
     TestClock, Timestamp,
 };
 use bytes::Bytes;
@@ -131,6 +131,12 @@ pub struct House {
 }
 
 impl World {
+    /// Segments of the journal that are there.
+    pub fn segments(&self) -> usize {
+        let entries = self.fs.read_dir(Path::new("/data/journal")).unwrap();
+        entries.iter().filter(|entry| entry.name.ends_with(".seg")).count()
+    }
+
     pub fn new(seed: u64) -> Self {
         let fs = SimFs::new(seed);
         let clock = Arc::new(TestClock::at(start()));
@@ -230,6 +236,14 @@ impl House {
             data: Bytes::copy_from_slice(text.as_bytes()),
         };
         self.log.append(Append { producer: None, records: texts.iter().map(record).collect() }).await.unwrap();
+    }
+
+    /// Fills some segments of the journal with records that nobody needs after a day.
+    pub async fn fill_segments(&self) {
+        self.stream("other", 1).await;
+        for _ in 0..20 {
+            self.put("other", "k", &[&"x".repeat(200_000)]).await;
+        }
     }
 
     /// Every record of a stream, shard by shard.

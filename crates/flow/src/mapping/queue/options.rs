@@ -118,28 +118,18 @@ mod tests {
     use super::*;
     use base::{Scope, Timestamp};
 
+    use crate::mapping::settings::MappingSpec;
+
     fn mapping(batch_size: u32, window_secs: u32) -> Mapping {
         let scope = Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() };
-        Mapping {
-            id: "m".into(),
+        let spec = MappingSpec {
             function: Arn::new("lambda", &scope, "function:f"),
             role: Arn::global("iam", &scope.account, "role/r"),
             source: Arn::new("sqs", &scope, "q"),
             start: None,
-            enabled: true,
-            batch_size,
-            window_secs,
-            max_retries: None,
-            max_age_secs: None,
-            bisect: false,
-            filters: Vec::new(),
-            report_item_failures: false,
-            on_failure: None,
-            parallelization: 1,
-            tumbling_secs: 0,
-            max_concurrency: None,
-            modified: Timestamp::from_millis(0),
-        }
+            settings: MappingChange::default(),
+        };
+        Mapping { batch_size, window_secs, ..Mapping::new("m".into(), &spec, Timestamp::from_millis(0)) }
     }
 
     fn said(result: Result<(), FlowError>) -> String {
