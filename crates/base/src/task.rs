@@ -105,6 +105,17 @@ impl TaskGroup {
         });
     }
 
+    /// Whether none of its tasks runs.
+    pub fn is_idle(&self) -> bool {
+        self.tracker.is_empty()
+    }
+
+    /// Waits until every task has ended by itself; none may be added any more.
+    pub async fn finished(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
     /// Asks every task to stop and waits until all have, at most `deadline`. `false` when some had not.
     pub async fn stop(&self, deadline: Duration) -> bool {
         self.stop.cancel();

@@ -64,6 +64,8 @@ struct Pending {
     dirty: BTreeMap<Vec<u8>, Place>,
     /// In the commit that is under way.
     writing: BTreeMap<Vec<u8>, Place>,
+    /// Consumers that are deleted while they still finish something: their places are not kept.
+    buried: BTreeSet<String>,
 }
 
 impl Checkpoints {
@@ -159,7 +161,11 @@ impl Checkpoints {
     /// Remembers what is dealt with of a lane of a shard.
     pub fn set(&self, consumer: &str, stream: StreamId, shard: ShardId, lane: Lane, place: Place) {
         let was_clean = {
-            let dirty = &mut self.pending().dirty;
+            let mut pending = self.pending();
+            if pending.buried.contains(consumer) {
+                return;
+            }
+            let dirty = &mut pending.dirty;
             let was_clean = dirty.is_empty();
             dirty.insert(key(consumer, stream, shard, lane), place);
             was_clean
@@ -174,7 +180,17 @@ impl Checkpoints {
         Write::Put(TABLE, key(consumer, stream, shard, Lane::WHOLE), encode(&Place::at(next)))
     }
 
-    /// The writes that forget a consumer, for the batch that deletes it. The consumer must have stopped.
+    /// From now on no place of a consumer is kept.
+    pub fn bury(&self, consumer: &str) {
+        self.pending().buried.insert(consumer.to_owned());
+    }
+
+    /// Places of a consumer are kept again.
+    pub fn dig_up(&self, consumer: &str) {
+        self.pending().buried.remove(consumer);
+    }
+
+    /// The writes that forget a consumer, for the batch that deletes it. The consumer must have stopped, or be buried.
     pub async fn forget(&self, consumer: &str) -> Result<Vec<Write>, StateError> {
         self.forget_all(prefix(consumer)).await
     }

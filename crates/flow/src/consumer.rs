@@ -3,7 +3,8 @@
 //! Owns the reading of a stream by a named consumer: shards are discovered and read in the order of their lineage, each
 //! by its own [`step::ShardState`]; this file and `run` only act on what it decides.
 //! Promises: every record from the start on is given to the handler at least once unless it is given up by policy, which
-//! the handler is told of before the checkpoint passes it, and which is counted and logged; waiting is pushed by the log, never polled; stopping finishes what the handler holds.
+//! the handler is told of before the checkpoint passes it, and which is counted and logged; waiting is pushed by the log, never polled; who is told to
+//! end finishes what its handler holds, and no successor of its name has the same shard in hand before.
 //! Must not know what handlers do.
 
 pub mod decision;
@@ -19,6 +20,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::{Env, Position, RetryPolicy, ShardId, TaskGroup, Timestamp};
 use log::{Log, Record, ShardRef, StreamId, StreamKey};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub use decision::{DropReason, Outcome, Policy, Span};
 
@@ -45,6 +48,23 @@ pub struct Consumer {
     pub start: Start,
     /// How it forms and retries batches.
     pub policy: Policy,
+}
+
+/// Whose turn a shard is: one consumer of a name has records of it in hand at a time. Cloning gives another handle.
+#[derive(Debug, Clone, Default)]
+pub struct Turns {
+    shards: Arc<Mutex<ShardTurns>>,
+}
+
+type ShardTurns = BTreeMap<(StreamId, ShardId), Arc<tokio::sync::Mutex<()>>>;
+
+impl Turns {
+    fn of(&self, stream: StreamId, shard: ShardId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of shards that are gone nobody holds or awaits anything.
+        shards.retain(|of, turn| Arc::strong_count(turn) > 1 || *of == (stream, shard));
+        Arc::clone(shards.entry((stream, shard)).or_default())
+    }
 }
 
 /// A batch on its way to a handler.
@@ -104,32 +124,103 @@ pub struct Loop {
 /// A running consumer, with all that runs in its group.
 pub struct Running {
     group: TaskGroup,
+    halting: CancellationToken,
+    released: CancellationToken,
+    urge: watch::Sender<()>,
 }
 
-/// How long a stopping consumer waits for what its handler holds.
+/// How long a consumer waits for what its handler holds when all stop.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
 impl Loop {
     /// Starts a consumer in a group of its own; what else belongs to it may run there too.
     pub fn start(&self, group: TaskGroup, consumer: Consumer, handler: Arc<dyn Handler>) -> Running {
+        self.start_after(group, consumer, handler, &Turns::default())
+    }
+
+    /// The same beside predecessors of its name that were told to end: each shard is read once they have nothing of it
+    /// in hand any more. They share `turns`.
+    pub fn start_after(
+        &self,
+        group: TaskGroup,
+        consumer: Consumer,
+        handler: Arc<dyn Handler>,
+        turns: &Turns,
+    ) -> Running {
         let again = RetryPolicy {
             first_delay: Duration::from_millis(200),
             max_delay: Duration::from_secs(30),
             max_attempts: None,
             max_age: None,
         };
-        let (context, stopping, consumer) = (self.clone(), group.stopping(), Arc::new(consumer));
-        group.spawn(consumer.id.clone(), base::OnError::Restart(again), move || {
-            run::run(context.clone(), Arc::clone(&consumer), Arc::clone(&handler), stopping.clone())
+        let (running, consumer, context) = (Running::of(group), Arc::new(consumer), self.clone());
+        let word = run::Word {
+            halting: running.halting.clone(),
+            stopping: running.group.stopping(),
+            urged: running.urge.subscribe(),
+            turns: turns.clone(),
+        };
+        running.group.spawn(consumer.id.clone(), base::OnError::Restart(again), move || {
+            let (id, halting) = (consumer.id.clone(), word.halting.clone());
+            let run = run::run(context.clone(), Arc::clone(&consumer), Arc::clone(&handler), word.clone());
+            async move {
+                match run.await {
+                    // It is not started again.
+                    Err(error) if halting.is_cancelled() => {
+                        tracing::warn!(consumer = id, %error, "a consumer failed while it ended");
+                        Ok(())
+                    }
+                    other => other,
+                }
+            }
         });
-        Running { group }
+        running
     }
 }
 
 impl Running {
-    /// What runs in a group of its own, and is not a consumer of a log.
+    /// What runs in a group of its own, and ends when it is told so by [`Running::halting`].
     pub(crate) fn of(group: TaskGroup) -> Self {
-        Self { group }
+        let (halting, released) = (group.stopping().child_token(), CancellationToken::new());
+        Self { group, halting, released, urge: watch::Sender::new(()) }
+    }
+
+    /// Cancelled when it is to begin nothing more.
+    pub(crate) fn halting(&self) -> CancellationToken {
+        self.halting.clone()
+    }
+
+    /// To be cancelled when it has nothing in hand any more that a successor could want, but still has to finish.
+    pub(crate) fn release(&self) -> CancellationToken {
+        self.released.clone()
+    }
+
+    /// Asks it to begin nothing more; its handler finishes what it holds, however long that takes.
+    pub(crate) fn halt(&self) {
+        self.halting.cancel();
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.group.is_idle()
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn over(&self) {
+        self.group.finished().await;
+    }
+
+    /// Waits until it has ended, or a successor need not wait for it.
+    pub(crate) async fn released(&self) {
+        tokio::select! {
+            () = self.over() => {}
+            () = self.released.cancelled() => {}
+        }
+    }
+
+    /// What waits for its next attempt is tried at once.
+    pub(crate) fn urge(&self) {
+        self.urge.send_replace(());
     }
 
     /// Asks it to stop, and does not wait for it: it begins nothing more.

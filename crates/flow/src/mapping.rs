@@ -4,13 +4,14 @@
 //! Promises: per shard, or per lane of it, one batch is under way at a time and in order; a batch is tried again with back-off until the
 //! function succeeds or the mapping's limits give it up ("How Lambda processes records from stream and queue-based
 //! event sources", Lambda Developer Guide); what is given up is told to a destination or quarantined with its payload
-//! before the mapping goes on; a disabled mapping keeps its place.
+//! before the mapping goes on; a disabled mapping keeps its place; a change lets go nothing that the function holds.
 //! Must not know how functions run: they are called through [`Invoke`].
 
 mod config;
 mod event;
 mod give_up;
 mod handler;
+mod lives;
 mod quarantine;
 mod queue;
 mod settings;
@@ -32,12 +33,12 @@ pub use status::{MappingStatus, Redriven};
 pub use stuck::Stuck;
 
 use crate::FlowError;
-use crate::consumer::{Consumer, Loop, Policy, Running, Start};
+use crate::consumer::{Consumer, Loop, Policy, Start};
 use crate::queue::Queues;
 use crate::stored;
 use handler::Caller;
+use lives::Lives;
 use quarantine::Quarantine;
-use stuck::Progress;
 
 /// Bytes of an invocation's payload, at most.
 const MAX_PAYLOAD: usize = 6 << 20;
@@ -64,8 +65,7 @@ pub struct Mappings {
 struct Inner {
     ports: MappingPorts,
     group: TaskGroup,
-    /// By the mapping's id.
-    running: Mutex<HashMap<String, (Running, Arc<Progress>)>>,
+    lives: Mutex<Lives>,
     /// By the mapping's id: of those that were asked for.
     quarantines: Mutex<HashMap<String, Arc<Quarantine>>>,
     /// The ids of those whose settings were not accepted any more when they were to start.
@@ -79,7 +79,7 @@ impl Mappings {
         let inner = Inner {
             ports,
             group: group.child(),
-            running: Mutex::default(),
+            lives: Mutex::default(),
             quarantines: Mutex::default(),
             inactive: Mutex::default(),
             turn: Semaphore::new(1),
@@ -108,16 +108,13 @@ impl Mappings {
         let ports = &self.inner.ports;
         let source = source_key(&mapping.source)?;
         let policy = self.policy(&source, mapping);
-        let mut running = self.running();
-        if running.contains_key(&mapping.id) {
-            return Ok(());
-        }
+        let Some((turns, _)) = self.inherited(&mapping.id) else { return Ok(()) };
         let (progress, quarantine) = (Arc::default(), self.quarantine(scope, &mapping.id));
         let handler = Caller::new(scope, mapping, policy.max_age, ports, &progress, &quarantine)?;
         let id = consumer_id(&mapping.id);
         let consumer = Consumer { id, source, start: Start::TrimHorizon, policy };
-        let started = ports.consumers.start(self.inner.group.child(), consumer, Arc::new(handler));
-        running.insert(mapping.id.clone(), (started, progress));
+        let started = ports.consumers.start_after(self.inner.group.child(), consumer, Arc::new(handler), &turns);
+        self.begun(&mapping.id, started, progress);
         Ok(())
     }
 
@@ -169,17 +166,6 @@ impl Mappings {
         }
         self.inactive().remove(id);
         Ok(())
-    }
-
-    async fn halt(&self, id: &str) {
-        let running = self.running().remove(id);
-        if let Some((running, _)) = running {
-            running.stop().await;
-        }
-    }
-
-    fn running(&self) -> MutexGuard<'_, HashMap<String, (Running, Arc<Progress>)>> {
-        self.inner.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn inactive(&self) -> MutexGuard<'_, HashSet<String>> {

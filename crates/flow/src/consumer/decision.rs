@@ -135,6 +135,8 @@ pub enum Input {
     },
     /// The time of [`ShardState::wake_at`](super::step::ShardState::wake_at) has come.
     Tick,
+    /// What waits for its next attempt need not wait any longer.
+    Urge,
     /// No new batches: finish what is under way.
     Stop,
 }

@@ -1,6 +1,6 @@
 //! The shell around [`super::step`]: reads, waits, calls the handler, sets checkpoints. Decides nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +8,13 @@ use base::{Position, ShardId, StateError};
 use futures::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use log::{Log, LogError, ReadLimit, Shard, ShardRef, Slice, Stream, StreamId};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::decision::{Action, DropReason, Input, Now, Outcome, Span};
 use super::lineage::readable;
 use super::step::ShardState;
-use super::{Batch, Consumer, DRAIN, Handler, Loop, ShardLag, Start};
+use super::{Batch, Consumer, DRAIN, Handler, Loop, ShardLag, Start, Turns};
 use crate::checkpoint::{Lane, Place};
 use crate::metrics;
 
@@ -30,8 +31,22 @@ pub(super) enum RunError {
 /// ends, which its reader tells.
 const SWEEP: Duration = Duration::from_secs(600);
 
-/// Reads all shards of the source, each after its parents, until stopped. When one fails, the others finish what their
-/// handlers hold before the error is told: an append whose caller has gone could meet its own repetition.
+/// What a consumer is told from outside.
+#[derive(Clone)]
+pub(super) struct Word {
+    /// It is to end: it begins nothing more, and finishes what its handler holds, however long that takes.
+    pub halting: CancellationToken,
+    /// All stop: it has no longer than [`DRAIN`] for that.
+    pub stopping: CancellationToken,
+    /// What waits for its next attempt is to be tried at once.
+    pub urged: watch::Receiver<()>,
+    /// Which shards are its to read.
+    pub turns: Turns,
+}
+
+/// Reads all shards of the source, each after its parents, until told to end. When one fails, the others finish what
+/// their handlers hold before the error is told: an append whose caller has gone could meet its own repetition, and a
+/// function that is called could be called beside itself.
 ///
 /// A shard that is forgotten while it is read, its last records being past retention, counts as read; what was read of
 /// it is handled.
@@ -39,25 +54,24 @@ pub(super) async fn run(
     context: Loop,
     consumer: Arc<Consumer>,
     handler: Arc<dyn Handler>,
-    stopping: CancellationToken,
+    word: Word,
 ) -> Result<(), RunError> {
     let (mut running, mut ended) = (BTreeSet::new(), BTreeSet::new());
-    // Of shards with several lanes, how many are not at their end.
-    let mut lanes: BTreeMap<ShardId, usize> = BTreeMap::new();
     let mut shards = FuturesUnordered::new();
     let mut stream: Option<StreamId> = None;
-    let (stopping, mut failure) = (stopping.child_token(), None);
+    let word = Word { halting: word.halting.child_token(), ..word };
+    let (halting, mut failure) = (word.halting.clone(), None);
     let mut swept = None;
     loop {
-        if stopping.is_cancelled() && shards.is_empty() {
+        if halting.is_cancelled() && shards.is_empty() {
             return failure.map_or(Ok(()), Err);
         }
-        if !stopping.is_cancelled() {
+        if !halting.is_cancelled() {
             let snapshot = match context.log.stream(&consumer.source) {
                 Ok(snapshot) => snapshot,
                 Err(error) => {
                     failure = Some(error.into());
-                    stopping.cancel();
+                    halting.cancel();
                     continue;
                 }
             };
@@ -76,43 +90,59 @@ pub(super) async fn run(
                 }
             }
             for shard in next_shards(&snapshot, &running, &ended) {
-                match readers(&context, &consumer, &handler, &snapshot, shard).await {
-                    Ok(readers) => {
-                        lanes.insert(shard.id, readers.len());
-                        shards.extend(readers.into_iter().map(|reader| reader.run(stopping.clone())));
-                    }
-                    Err(error) => {
-                        failure = Some(error);
-                        stopping.cancel();
-                        break;
-                    }
-                }
                 running.insert(shard.id);
+                let all = (context.clone(), Arc::clone(&consumer), Arc::clone(&handler));
+                shards.push(read_shard(all, snapshot.id, shard.clone(), word.clone()));
             }
         }
         tokio::select! {
             Some((shard, result)) = shards.next(), if !shards.is_empty() => match result {
                 Ok(()) => {
-                    let left = lanes.get_mut(&shard).map_or(0, |left| {
-                        *left -= 1;
-                        *left
-                    });
-                    if left == 0 {
-                        lanes.remove(&shard);
-                        running.remove(&shard);
-                        ended.insert(shard);
-                    }
+                    running.remove(&shard);
+                    ended.insert(shard);
                 }
                 Err(error) => {
                     failure.get_or_insert(error);
-                    stopping.cancel();
+                    halting.cancel();
                 }
             },
-            () = context.env.clock.sleep(SWEEP), if !stopping.is_cancelled() => {}
+            () = context.env.clock.sleep(SWEEP), if !halting.is_cancelled() => {}
             // With shards under way, they end by themselves.
-            () = stopping.cancelled(), if shards.is_empty() => {}
+            () = halting.cancelled(), if shards.is_empty() => {}
         }
     }
+}
+
+/// Reads a shard in all its lanes, once nobody else of this consumer's name has anything of it or of its parents in
+/// hand: a predecessor may still wait for its handler.
+async fn read_shard(
+    (context, consumer, handler): (Loop, Arc<Consumer>, Arc<dyn Handler>),
+    stream: StreamId,
+    shard: Shard,
+    word: Word,
+) -> (ShardId, Result<(), RunError>) {
+    let id = shard.id;
+    for parent in &shard.parents {
+        let of_parent = word.turns.of(stream, *parent);
+        if word.halting.run_until_cancelled(of_parent.lock()).await.is_none() {
+            return (id, Ok(()));
+        }
+    }
+    let turn = word.turns.of(stream, id);
+    let Some(_turn) = word.halting.run_until_cancelled(turn.lock()).await else { return (id, Ok(())) };
+    let readers = match readers(&context, &consumer, &handler, stream, &shard).await {
+        Ok(readers) => readers,
+        Err(error) => return (id, Err(error)),
+    };
+    let mut lanes: FuturesUnordered<_> = readers.into_iter().map(|reader| reader.run(word.clone())).collect();
+    let mut result = Ok(());
+    while let Some(ended) = lanes.next().await {
+        if let Err(error) = ended {
+            word.halting.cancel();
+            result = result.and(Err(error));
+        }
+    }
+    (id, result)
 }
 
 fn next_shards<'a>(stream: &'a Stream, running: &BTreeSet<ShardId>, ended: &BTreeSet<ShardId>) -> Vec<&'a Shard> {
@@ -132,7 +162,7 @@ async fn readers(
     context: &Loop,
     consumer: &Arc<Consumer>,
     handler: &Arc<dyn Handler>,
-    stream: &Stream,
+    stream: StreamId,
     shard: &Shard,
 ) -> Result<Vec<Reader>, RunError> {
     let start = match consumer.start {
@@ -140,7 +170,7 @@ async fn readers(
         Start::TrimHorizon => Position::ZERO,
     };
     let of = consumer.policy.lanes.max(1);
-    let places = context.checkpoints.lanes(&consumer.id, stream.id, shard.id, of, start).await?;
+    let places = context.checkpoints.lanes(&consumer.id, stream, shard.id, of, start).await?;
     handler.resume(shard.id, places.iter().find_map(|place| place.window.as_ref()));
     let lanes = (0..of).map(|index| Lane { index, of });
     let reader = |(lane, place): (Lane, Place)| {
@@ -151,7 +181,7 @@ async fn readers(
             context: context.clone(),
             consumer: Arc::clone(consumer),
             handler: Arc::clone(handler),
-            stream: stream.id,
+            stream,
             shard: shard.id,
             lane,
             slot: shard.slot,
@@ -178,18 +208,15 @@ struct Reader {
 }
 
 impl Reader {
-    /// Until the shard is read to its end or the consumer stops.
-    async fn run(mut self, stopping: CancellationToken) -> (ShardId, Result<(), RunError>) {
-        (self.shard, self.drive(stopping).await)
-    }
-
-    async fn drive(&mut self, stopping: CancellationToken) -> Result<(), RunError> {
+    /// Until the shard is read to its end or the consumer ends.
+    async fn run(mut self, mut word: Word) -> Result<(), RunError> {
         let mut reading: Fuse<BoxFuture<'static, Result<Slice, LogError>>> = Fuse::terminated();
         let mut flights: FuturesUnordered<BoxFuture<'static, Ended>> = FuturesUnordered::new();
         let mut timer: Fuse<BoxFuture<'static, ()>> = Fuse::terminated();
         let mut timer_at = None;
         let mut deadline: Fuse<BoxFuture<'static, ()>> = Fuse::terminated();
-        let (mut input, mut failure) = (Input::Tick, None);
+        let (mut input, mut failure, mut told) = (Input::Tick, None, false);
+        word.urged.mark_unchanged();
         loop {
             let actions = self.step(input);
             self.lag.set(self.state.oldest());
@@ -217,10 +244,15 @@ impl Reader {
             input = tokio::select! {
                 biased;
                 Some(ended) = flights.next() => self.ended(ended),
-                () = stopping.cancelled(), if deadline.is_terminated() => {
+                () = word.stopping.cancelled(), if deadline.is_terminated() => {
                     deadline = self.context.env.clock.sleep(DRAIN).fuse();
                     Input::Stop
                 }
+                () = word.halting.cancelled(), if !told => {
+                    told = true;
+                    Input::Stop
+                }
+                Ok(()) = word.urged.changed() => Input::Urge,
                 slice = &mut reading => match slice {
                     Ok(slice) => Input::Read(slice),
                     Err(LogError::ShardNotFound(_)) if self.is_forgotten() => {
@@ -230,9 +262,6 @@ impl Reader {
                     }
                     Err(error) => {
                         failure = Some(error.into());
-                        if deadline.is_terminated() {
-                            deadline = self.context.env.clock.sleep(DRAIN).fuse();
-                        }
                         Input::Stop
                     }
                 },

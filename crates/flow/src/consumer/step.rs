@@ -118,6 +118,7 @@ impl ShardState {
             Input::Gone => (self.reading, self.at_end) = (false, true),
             Input::Finished { flight, outcome } => self.finish(flight, outcome, now, rng),
             Input::PutAway { flight, result } => self.put_away(flight, result, now, rng),
+            Input::Urge => self.urge(),
             Input::Stop => self.stopping = true,
             Input::Tick => {}
         }
@@ -166,6 +167,12 @@ impl ShardState {
                     }
                 }
             }
+        }
+    }
+
+    fn urge(&mut self) {
+        for flight in self.flights.iter_mut().filter(|flight| matches!(flight.status, Status::Waiting(_))) {
+            flight.status = Status::Ready;
         }
     }
 

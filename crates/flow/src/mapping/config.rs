@@ -3,10 +3,9 @@
 //! Owns their documents in the state store.
 //! Promises that the starting position is fixed durably at creation, and that a deleted mapping leaves nothing behind.
 
-use std::sync::Arc;
-
 use base::{Arn, Batch, Kinded, Scope, StateStore, Table, Write};
 
+use super::lives::Doing;
 use super::quarantine;
 use super::queue::{self, is_queue};
 use super::settings::{Mapping, MappingChange, MappingSpec, MappingView, StartingPosition};
@@ -28,6 +27,11 @@ pub(super) fn stored(state: &dyn StateStore, scope: &Scope, id: &str) -> Result<
 
 pub(super) fn not_found() -> FlowError {
     FlowError::NotFound("The resource you requested does not exist.".to_owned())
+}
+
+/// Whether a mapping is of an account and region.
+fn is_of(scope: &Scope, mapping: &Mapping) -> bool {
+    mapping.source.scope().as_ref() == Some(scope)
 }
 
 impl Mappings {
@@ -57,7 +61,7 @@ impl Mappings {
         let unqualified = |arn: &Arn| arn.resource().to_owned();
         let same =
             |m: &Mapping| m.source == mapping.source && unqualified(&m.function) == unqualified(&mapping.function);
-        if let Some(old) = self.stored(scope)?.into_iter().find(same) {
+        if let Some(old) = self.known(scope)?.into_iter().find(same) {
             if is_queue(&old.source) {
                 let function = old.function.resource_of("function").unwrap_or_default();
                 return Err(FlowError::Conflict(format!(
@@ -117,7 +121,11 @@ impl Mappings {
 
     /// A mapping.
     pub fn get(&self, scope: &Scope, id: &str) -> Result<MappingView, FlowError> {
-        Ok(self.view(stored(self.state(), scope, id)?.ok_or_else(not_found)?))
+        let mapping = match stored(self.state(), scope, id)? {
+            Some(mapping) => mapping,
+            None => self.farewell(scope, id).ok_or_else(not_found)?,
+        };
+        Ok(self.view(mapping))
     }
 
     /// The mappings of a scope, of a function or a source when named.
@@ -127,13 +135,36 @@ impl Mappings {
         function: Option<&Arn>,
         source: Option<&Arn>,
     ) -> Result<Vec<MappingView>, FlowError> {
-        let mut mappings = self.stored(scope)?;
+        let mut mappings = self.known(scope)?;
         mappings.retain(|m| function.is_none_or(|f| m.function == *f) && source.is_none_or(|s| m.source == *s));
         Ok(mappings.into_iter().map(|mapping| self.view(mapping)).collect())
     }
 
-    fn stored(&self, scope: &Scope) -> Result<Vec<Mapping>, FlowError> {
-        stored::list(self.state(), TABLE, &stored::scope_prefix(scope))
+    /// Those that are stored, and those that are being deleted, by their ids.
+    fn known(&self, scope: &Scope) -> Result<Vec<Mapping>, FlowError> {
+        let mut all: Vec<Mapping> = stored::list(self.state(), TABLE, &stored::scope_prefix(scope))?;
+        let deleted = self.farewells().into_iter().filter(|mapping| is_of(scope, mapping));
+        all.extend(deleted);
+        all.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(all)
+    }
+
+    fn farewell(&self, scope: &Scope, id: &str) -> Option<Mapping> {
+        self.farewells().into_iter().find(|mapping| mapping.id == id && is_of(scope, mapping))
+    }
+
+    /// A mapping that can be changed.
+    fn standing(&self, scope: &Scope, id: &str) -> Result<Mapping, FlowError> {
+        if let Some(mapping) = stored(self.state(), scope, id)? {
+            return Ok(mapping);
+        }
+        match self.farewell(scope, id) {
+            Some(_) => Err(FlowError::Conflict(format!(
+                "Cannot update or delete the event source mapping {id} because it is being deleted: a call of its \
+                 function has not ended yet"
+            ))),
+            None => Err(not_found()),
+        }
     }
 
     /// Changes a mapping. It goes on where it is.
@@ -141,7 +172,7 @@ impl Mappings {
         if let Some(function) = &change.function {
             self.check_function(function).await?;
         }
-        let old = stored(self.state(), scope, id)?.ok_or_else(not_found)?;
+        let old = self.standing(scope, id)?;
         let facts = match is_queue(&old.source) {
             true => self.facts(&old.source, change.function.as_ref()).await,
             false => None,
@@ -164,29 +195,83 @@ impl Mappings {
         Ok(self.view(changed))
     }
 
-    /// Stops and deletes a mapping with its checkpoints.
+    /// Deletes a mapping with its checkpoints. What the function holds of it is finished; until then it is shown as
+    /// being deleted.
     pub async fn delete(&self, scope: &Scope, id: &str) -> Result<MappingView, FlowError> {
-        let view = self.get(scope, id)?;
+        self.standing(scope, id)?;
         let _turn = self.inner.turn.acquire().await;
+        let mapping = self.standing(scope, id)?;
         self.halt(id).await;
+        let checkpoints = &self.inner.ports.consumers.checkpoints;
+        // What ends later has no place any more that it could keep.
+        checkpoints.bury(&consumer_id(id));
         let (table, key) = Self::key(scope, id);
-        let mut batch = Batch::new().delete(table, key);
-        batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&consumer_id(id)).await?);
-        batch.writes.push(quarantine::forget(scope, id));
-        if let Err(error) = self.state().commit(batch).await {
+        let batch = self.forgetting(scope, id).await.map(|batch| batch.delete(table, key));
+        let deleted = match batch {
+            Ok(batch) => self.state().commit(batch).await.map_err(FlowError::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = deleted {
             // It is there still, so it goes on.
-            if view.mapping.enabled {
-                self.run(scope, &view.mapping)?;
+            checkpoints.dig_up(&consumer_id(id));
+            if mapping.enabled {
+                self.run(scope, &mapping)?;
             }
-            return Err(error.into());
+            return Err(error);
         }
-        self.drop_quarantine(scope, id).await?;
+        let left = self.former(id);
+        if left.is_empty() {
+            self.gone(id);
+            checkpoints.dig_up(&consumer_id(id));
+            self.drop_quarantine(scope, id).await?;
+        } else {
+            self.bid_farewell(mapping.clone());
+            let (this, scope, id) = (self.clone(), scope.clone(), id.to_owned());
+            self.inner.group.spawn_infallible("mapping's deletion", async move {
+                for running in left {
+                    running.over().await;
+                }
+                this.bury(&scope, &id).await;
+            });
+        }
+        let mut view = self.view(mapping);
+        view.state = "Deleting";
         Ok(view)
     }
 
+    /// The end of a deletion: what the last call left behind goes, too. What cannot go is removed by the next look at
+    /// quarantines.
+    async fn bury(&self, scope: &Scope, id: &str) {
+        let forgotten = match self.forgetting(scope, id).await {
+            Ok(batch) => self.state().commit(batch).await.map_err(FlowError::from),
+            Err(error) => Err(error),
+        };
+        let dropped = self.drop_quarantine(scope, id).await;
+        if let Err(error) = forgotten.and(dropped) {
+            tracing::warn!(mapping = id, %error, "something of a deleted mapping is left");
+        }
+        self.inner.ports.consumers.checkpoints.dig_up(&consumer_id(id));
+        self.gone(id);
+    }
+
+    /// The batch that removes what a mapping keeps beside its settings.
+    async fn forgetting(&self, scope: &Scope, id: &str) -> Result<Batch, FlowError> {
+        let mut batch = Batch::new();
+        batch.writes.extend(self.inner.ports.consumers.checkpoints.forget(&consumer_id(id)).await?);
+        batch.writes.push(quarantine::forget(scope, id));
+        Ok(batch)
+    }
+
     fn view(&self, mapping: Mapping) -> MappingView {
-        let progress = self.running().get(&mapping.id).map(|(_, progress)| Arc::clone(progress));
-        let state = if mapping.enabled { "Enabled" } else { "Disabled" };
+        let progress = self.progress(&mapping.id);
+        let state = match (self.doing(&mapping.id), mapping.enabled) {
+            (Doing::AsSet, true) => "Enabled",
+            (Doing::AsSet, false) => "Disabled",
+            (Doing::Changing, true) => "Updating",
+            (Doing::Changing, false) => "Disabling",
+        };
+        let is_deleted = self.farewells().iter().any(|deleted| deleted.id == mapping.id);
+        let state = if is_deleted { "Deleting" } else { state };
         let last_result = match progress {
             Some(progress) => progress.last_result(),
             None if self.inactive().contains(&mapping.id) => {

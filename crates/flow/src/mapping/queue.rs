@@ -10,11 +10,14 @@
 //! - A batch that waits because the function cannot be called keeps its messages invisible, and is received once for all
 //!   its attempts. A message is invisible for as long as the function may take, whenever the call begins.
 //! - Waiting is pushed by the queue, never polled.
+//! - A change of the mapping, or its deletion, lets go no batch that the function has: it ends beside the successor's,
+//!   counts as one of those that may be under way, and its messages are deleted as ever.
 //!
 //! Must not know how queues keep messages, nor how functions run.
 
 mod answer;
 mod batch;
+mod elsewhere;
 mod event;
 mod options;
 mod pace;
@@ -31,8 +34,9 @@ use super::{Mappings, consumer_id};
 use crate::FlowError;
 use crate::consumer::Running;
 use crate::queue::queue_of;
+pub(super) use elsewhere::Elsewhere;
 pub(super) use options::{BATCH_SIZE, Facts, apply, check, is_queue, new};
-use poller::Poller;
+use poller::{Poller, Word};
 
 impl Mappings {
     /// What the options of a queue's mapping are checked against; none when the queue is not there. The time-out of
@@ -50,15 +54,14 @@ impl Mappings {
 
     /// Starts what reads the mapping's queue. A queue that was deleted is waited for.
     pub(super) fn run_queue(&self, scope: &Scope, mapping: &Mapping) -> Result<(), FlowError> {
-        let mut running = self.running();
-        if running.contains_key(&mapping.id) {
-            return Ok(());
-        }
+        let Some((_, elsewhere)) = self.inherited(&mapping.id) else { return Ok(()) };
         let last = Arc::new(Progress::default());
-        let poller = Poller::new(scope, mapping, &self.inner.ports, Arc::clone(&last))?;
+        let poller = Poller::new(scope, mapping, &self.inner.ports, Arc::clone(&last), elsewhere)?;
         let group = self.inner.group.child();
-        group.spawn_infallible(consumer_id(&mapping.id), Arc::new(poller).run(group.stopping()));
-        running.insert(mapping.id.clone(), (Running::of(group), last));
+        let running = Running::of(group.clone());
+        let word = Word { halting: running.halting(), stopping: group.stopping(), release: running.release() };
+        group.spawn_infallible(consumer_id(&mapping.id), Arc::new(poller).run(word));
+        self.begun(&mapping.id, running, last);
         Ok(())
     }
 }

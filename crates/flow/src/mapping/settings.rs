@@ -120,7 +120,7 @@ pub struct Mapping {
 pub struct MappingView {
     /// As stored.
     pub mapping: Mapping,
-    /// `Enabled` or `Disabled`.
+    /// `Enabled` or `Disabled`; `Updating`, `Disabling` or `Deleting` while a call lasts that was begun before.
     pub state: &'static str,
     /// How the last batch ended.
     pub last_result: String,

@@ -62,7 +62,7 @@ impl Mappings {
     pub async fn status(&self, scope: &Scope, id: &str) -> Result<MappingStatus, FlowError> {
         let view = self.get(scope, id)?;
         let consumers = &self.inner.ports.consumers;
-        let stuck = self.running().get(id).map(|(_, progress)| progress.stuck()).unwrap_or_default();
+        let stuck = self.progress(id).map(|progress| progress.stuck()).unwrap_or_default();
         let age = consumers.lag.of(&consumer_id(id), consumers.env.clock.now());
         let quarantine = self.quarantine(scope, id).list().await?.into_iter().map(|(_, kept)| kept).collect();
         Ok(MappingStatus { view, age, stuck, quarantine })
@@ -97,8 +97,8 @@ impl Mappings {
         let reason = Reason { why: Why::Skipped, text: "it was skipped by tidegate mapping skip", attempts: 0 };
         self.quarantine(scope, id).put(stream.id, shard, &[&record], &reason).await?;
         tracing::warn!(mapping = id, %shard, %sequence, "a record is skipped");
-        // Started again it does not wait for its next attempt.
-        self.settle(scope, id).await
+        self.urge(id);
+        Ok(())
     }
 
     /// Hands a part of what is in quarantine behind `after` to the function again, in order: one batch at most. What

@@ -29,6 +29,10 @@ pub enum Reply {
     Busy,
     /// Success after a second.
     Late(String),
+    /// Success after so long.
+    After(Duration, String),
+    /// The function raises after so long.
+    Raise(Duration),
     /// It never answers.
     Never,
 }
@@ -49,15 +53,19 @@ impl<T: Clone> Fake<T> {
         let reply = (self.answer.lock().unwrap())(&input);
         self.seen.lock().unwrap().push(input);
         match reply {
-            Reply::Late(text) => {
-                #[allow(clippy::disallowed_methods, reason = "virtual time of the paused runtime")]
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                Reply::Ok(text)
-            }
+            Reply::Late(text) => later(Duration::from_secs(1), Reply::Ok(text)).await,
+            Reply::After(time, text) => later(time, Reply::Ok(text)).await,
+            Reply::Raise(time) => later(time, Reply::Status(500)).await,
             Reply::Never => std::future::pending().await,
             other => other,
         }
     }
+}
+
+async fn later(time: Duration, reply: Reply) -> Reply {
+    #[allow(clippy::disallowed_methods, reason = "virtual time of the paused runtime")]
+    tokio::time::sleep(time).await;
+    reply
 }
 
 type Available = Box<dyn FnMut(&Arn) -> bool + Send>;

@@ -14,6 +14,7 @@ mod fakes;
 mod intake;
 mod invocations;
 mod mapping;
+mod mapping_change;
 mod mapping_docs;
 mod mapping_give_up;
 mod mapping_lanes;

@@ -2,8 +2,9 @@
 
 const TABLE: &str = include_str!("../../../../docs/mappings.md");
 
-const TESTS: [&str; 8] = [
+const TESTS: [&str; 9] = [
     include_str!("mapping.rs"),
+    include_str!("mapping_change.rs"),
     include_str!("mapping_give_up.rs"),
     include_str!("mapping_lanes.rs"),
     include_str!("mapping_windows.rs"),

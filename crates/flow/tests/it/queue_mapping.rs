@@ -331,6 +331,45 @@ async fn a_disabled_mapping_gives_back_what_it_holds_and_goes_on_when_enabled() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_that_outlasts_a_change_is_finished_and_deleted_and_counts_as_under_way() {
+    let world = World::new(16);
+    let house = world.open().await;
+    house.queue("q", QueueAttributes { visibility_s: 120, ..QueueAttributes::default() }).await;
+    world.functions.may_take(Duration::from_secs(60));
+    world.functions.answer(|_| Reply::After(Duration::from_secs(60), "{}".into()));
+    let bound = MappingChange { max_concurrency: Some(Some(2)), batch_size: Some(1), ..Default::default() };
+    let view = map(&house, "q", bound).await;
+    house.send("q", messages(&["a"])).await;
+    until("a call", || world.functions.calls().len() == 1).await;
+    let (mappings, id, before) = (&house.flow.mappings, &view.mapping.id, base::Clock::instant(&*world.clock));
+    let change = MappingChange { report_item_failures: Some(true), ..Default::default() };
+    assert_eq!(mappings.update(&scope(), id, &change).await.unwrap().state, "Updating");
+    assert!(base::Clock::instant(&*world.clock) - before < SECOND, "answered promptly");
+    house.send("q", messages(&["b", "c", "d"])).await;
+    world.pass(Duration::from_secs(30)).await;
+    assert_eq!(batches(&world), [["a"], ["b"]], "two at once, the old one among them");
+    world.pass(Duration::from_secs(35)).await;
+    assert_eq!((batches(&world).len(), mappings.get(&scope(), id).unwrap().state), (4, "Enabled"));
+    house.send("q", messages(&["e"])).await;
+    let disabled = MappingChange { enabled: Some(false), ..Default::default() };
+    assert_eq!(mappings.update(&scope(), id, &disabled).await.unwrap().state, "Disabling");
+    world.pass(Duration::from_secs(600)).await;
+    assert_eq!(mappings.get(&scope(), id).unwrap().state, "Disabled");
+    assert_eq!(
+        (batches(&world).concat(), left(&house, "q").await),
+        (["a", "b", "c", "d"].map(String::from).into(), (1, 0))
+    );
+    // A deleted one ends, too, and its message goes.
+    mappings.update(&scope(), id, &MappingChange { enabled: Some(true), ..Default::default() }).await.unwrap();
+    until("the last", || world.functions.calls().len() == 5).await;
+    mappings.delete(&scope(), id).await.unwrap();
+    world.pass(Duration::from_secs(600)).await;
+    assert_eq!((world.functions.calls().len(), left(&house, "q").await), (5, (0, 0)));
+    assert!(mappings.get(&scope(), id).is_err());
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_group_has_one_batch_under_way_and_keeps_its_order_after_a_failure() {
     let world = World::new(11);
     let house = world.open().await;

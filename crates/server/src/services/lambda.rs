@@ -507,7 +507,7 @@ impl Lambda for LambdaService {
         input: DeleteEventSourceMappingInput,
     ) -> Result<DeleteEventSourceMappingOutput, ServiceError> {
         let view = self.mappings.delete(&call.scope, &input.uuid).await.map_err(flow_failed)?;
-        Ok(EventSourceMappingConfiguration { state: Some("Deleting".to_owned()), ..mappings::shown(&call.scope, view) })
+        Ok(mappings::shown(&call.scope, view))
     }
 }
 

@@ -3,6 +3,7 @@
 //! One gatherer fills one batch after the other; as many as the [pace](super::pace) allows are under way. Decides
 //! nothing that could be decided in the modules beside it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::failures;
 use super::batch::Batch;
+use super::elsewhere::Elsewhere;
 use super::event::{Surroundings, for_filter, payload, weigh};
 use super::pace::{Pace, Sign};
 use crate::consumer::DRAIN;
@@ -49,6 +51,16 @@ enum Called {
     Later(String),
 }
 
+/// What a poller is told from outside, and tells.
+pub(super) struct Word {
+    /// It is to begin nothing more, and to finish what is under way, however long that takes.
+    pub halting: CancellationToken,
+    /// All stop: it has a few seconds for that.
+    pub stopping: CancellationToken,
+    /// Cancelled by it when all that it has is with the function.
+    pub release: CancellationToken,
+}
+
 /// See the module.
 pub(super) struct Poller {
     /// Names it in metrics and the log.
@@ -63,6 +75,9 @@ pub(super) struct Poller {
     filters: Option<Engine<usize>>,
     report_item_failures: bool,
     pace: Mutex<Pace>,
+    /// Batches that the function has now.
+    calling: AtomicUsize,
+    elsewhere: Arc<Elsewhere>,
     last: Arc<Progress>,
     env: Env,
     queues: Queues,
@@ -70,7 +85,13 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    pub fn new(scope: &Scope, mapping: &Mapping, ports: &MappingPorts, last: Arc<Progress>) -> Result<Self, FlowError> {
+    pub fn new(
+        scope: &Scope,
+        mapping: &Mapping,
+        ports: &MappingPorts,
+        last: Arc<Progress>,
+        elsewhere: Arc<Elsewhere>,
+    ) -> Result<Self, FlowError> {
         let unknown = || FlowError::Invalid(format!("Unrecognized event source: {}", mapping.source));
         let (_, name) = queue_of(&mapping.source).ok_or_else(unknown)?;
         Ok(Self {
@@ -89,6 +110,8 @@ impl Poller {
             filters: engine(&mapping.filters)?,
             report_item_failures: mapping.report_item_failures,
             pace: Mutex::new(Pace::new(mapping.max_concurrency)),
+            calling: AtomicUsize::new(0),
+            elsewhere,
             last,
             env: ports.consumers.env.clone(),
             queues: ports.queues.clone(),
@@ -100,22 +123,22 @@ impl Poller {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Until it is told to stop; what is under way then is given a few seconds.
-    pub async fn run(self: Arc<Self>, stopping: CancellationToken) {
+    /// Until it is told to end, and what is under way then has ended.
+    pub async fn run(self: Arc<Self>, word: Word) {
         let mut gathering: Fuse<BoxFuture<'static, Batch>> = Fuse::terminated();
         let mut under_way: FuturesUnordered<BoxFuture<'static, Sign>> = FuturesUnordered::new();
         let start = |batch: Batch| {
-            let (this, stopping) = (Arc::clone(&self), stopping.clone());
-            async move { this.handle(batch, &stopping).await }.boxed()
+            let (this, halting) = (Arc::clone(&self), word.halting.clone());
+            async move { this.handle(batch, &halting).await }.boxed()
         };
-        while !stopping.is_cancelled() {
-            if gathering.is_terminated() && under_way.len() < self.pace().allows() {
-                let (this, stopping) = (Arc::clone(&self), stopping.clone());
-                gathering = async move { this.gather(&stopping).await }.boxed().fuse();
+        while !word.halting.is_cancelled() {
+            if gathering.is_terminated() && under_way.len() + self.elsewhere.count() < self.pace().allows() {
+                let (this, halting) = (Arc::clone(&self), word.halting.clone());
+                gathering = async move { this.gather(&halting).await }.boxed().fuse();
             }
             tokio::select! {
                 biased;
-                () = stopping.cancelled() => {}
+                () = word.halting.cancelled() => {}
                 Some(sign) = under_way.next(), if !under_way.is_empty() => {
                     let some_wait = self.queues.has_visible(&self.around.queue);
                     self.pace().note(sign, some_wait);
@@ -123,17 +146,30 @@ impl Poller {
                 batch = &mut gathering => if !batch.is_empty() {
                     under_way.push(start(batch));
                 },
+                () = self.elsewhere.one_ended(), if gathering.is_terminated() => {}
             }
         }
         let rest = async {
             if !gathering.is_terminated() {
                 self.release(gathering.await).await;
             }
-            while under_way.next().await.is_some() {}
+            // What the function has not been called with is given back before a successor looks.
+            while under_way.len() > self.calling.load(Ordering::Relaxed) {
+                under_way.next().await;
+            }
+            self.elsewhere.add(under_way.len());
+            word.release.cancel();
+            while under_way.next().await.is_some() {
+                self.elsewhere.end_one();
+            }
+        };
+        let deadline = async {
+            word.stopping.cancelled().await;
+            self.env.clock.sleep(DRAIN).await;
         };
         tokio::select! {
             () = rest => {}
-            () = self.env.clock.sleep(DRAIN) => {
+            () = deadline => {
                 tracing::warn!(consumer = self.id, "a function did not end in time; its messages become visible again");
             }
         }
@@ -217,8 +253,15 @@ impl Poller {
             if records == 0 {
                 return Sign::Taken;
             }
+            if stopping.is_cancelled() {
+                self.release(batch).await;
+                return Sign::Busy;
+            }
             attempts += 1;
-            match self.call(&batch).await {
+            self.calling.fetch_add(1, Ordering::Relaxed);
+            let called = self.call(&batch).await;
+            self.calling.fetch_sub(1, Ordering::Relaxed);
+            match called {
                 Called::Done(answer) => return self.done(&batch, &answer).await,
                 Called::Failed(reason) => return self.failed(records, &reason),
                 Called::Later(reason) => {
@@ -232,10 +275,6 @@ impl Poller {
                     let delay = self.delay(attempts).min(self.visibility() / 2);
                     self.keep(&mut batch, delay + timeout.max(FRESH)).await;
                     self.pause(delay, stopping).await;
-                    if stopping.is_cancelled() {
-                        self.release(batch).await;
-                        return Sign::Busy;
-                    }
                 }
             }
         }
