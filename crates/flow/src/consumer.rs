@@ -100,6 +100,11 @@ pub trait Handler: Send + Sync + 'static {
         None
     }
 
+    /// How old a record may become, where that can change while it runs; the policy's own bound counts beside it.
+    fn max_age(&self) -> Option<Duration> {
+        None
+    }
+
     /// Puts records away that are given up; `attempt` counts the attempts that were made. Once it is done they are
     /// counted, logged and passed; until then it is asked again and nothing behind them goes on. May be asked again
     /// for what was put away before a crash.

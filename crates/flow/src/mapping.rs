@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::{Arn, Invoke, RetryPolicy, Scope, StateStore, Target, TaskGroup};
-use log::{StreamKey, StreamKind};
+use log::{Log, StreamKey, StreamKind};
 use tokio::sync::Semaphore;
 
 pub use quarantine::{Kept, MAX_AGE, MAX_BYTES, MAX_RECORDS, Origin, Why};
@@ -107,40 +107,15 @@ impl Mappings {
         }
         let ports = &self.inner.ports;
         let source = source_key(&mapping.source)?;
-        let policy = self.policy(&source, mapping);
+        let policy = policy(mapping);
         let Some((turns, _)) = self.inherited(&mapping.id) else { return Ok(()) };
         let (progress, quarantine) = (Arc::default(), self.quarantine(scope, &mapping.id));
-        let handler = Caller::new(scope, mapping, policy.max_age, ports, &progress, &quarantine)?;
+        let handler = Caller::new(scope, mapping, ports, &progress, &quarantine)?;
         let id = consumer_id(&mapping.id);
         let consumer = Consumer { id, source, start: Start::TrimHorizon, policy };
         let started = ports.consumers.start_after(self.inner.group.child(), consumer, Arc::new(handler), &turns);
         self.begun(&mapping.id, started, progress);
         Ok(())
-    }
-
-    fn policy(&self, source: &StreamKey, mapping: &Mapping) -> Policy {
-        // A stream that was deleted is waited for by the consumer itself.
-        let retention = self.inner.ports.consumers.log.stream(source).map(|stream| stream.retention).ok();
-        let readable = retention.map(|retention| retention.saturating_sub(BEFORE_RETENTION.min(retention / 2)));
-        let own = mapping.max_age_secs.map(|secs| Duration::from_secs(secs.into()));
-        let tumble = (mapping.tumbling_secs > 0).then(|| Duration::from_secs(mapping.tumbling_secs.into()));
-        Policy {
-            records: mapping.batch_size as usize,
-            bytes: MAX_PAYLOAD - event::FRAME - if tumble.is_some() { window::ROOM } else { 0 },
-            weigh: event::weigh,
-            window: Duration::from_secs(mapping.window_secs.into()),
-            in_flight: 1,
-            retry: RetryPolicy {
-                first_delay: Duration::from_millis(200),
-                max_delay: Duration::from_secs(60),
-                max_attempts: mapping.max_retries.map(|retries| retries.saturating_add(1)),
-                max_age: None,
-            },
-            max_age: [own, readable].into_iter().flatten().min(),
-            bisect: mapping.bisect,
-            lanes: mapping.parallelization,
-            tumble,
-        }
     }
 
     fn quarantine(&self, scope: &Scope, id: &str) -> Arc<Quarantine> {
@@ -171,6 +146,34 @@ impl Mappings {
     fn inactive(&self) -> MutexGuard<'_, HashSet<String>> {
         self.inner.inactive.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn policy(mapping: &Mapping) -> Policy {
+    let tumble = (mapping.tumbling_secs > 0).then(|| Duration::from_secs(mapping.tumbling_secs.into()));
+    Policy {
+        records: mapping.batch_size as usize,
+        bytes: MAX_PAYLOAD - event::FRAME - if tumble.is_some() { window::ROOM } else { 0 },
+        weigh: event::weigh,
+        window: Duration::from_secs(mapping.window_secs.into()),
+        in_flight: 1,
+        retry: RetryPolicy {
+            first_delay: Duration::from_millis(200),
+            max_delay: Duration::from_secs(60),
+            max_attempts: mapping.max_retries.map(|retries| retries.saturating_add(1)),
+            max_age: None,
+        },
+        max_age: mapping.max_age_secs.map(|secs| Duration::from_secs(secs.into())),
+        bisect: mapping.bisect,
+        lanes: mapping.parallelization,
+        tumble,
+    }
+}
+
+/// How old a record of a stream may become while its payload can surely be read, as the stream's retention is now; none
+/// when the stream is gone: then what was read of it has no bound but the mapping's.
+fn readable(log: &Log, source: &StreamKey) -> Option<Duration> {
+    let retention = log.stream(source).map(|stream| stream.retention).ok()?;
+    Some(retention.saturating_sub(BEFORE_RETENTION.min(retention / 2)))
 }
 
 fn consumer_id(id: &str) -> String {

@@ -22,7 +22,8 @@ pub(crate) fn retried(consumer: &str, reason: &'static str) {
     counter!("tidegate_consumer_retries_total", "consumer" => consumer.to_owned(), "reason" => reason).increment(1);
 }
 
-/// Records were given up. `reason` is `expired`, `attempts`, `refused` or `corrupt`.
+/// Records were given up. `reason` is `expired`, `attempts`, `refused`, `corrupt`, or `retention`: nobody could read
+/// them any more.
 pub(crate) fn dropped(consumer: &str, reason: &'static str, records: usize) {
     counter!("tidegate_consumer_dropped_records_total", "consumer" => consumer.to_owned(), "reason" => reason)
         .increment(records as u64);

@@ -197,7 +197,7 @@ impl Log {
 
     /// Durable, unexpired records of a shard from `from` on.
     pub async fn read(&self, shard: ShardRef, from: Position, limit: ReadLimit) -> Result<Slice, LogError> {
-        let request = Request { shard, from, limit };
+        let request = Request::new(shard, from, limit);
         if let Some(slice) = read::read_recent(&self.core, request)? {
             return Ok(slice);
         }

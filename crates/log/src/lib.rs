@@ -32,7 +32,8 @@ pub use config::LogConfig;
 pub use error::LogError;
 pub use journal::{HeldShards, Log, Submitted};
 pub use record::{
-    Append, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DATA_BYTES, NewRecord, Placed, ReadLimit, Record, Slice, Tail,
+    Append, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_DATA_BYTES, Missed, NewRecord, Placed, ReadLimit, Record, Slice,
+    Tail,
 };
 pub use reshard::{MAX_LINEAGE, Reshard};
 pub use stream::{MAX_SHARDS, Shard, ShardRef, Stream, StreamId, StreamKey, StreamKind, StreamSpec};

@@ -17,7 +17,7 @@ use crate::index::{Run, SegmentIndex, runs_from};
 use crate::recover::rebuild_index;
 use crate::seal::Opener;
 use crate::view::{Sealed, ShardState, View};
-use crate::{LogError, ReadLimit, Record, ShardRef, Slice, metrics};
+use crate::{LogError, Missed, ReadLimit, Record, ShardRef, Slice, metrics};
 
 /// Runs nearer to each other than this are read in one go.
 const GAP: u64 = 16 << 10;
@@ -30,6 +30,14 @@ pub(crate) struct Request {
     pub shard: ShardRef,
     pub from: Position,
     pub limit: ReadLimit,
+    /// What was passed over for its age on the way.
+    pub missed: Missed,
+}
+
+impl Request {
+    pub fn new(shard: ShardRef, from: Position, limit: ReadLimit) -> Self {
+        Self { shard, from, limit, missed: Missed::default() }
+    }
 }
 
 enum Source {
@@ -78,7 +86,7 @@ pub(crate) fn read_recent(core: &Core, mut request: Request) -> Result<Option<Sl
 /// Reads from wherever it lies. Blocks.
 pub(crate) fn read_blocking(core: &Core, mut request: Request) -> Result<Slice, LogError> {
     loop {
-        let now = core.steady_now();
+        let (now, missed) = (core.steady_now(), request.missed);
         let plan = plan(&core.view(), &mut request, now)?;
         let (source, runs) = match plan {
             Plan::Done(slice) => return Ok(slice),
@@ -91,7 +99,8 @@ pub(crate) fn read_blocking(core: &Core, mut request: Request) -> Result<Slice, 
             },
         };
         match fetch(core, request, &source, &runs) {
-            Err(LogError::Io { .. }) if source.is_deleted(core) => {}
+            // It is met again.
+            Err(LogError::Io { .. }) if source.is_deleted(core) => request.missed = missed,
             result => return result,
         }
     }
@@ -129,28 +138,33 @@ pub(crate) fn position_at(core: &Core, shard: ShardRef, time: Timestamp) -> Resu
 fn plan(view: &View, request: &mut Request, now: Timestamp) -> Result<Plan, LogError> {
     let state = view.shard(request.shard)?;
     request.from = request.from.max(state.opened_at);
+    request.missed.deleted |= request.from < view.oldest().min(state.sealed_next);
     if request.from < state.sealed_next
         && let Some(sealed) = view.sealed_after(request.from)
     {
         return Ok(Plan::Sealed(Arc::clone(sealed)));
     }
-    let (runs, _) = select(&state.runs, *request, state, now);
+    let (runs, _, expired) = select(&state.runs, *request, state, now);
+    request.missed.records += expired;
     if runs.is_empty() {
         let next = request.from.max(state.next);
-        return Ok(Plan::Done(Slice { records: Vec::new(), next, at_end: state.closed && next >= state.next }));
+        let at_end = state.closed && next >= state.next;
+        return Ok(Plan::Done(Slice { records: Vec::new(), next, at_end, missed: request.missed }));
     }
     let segment = view.active.first;
     let runs = runs.into_iter().map(|run| (run, view.recall(segment, &run))).collect();
     Ok(Plan::Active { segment, file: Arc::clone(&view.active.file), runs })
 }
 
-/// The runs that a request needs; and the position after those that are past their retention.
-fn select(runs: &[Run], request: Request, state: &ShardState, now: Timestamp) -> (Vec<Run>, Position) {
-    let (mut taken, mut passed) = (Vec::new(), Position::ZERO);
+/// The runs that a request needs; the position after those that are past their retention, and how many records of these
+/// there are.
+fn select(runs: &[Run], request: Request, state: &ShardState, now: Timestamp) -> (Vec<Run>, Position, u64) {
+    let (mut taken, mut passed, mut expired) = (Vec::new(), Position::ZERO, 0);
     let (mut records, mut bytes) = (0, 0);
     for run in runs_from(runs, request.from) {
         if state.expired(run.arrival, now) {
             passed = run.end();
+            expired += passed.get() - run.first.max(request.from).get();
             continue;
         }
         if records >= request.limit.records.max(1) || (records > 0 && bytes >= request.limit.bytes) {
@@ -161,7 +175,7 @@ fn select(runs: &[Run], request: Request, state: &ShardState, now: Timestamp) ->
         bytes += (run.bytes as usize).saturating_sub(RECORD_HEADER * run.records as usize);
         taken.push(*run);
     }
-    (taken, passed)
+    (taken, passed, expired)
 }
 
 /// The runs of a sealed segment that a request needs. None, with the request moved on, when there are none.
@@ -179,10 +193,11 @@ fn sealed_runs(
     let view = core.view();
     let state = view.shard(request.shard)?;
     if index.arrivals.is_some_and(|(_, newest)| state.expired(newest, now)) {
+        request.missed.records += select(index.runs(request.shard), *request, state, now).2;
         request.from = sealed.end;
         return Ok(None);
     }
-    let (mut runs, passed) = select(index.runs(request.shard), *request, state, now);
+    let (mut runs, passed, expired) = select(index.runs(request.shard), *request, state, now);
     let from = request.from.max(passed);
     if let Some(damage) = index.damage(request.shard, from) {
         if runs.first().is_none_or(|run| damage.first < run.first.max(from)) {
@@ -192,6 +207,7 @@ fn sealed_runs(
         }
         runs.retain(|run| run.first < damage.first);
     }
+    request.missed.records += expired;
     if runs.is_empty() {
         request.from = sealed.end;
         return Ok(None);
@@ -366,7 +382,7 @@ impl Taking {
             state.stream.counters.bytes_out.increment(self.bytes as u64);
             state.closed && self.next >= state.next
         });
-        Slice { records: self.records, next: self.next, at_end }
+        Slice { records: self.records, next: self.next, at_end, missed: self.request.missed }
     }
 }
 

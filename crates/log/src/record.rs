@@ -20,8 +20,9 @@ pub struct Append {
 pub const MAX_BATCH_RECORDS: usize = 100_000;
 /// The most bytes of one encoded batch.
 pub const MAX_BATCH_BYTES: usize = 64 << 20;
-/// The most bytes of one record's data: the greatest record size that Kinesis can be set to.
-pub const MAX_DATA_BYTES: usize = 10 << 20;
+/// The most bytes of one record's data: the greatest record size that Kinesis can be set to, and what a log of this
+/// server's own says about such a record when it keeps one.
+pub const MAX_DATA_BYTES: usize = (10 << 20) + (64 << 10);
 
 /// A record to append.
 #[derive(Debug, Clone)]
@@ -81,6 +82,24 @@ pub struct Slice {
     pub next: Position,
     /// The shard is closed and nothing follows.
     pub at_end: bool,
+    /// What lies between where was read from and the first of the records, and is past its retention.
+    pub missed: Missed,
+}
+
+/// Records that nobody may read any more, though they are where was read from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// Those that are still there.
+    pub records: u64,
+    /// Retention has deleted something behind where was read from: there may have been more.
+    pub deleted: bool,
+}
+
+impl Missed {
+    /// Nothing was missed.
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
 }
 
 /// The ends of a shard.

@@ -103,10 +103,12 @@ pub enum DropReason {
     Refused(String),
 }
 
-/// The two clocks, read once for a step.
+/// The clocks, read once for a step.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
-    /// For the age of records.
+    /// For the age of records: the time by which the log judges its retention, which no jump of a clock moves at once.
+    pub believed: Timestamp,
+    /// For the end of windows.
     pub wall: Timestamp,
     /// For delays.
     pub instant: Duration,

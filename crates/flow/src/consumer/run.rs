@@ -276,12 +276,14 @@ impl Reader {
 
     fn step(&mut self, input: Input) -> Vec<Action> {
         let now = self.now();
+        let bounds = [self.consumer.policy.max_age, self.handler.max_age()];
+        self.state.keep_for(bounds.into_iter().flatten().min());
         self.state.step(now, &*self.context.env.rng, input)
     }
 
     fn now(&self) -> Now {
-        let clock = &self.context.env.clock;
-        Now { wall: clock.now(), instant: clock.instant() }
+        let Loop { env, log, .. } = &self.context;
+        Now { believed: log.believed_time(), wall: env.clock.now(), instant: env.clock.instant() }
     }
 
     /// Everything before `next` is dealt with, and this is the window that is open there.
@@ -394,6 +396,10 @@ async fn read_on(log: &Log, slot: ShardRef, from: Position, limit: ReadLimit, id
     let mut from = from;
     loop {
         match log.read(slot, from, limit).await {
+            Ok(slice) => {
+                tell_missed(&slice, from, id);
+                return Ok(slice);
+            }
             Err(error @ LogError::Corrupt { .. }) => {
                 let LogError::Corrupt { last, .. } = &error else { return Err(error) };
                 let next = last.next().max(from.next());
@@ -401,9 +407,19 @@ async fn read_on(log: &Log, slot: ShardRef, from: Position, limit: ReadLimit, id
                 tracing::error!(consumer = id, %error, "corrupt records are left out");
                 from = next;
             }
-            other => return other,
+            Err(error) => return Err(error),
         }
     }
+}
+
+/// Nothing goes in silence: who stood at a position had a right to what was there. From the start on there is none.
+fn tell_missed(slice: &Slice, from: Position, id: &str) {
+    if from == Position::ZERO || slice.missed.is_nothing() {
+        return;
+    }
+    metrics::dropped(id, "retention", usize::try_from(slice.missed.records).unwrap_or(usize::MAX));
+    let (records, perhaps_more, next) = (slice.missed.records, slice.missed.deleted, slice.next);
+    tracing::error!(consumer = id, records, perhaps_more, %from, %next, "retention took records before they were read");
 }
 
 /// Reads what a lane has: on and on while others have it all, until there is enough or nothing more.

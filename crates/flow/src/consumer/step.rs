@@ -110,6 +110,11 @@ impl ShardState {
         self.flights.iter().any(|f| f.status == Status::Running)
     }
 
+    /// From now on what is older is given up.
+    pub fn keep_for(&mut self, max_age: Option<Duration>) {
+        self.policy.max_age = max_age;
+    }
+
     /// Decides.
     pub fn step(&mut self, now: Now, rng: &dyn Rng, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -283,11 +288,11 @@ impl ShardState {
     /// What became too old is given up, in front of what is left of its batch.
     fn expire(&mut self, now: Now) {
         let Some(max_age) = self.policy.max_age else { return };
-        let is_old = |r: &Record| now.wall.since(r.arrival) > max_age;
+        let is_old = |r: &Record| now.believed.since(r.arrival) > max_age;
         let mut at = 0;
         while let Some(flight) = self.flights.get_mut(at) {
             let waits = flight.parting.is_none() && matches!(flight.status, Status::Ready | Status::Waiting(_));
-            let late = |(span, closes): (Span, bool)| closes && now.wall.since(span.end) > max_age;
+            let late = |(span, closes): (Span, bool)| closes && now.believed.since(span.end) > max_age;
             if waits && flight.window.is_some_and(late) {
                 flight.part(DropReason::Expired);
             } else if waits && flight.records.iter().any(is_old) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base::{Arn, Invocation, InvokeOutcome, Position, Scope, SequenceNumber, ShardId};
-use log::Record;
+use log::{Record, StreamKey};
 use rules::{Engine, Event, Pattern, Scratch};
 use serde::Deserialize;
 
@@ -17,7 +17,7 @@ use super::quarantine::{Quarantine, Reason, Why};
 use super::settings::Mapping;
 use super::stuck::{Failure, Part, Progress};
 use super::window::{MAX_STATE, Windows, state_of, tumbling, with_state};
-use super::{MAX_PAYLOAD, MappingPorts};
+use super::{MAX_PAYLOAD, MappingPorts, readable, source_key};
 use crate::checkpoint::Window;
 use crate::consumer::{Batch, DropReason, Handler, Outcome, Span};
 use crate::{FlowError, metrics};
@@ -32,7 +32,9 @@ pub(super) struct Caller {
     /// What is told of what is given up.
     on_failure: Option<Arn>,
     mapping: String,
+    /// The mapping's own bound.
     max_age: Option<Duration>,
+    source: StreamKey,
     ports: MappingPorts,
     progress: Arc<Progress>,
     quarantine: Arc<Quarantine>,
@@ -59,7 +61,6 @@ impl Caller {
     pub fn new(
         scope: &Scope,
         mapping: &Mapping,
-        max_age: Option<Duration>,
         ports: &MappingPorts,
         progress: &Arc<Progress>,
         quarantine: &Arc<Quarantine>,
@@ -73,12 +74,19 @@ impl Caller {
             report_item_failures: mapping.report_item_failures,
             on_failure: mapping.on_failure.clone(),
             mapping: mapping.id.clone(),
-            max_age,
+            max_age: mapping.max_age_secs.map(|secs| Duration::from_secs(secs.into())),
+            source: source_key(&mapping.source)?,
             ports: ports.clone(),
             progress: Arc::clone(progress),
             quarantine: Arc::clone(quarantine),
             windows: Windows::default(),
         })
+    }
+
+    /// How old a record may become: by the mapping's word, and by what its stream keeps.
+    fn bound(&self) -> Option<Duration> {
+        let readable = readable(&self.ports.consumers.log, &self.source);
+        [self.max_age, readable].into_iter().flatten().min()
     }
 
     /// Whether a filter matches the record. One that is nested too deep to be looked at matches none.
@@ -264,7 +272,7 @@ impl Caller {
                 reason
             }
         };
-        let (now, max_age) = (self.ports.consumers.env.clock.now(), self.max_age);
+        let (now, max_age) = (self.ports.consumers.env.clock.now(), self.bound());
         self.progress.failed(&Failure { records, part, reason, outcome, now, max_age });
     }
 
@@ -333,6 +341,10 @@ impl Handler for Caller {
         }
     }
 
+    fn max_age(&self) -> Option<Duration> {
+        readable(&self.ports.consumers.log, &self.source)
+    }
+
     fn resume(&self, shard: ShardId, window: Option<&Window>) {
         self.windows.set(shard, window.cloned());
     }
@@ -372,7 +384,7 @@ impl Caller {
         let reason = format!("what is given up cannot be put away: {error}");
         self.progress.set(format!("PROBLEM: {reason}"));
         tracing::warn!(mapping = self.mapping, shard = %batch.shard, records = records.len(), "{reason}");
-        let (part, now, max_age) = (part_of(batch), self.ports.consumers.env.clock.now(), self.max_age);
+        let (part, now, max_age) = (part_of(batch), self.ports.consumers.env.clock.now(), self.bound());
         self.progress.held(&Failure { records, part, reason: error, outcome: None, now, max_age });
     }
 

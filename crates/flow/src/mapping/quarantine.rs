@@ -43,6 +43,9 @@ pub const MAX_AGE: Duration = Duration::from_secs(14 * 86_400);
 
 /// Bytes of one append and one read.
 const CHUNK_BYTES: usize = 16 << 20;
+/// Characters of what was wrong that are kept: a header takes far less than the journal has room for beside the
+/// greatest record.
+const MAX_REASON: usize = 1_000;
 
 #[derive(Default, Serialize, Deserialize)]
 struct Gone {
@@ -121,18 +124,18 @@ impl Quarantine {
                 self.log.set_encryption(&self.key(), true).await?;
             }
             let slot = into.shards.first().map(|shard| shard.slot).ok_or(LogError::StreamNotFound(self.key()))?;
-            for part in parts(&new) {
-                let header = |record: &Record| Header {
-                    v: VERSION,
-                    origin: origin(record),
-                    arrival: record.arrival,
-                    why: reason.why,
-                    reason: reason.text.to_owned(),
-                    attempts: reason.attempts,
-                };
-                let headers: Vec<Header> = part.iter().map(|record| header(record)).collect();
+            let header = |record: &Record| Header {
+                v: VERSION,
+                origin: origin(record),
+                arrival: record.arrival,
+                why: reason.why,
+                reason: reason.text.chars().take(MAX_REASON).collect(),
+                attempts: reason.attempts,
+            };
+            let lines: Vec<(&Record, Header)> = new.iter().map(|record| (*record, header(record))).collect();
+            for part in parts(lines)? {
                 let mut appended = Vec::new();
-                for (header, record) in headers.iter().zip(part) {
+                for (record, header) in &part {
                     appended.push(NewRecord {
                         shard: slot,
                         partition_key: record.partition_key.clone(),
@@ -141,7 +144,7 @@ impl Quarantine {
                     });
                 }
                 let placed = self.log.append(Append { producer: None, records: appended }).await?;
-                for ((header, record), placed) in headers.into_iter().zip(part).zip(placed) {
+                for ((record, header), placed) in part.into_iter().zip(placed) {
                     contents.add(placed.position, header.kept(placed.arrival, record.data.len()));
                 }
             }
@@ -299,22 +302,30 @@ impl Header {
     }
 }
 
-/// Cut so that each part fits into an append.
-fn parts<'a, 'r>(records: &'a [&'r Record]) -> Vec<&'a [&'r Record]> {
-    let (mut parts, mut from, mut bytes) = (Vec::new(), 0, 0);
-    for (at, record) in records.iter().enumerate() {
-        bytes += record.data.len();
-        if at > from && (bytes > CHUNK_BYTES || at - from == MAX_BATCH_RECORDS) {
-            parts.push(&records[from..at]);
-            (from, bytes) = (at, record.data.len());
+type Line<'r> = (&'r Record, Header);
+
+/// Cut so that each part fits into an append, its headers and all.
+fn parts(lines: Vec<Line<'_>>) -> Result<Vec<Vec<Line<'_>>>, FlowError> {
+    let (mut parts, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for line in lines {
+        let length = text(&line.1)?.len() + 1 + line.0.data.len();
+        if !part.is_empty() && (bytes + length > CHUNK_BYTES || part.len() == MAX_BATCH_RECORDS) {
+            parts.push(std::mem::take(&mut part));
+            bytes = 0;
         }
+        bytes += length;
+        part.push(line);
     }
-    parts.push(&records[from..]);
-    parts
+    parts.push(part);
+    Ok(parts)
+}
+
+fn text(header: &Header) -> Result<Vec<u8>, FlowError> {
+    serde_json::to_vec(header).map_err(|source| FlowError::Encode { what: "quarantined record", source })
 }
 
 fn encode(header: &Header, data: &Bytes) -> Result<Bytes, FlowError> {
-    let line = serde_json::to_vec(header).map_err(|source| FlowError::Encode { what: "quarantined record", source })?;
+    let line = text(header)?;
     let mut bytes = BytesMut::with_capacity(line.len() + 1 + data.len());
     bytes.put_slice(&line);
     bytes.put_u8(b'\n');

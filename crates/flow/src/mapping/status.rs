@@ -130,7 +130,7 @@ impl Mappings {
         }
         let next = left.peek().and(part.last().map(|(place, _)| *place));
         let progress = Default::default();
-        let caller = Caller::new(scope, &mapping, None, &self.inner.ports, &progress, &quarantine)?;
+        let caller = Caller::new(scope, &mapping, &self.inner.ports, &progress, &quarantine)?;
         let records = quarantine.read(&part).await?;
         let mut redriven = Redriven { next, ..Redriven::default() };
         divide(&caller, &quarantine, first.origin.shard, &part, &records, &mut redriven).await?;

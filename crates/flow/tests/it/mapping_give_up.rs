@@ -14,7 +14,7 @@ use crate::fakes::{Functions, Reply, batch_of};
 use crate::mapping::{map, until_time};
 use crate::outbox_kept::stuff;
 use crate::queue::name;
-use crate::world::{Deadline, House, World, scope, until};
+use crate::world::{DAY, Deadline, House, World, scope, until};
 
 pub fn queue_arn(name: &str) -> Arn {
     Arn::new("sqs", &scope(), name)
@@ -230,6 +230,81 @@ async fn without_any_limit_records_are_quarantined_before_retention_takes_them()
     until("the record to be let go", || gone().len() == 1).await;
     assert!(house.status(&view).await.quarantine.is_empty(), "kept for two weeks");
     house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_longer_retention_lets_a_stuck_shard_wait_longer_and_a_shorter_one_loses_nothing() {
+    let world = World::new(314);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let cured = poisoned(&world.functions);
+    house.put("s", "k", &["poison"]).await;
+    let view = map(&house, StartingPosition::TrimHorizon, MappingChange::default()).await;
+    let hour = Duration::from_secs(3_600);
+    world.pass(23 * hour).await;
+    house.log.set_retention(&House::key("s"), 2 * DAY).await.unwrap();
+    world.pass(9 * hour).await;
+    let (status, arrival) = (house.status(&view).await, house.records(&House::key("s")).await[0].arrival);
+    assert_eq!(status.quarantine, [], "it can be read for another 16 hours");
+    assert_eq!(status.stuck[0].expires, Some(arrival + 2 * DAY - hour / 3));
+    house.log.set_retention(&House::key("s"), DAY).await.unwrap();
+    assert_eq!(house.records(&House::key("s")).await, [], "nobody can read it any more");
+    world.pass(Duration::from_secs(120)).await;
+    assert_eq!(house.status(&view).await.quarantine[0].why, Why::Expired);
+    cured.store(true, Ordering::Relaxed);
+    assert_eq!(house.redrive(&view).await, (1, vec![]));
+    assert_eq!(world.functions.batches().last().unwrap(), &["poison"], "with its payload");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_gives_nothing_up() {
+    let world = World::new(315);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    poisoned(&world.functions);
+    house.put("s", "k", &["poison"]).await;
+    let view = map(&house, StartingPosition::TrimHorizon, MappingChange::default()).await;
+    world.pass(Duration::from_secs(60)).await;
+    world.clock.shift_wall(400 * 86_400_000);
+    world.pass(Duration::from_secs(1_800)).await;
+    assert_eq!(house.status(&view).await.quarantine, [], "the log does not believe it either");
+    assert_eq!(house.records(&House::key("s")).await.len(), 1);
+    world.clock.shift_wall(-400 * 86_400_000);
+    world.pass(Duration::from_secs(1_800)).await;
+    assert_eq!(house.status(&view).await.quarantine, []);
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_greatest_record_can_be_quarantined_and_skipped() {
+    let world = World::new(316);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let greatest = "x".repeat(10 << 20);
+    house.put("s", &"k".repeat(256), &[&greatest, &greatest, "b"]).await;
+    let settings = MappingChange { enabled: Some(false), ..Default::default() };
+    let view = map(&house, StartingPosition::TrimHorizon, settings).await;
+    let (mappings, id, shard) = (&house.flow.mappings, &view.mapping.id, base::ShardId::new(0));
+    let first = house.log.read(house.log.stream(&House::key("s")).unwrap().shards[0].slot, base::Position::ZERO, one());
+    let first = first.await.unwrap().records.remove(0);
+    let number = SequenceNumber::new(first.position, shard, first.arrival);
+    mappings.skip(&scope(), id, shard, number).await.unwrap();
+    mappings.update(&scope(), id, &MappingChange { enabled: Some(true), ..Default::default() }).await.unwrap();
+    let kept = house.quarantined(&world, &view, 2).await.quarantine;
+    assert_eq!(
+        kept.iter().map(|kept| (kept.why, kept.bytes)).collect::<Vec<_>>(),
+        [(Why::Skipped, 10 << 20), (Why::Refused, 10 << 20)]
+    );
+    until("the next", || world.functions.batches().concat() == ["b"]).await;
+    house.stop().await;
+    let house = world.open().await;
+    assert_eq!(house.status(&view).await.quarantine, kept);
+    house.stop().await;
+}
+
+fn one() -> log::ReadLimit {
+    log::ReadLimit { records: 1, bytes: 1 }
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::fs::sim::{Call, Fault};
 use base::{Position, ProducerId};
-use tidegate_log::{Append, Log, LogConfig, LogError, StreamSpec};
+use tidegate_log::{Append, Log, LogConfig, LogError, Missed, ReadLimit, StreamSpec};
 
 use crate::world::*;
 
@@ -33,6 +33,39 @@ async fn records_past_their_retention_are_skipped_and_their_segments_deleted() {
     let log = world.open_small().await;
     assert_eq!(read_all(&log, slot).await, readable);
     assert_eq!(put(&log, slot, "on").await.position, readable[23].position.next());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_is_told_what_it_missed() {
+    let world = World::new(15);
+    let log = world.open_small().await;
+    let slot = stream(&log, "s", 1).await.shards[0].slot;
+    let idle = stream(&log, "idle", 1).await.shards[0].slot;
+    put(&log, slot, "first").await;
+    put(&log, idle, "only").await;
+    let limit = ReadLimit { records: 1, bytes: 1 << 20 };
+    let read = async |from| log.read(slot, from, limit).await.unwrap();
+    let first = read(Position::ZERO).await;
+    assert!(first.missed.is_nothing());
+    let caught_up = log.read(idle, log.tail(idle).unwrap().next, limit).await.unwrap();
+    put(&log, slot, "second").await;
+    world.env.clock.sleep(DAY + HOUR).await;
+    let nothing = read(first.next).await;
+    assert_eq!((nothing.records.len(), nothing.missed), (0, Missed { records: 1, deleted: false }));
+    for n in 0..60 {
+        put(&log, slot, &format!("{n:0300}")).await;
+    }
+    assert_eq!(read(first.next).await.missed, Missed { records: 1, deleted: false });
+    assert!(read(nothing.next).await.missed.is_nothing(), "once");
+    world.env.clock.sleep(DAY + HOUR).await;
+    put(&log, slot, "last").await;
+    let last = read(nothing.next).await;
+    assert_eq!((texts(&last.records), last.missed), (vec!["last".to_owned()], Missed { records: 60, deleted: false }));
+    log.enforce_retention().await.unwrap();
+    let last = read(nothing.next).await;
+    assert!(last.missed.deleted && last.missed.records < 60, "{:?}", last.missed);
+    let idle = log.read(idle, caught_up.next, limit).await.unwrap();
+    assert!(idle.missed.is_nothing(), "who stood at the end missed nothing: {:?}", idle.missed);
 }
 
 #[tokio::test(start_paused = true)]

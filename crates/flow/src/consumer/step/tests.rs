@@ -62,7 +62,7 @@ impl Bench {
     }
 
     fn step(&mut self, input: Input) {
-        let now = Now { wall: self.wall, instant: self.instant };
+        let now = Now { believed: self.wall, wall: self.wall, instant: self.instant };
         for action in self.state.step(now, &self.rng, input) {
             let numbers =
                 |records: &[Record]| records.iter().map(|r| r.position.to_string()).collect::<Vec<_>>().join(",");
@@ -90,7 +90,12 @@ impl Bench {
 
     fn read(&mut self, positions: std::ops::RangeInclusive<u64>, at_end: bool) {
         let next = Position::new(positions.end() + 1);
-        self.step(Input::Read(Slice { records: positions.map(|p| record(p, 10)).collect(), next, at_end }));
+        self.step(Input::Read(Slice {
+            records: positions.map(|p| record(p, 10)).collect(),
+            next,
+            at_end,
+            ..Slice::default()
+        }));
     }
 
     /// Ends the last batch that was delivered.
@@ -106,7 +111,7 @@ impl Bench {
     }
 
     fn wake_at(&self) -> Option<Duration> {
-        self.state.wake_at(Now { wall: self.wall, instant: self.instant })
+        self.state.wake_at(Now { believed: self.wall, wall: self.wall, instant: self.instant })
     }
 
     /// Moves to the time the state waits for.
@@ -153,7 +158,7 @@ fn batches_follow_each_other_and_commit_after_their_outcome() {
 fn bytes_cut_batches_and_a_heavy_record_goes_alone() {
     let mut bench = Bench::new(policy());
     let records = vec![record(1, 400), record(2, 400), record(3, 400), record(4, 5_000), record(5, 1)];
-    bench.step(Input::Read(Slice { records, next: Position::new(6), at_end: false }));
+    bench.step(Input::Read(Slice { records, next: Position::new(6), ..Slice::default() }));
     for _ in 0..4 {
         bench.finish(Outcome::Done);
     }
