@@ -34,7 +34,7 @@ Examples:
   tidegate mapping skip 14e0db71-… --shard 0 --sequence 49590338271490256608559692538361571095921575989136588898
   tidegate mapping redrive 14e0db71-…
 
-Exit status: 0 all is well or was done, 1 something is stuck (status) or was not taken (redrive), 2 nothing can be done.";
+Exit status: 0 all is well or was done, 1 something is stuck or unreadable (status) or was not taken (redrive), 2 nothing can be done.";
 
 /// How it is called.
 pub fn command() -> Command {
@@ -127,7 +127,7 @@ fn status(args: &ArgMatches) -> anyhow::Result<ExitCode> {
         (false, Some(_)) => mappings.iter().map(One::text).collect(),
         (false, None) => text::table(&mappings),
     })?;
-    let stuck = mappings.iter().any(|mapping| !mapping.stuck.is_empty());
+    let stuck = mappings.iter().any(|mapping| !mapping.stuck.is_empty() || mapping.quarantine.error.is_some());
     Ok(if stuck { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -149,18 +149,26 @@ fn skip(args: &ArgMatches) -> anyhow::Result<ExitCode> {
 fn redrive(args: &ArgMatches) -> anyhow::Result<ExitCode> {
     let (calls, mut all) = (Calls::new()?, Part::default());
     loop {
-        let answer = calls.call(Method::POST, id(args), "/redrive", Some(&json!({ "after": all.next })))?;
-        let part: Part = unreadable(serde_json::from_slice(&answer))?;
-        all.succeeded += part.succeeded;
-        all.failed.extend(part.failed);
-        all.next = part.next;
-        if all.next.is_none() {
+        let answer = calls.call(Method::POST, id(args), "/redrive", Some(&json!({ "after": all.next })));
+        let part = answer.and_then(|answer| unreadable(serde_json::from_slice::<Part>(&answer)));
+        match part {
+            // What came of the parts before is told all the same.
+            Err(error) if all.next.is_some() => {
+                all.interrupted = Some(format!("{error:#}"));
+                break;
+            }
+            part => all.add(part?),
+        }
+        if all.next.is_none() || all.interrupted.is_some() {
             break;
         }
     }
     print(&match as_json(args) {
-        true => format!("{}\n", json!({ "succeeded": all.succeeded, "failed": all.failed })),
+        true => {
+            format!("{}\n", json!({ "succeeded": all.succeeded, "failed": all.failed, "interrupted": all.interrupted }))
+        }
         false => all.text(),
     })?;
-    Ok(if all.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let all_taken = all.failed.is_empty() && all.interrupted.is_none();
+    Ok(if all_taken { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

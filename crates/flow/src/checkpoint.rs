@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::{Batch, Clock, Position, ShardId, StateError, StateStore, Table, TaskGroup, Write};
+use base::{Batch, Clock, PartitionKey, Position, ShardId, StateError, StateStore, Table, TaskGroup, Write};
 use log::StreamId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore};
@@ -103,6 +103,40 @@ impl Checkpoints {
             }
         }
         self.inner.state.get(TABLE, &key)?.map(|bytes| decode(&key, &bytes)).transpose()
+    }
+
+    /// Whether a consumer has dealt with a record, in however many lanes it reads the shard.
+    pub fn is_done(
+        &self,
+        consumer: &str,
+        stream: StreamId,
+        shard: ShardId,
+        (partition_key, position): (&PartitionKey, Position),
+    ) -> Result<bool, StateError> {
+        let lanes = self.all_lanes(&key(consumer, stream, shard, Lane::WHOLE))?;
+        let own = lanes.iter().filter(|(lane, _)| lane.has(partition_key));
+        Ok(own.into_iter().any(|(_, place)| position < place.next || place.was_done(partition_key, position)))
+    }
+
+    /// The position before which a consumer has dealt with everything of a shard, if it was there before.
+    pub fn behind(&self, consumer: &str, stream: StreamId, shard: ShardId) -> Result<Option<Position>, StateError> {
+        let lanes = self.all_lanes(&key(consumer, stream, shard, Lane::WHOLE))?;
+        Ok(lanes.values().map(|place| place.next).min())
+    }
+
+    fn all_lanes(&self, whole: &[u8]) -> Result<BTreeMap<Lane, Place>, StateError> {
+        let mut rows: BTreeMap<Vec<u8>, Place> = BTreeMap::new();
+        for (key, bytes) in self.inner.state.scan(TABLE, whole, None, PAGE)? {
+            let place = decode(&key, &bytes)?;
+            rows.insert(key, place);
+        }
+        {
+            let pending = self.pending();
+            let newer = pending.writing.iter().chain(&pending.dirty).filter(|(key, _)| key.starts_with(whole));
+            rows.extend(newer.map(|(key, place)| (key.clone(), place.clone())));
+        }
+        let lane = |key: &[u8]| std::str::from_utf8(&key[whole.len()..]).ok().and_then(Lane::from_suffix);
+        Ok(rows.into_iter().filter_map(|(key, place)| lane(&key).map(|lane| (lane, place))).collect())
     }
 
     /// The position that is written: from there on everything is handled again after a crash.

@@ -40,6 +40,8 @@ pub(crate) struct Core {
     pub shards: tokio::sync::RwLock<()>,
     steady: Mutex<SteadyClock>,
     arrivals: Mutex<Arrivals>,
+    /// When the records arrived that are being written. Changed with the arrivals locked.
+    writing: Mutex<Option<Timestamp>>,
     /// Held while the time is written down.
     noting: Mutex<()>,
     /// Held while retention is enforced, which the upkeep and a caller may both want.
@@ -70,6 +72,7 @@ impl Core {
             shards: tokio::sync::RwLock::default(),
             steady: Mutex::new(SteadyClock::new(seen.believed, wall, instant)),
             arrivals: Mutex::new(arrivals),
+            writing: Mutex::default(),
             noting: Mutex::default(),
             enforcing: Mutex::default(),
             upkeep: Arc::new(Notify::new()),
@@ -100,6 +103,25 @@ impl Core {
     /// When a record that comes now arrives.
     pub fn arrival(&self) -> Timestamp {
         self.arrivals().step(self.env.clock.now(), self.env.clock.instant())
+    }
+
+    /// The same for a group of records, which cannot be read before the answer is dropped.
+    pub fn arriving(&self) -> Arriving<'_> {
+        let mut arrivals = self.arrivals();
+        let at = arrivals.step(self.env.clock.now(), self.env.clock.instant());
+        *self.writing() = Some(at);
+        Arriving { core: self, at }
+    }
+
+    /// Whatever arrived before this time can be read.
+    pub fn settled(&self) -> Timestamp {
+        let mut arrivals = self.arrivals();
+        let writing = *self.writing();
+        writing.unwrap_or_else(|| arrivals.step(self.env.clock.now(), self.env.clock.instant()))
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Option<Timestamp>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
@@ -165,5 +187,18 @@ impl Drop for Reading<'_> {
 impl Drop for Core {
     fn drop(&mut self) {
         self.tasks.stopping().cancel();
+    }
+}
+
+/// Records on their way to the disk.
+pub(crate) struct Arriving<'a> {
+    core: &'a Core,
+    /// When they arrived.
+    pub at: Timestamp,
+}
+
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        *self.core.writing() = None;
     }
 }

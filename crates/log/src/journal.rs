@@ -242,6 +242,12 @@ impl Log {
         self.core.steady_now()
     }
 
+    /// Whatever arrived before this time can be read: the time of arrival of what comes now, or of what the disk has not
+    /// taken yet.
+    pub fn settled(&self) -> Timestamp {
+        self.core.settled()
+    }
+
     /// The ends of a shard.
     pub fn tail(&self, shard: ShardRef) -> Result<Tail, LogError> {
         let view = self.core.view();

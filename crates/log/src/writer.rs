@@ -150,16 +150,19 @@ impl Writer {
     }
 
     fn append(&mut self, core: &Core, jobs: Vec<AppendJob>) {
-        let (next, arrival) = match self.prepare(core) {
-            Ok(prepared) => prepared,
+        let next = match self.prepare(core) {
+            Ok(next) => next,
             Err(error) => {
                 let error = self.poison(core, error);
                 return jobs.into_iter().for_each(|job| answer(job.reply, Err(error.clone())));
             }
         };
+        let arriving = core.arriving();
+        let arrival = arriving.at;
         let (mut group, mut known) = (Vec::with_capacity(jobs.len()), Vec::new());
         self.place(core, jobs, (next, arrival), &mut group, &mut known);
         let result = if group.is_empty() { Ok(()) } else { self.write(core, &group, arrival) };
+        drop(arriving);
         match result {
             Ok(()) => {
                 let durable = group.into_iter().filter_map(|p| Some((p.reply?, Some((p.first, arrival)))));
@@ -182,13 +185,13 @@ impl Writer {
         }
     }
 
-    /// Goes on in a new segment when this one is full; the group's first position and arrival.
-    fn prepare(&mut self, core: &Core) -> io::Result<(Position, Timestamp)> {
+    /// Goes on in a new segment when this one is full; the group's first position.
+    fn prepare(&mut self, core: &Core) -> io::Result<Position> {
         let next = core.view().next;
         if self.offset >= core.config.segment_bytes && next > self.first {
             self.roll(core)?;
         }
-        Ok((next, core.arrival()))
+        Ok(next)
     }
 
     /// Gives the batches their positions. Those of unknown shards are refused; those that are there already wait for
@@ -287,8 +290,8 @@ impl Writer {
     }
 
     fn change(&mut self, core: &Core, wish: Wish) -> Result<(), LogError> {
-        let (next, arrival) = self.prepare(core).map_err(|e| self.poison(core, e))?;
-        let judged = core.steady_now();
+        let next = self.prepare(core).map_err(|e| self.poison(core, e))?;
+        let (arrival, judged) = (core.arrival(), core.steady_now());
         let Some(change) = core.view().catalogue.plan(wish, next, arrival, judged)? else { return Ok(()) };
         let key_drawn = matches!(change, Change::Encrypt { key: Some(_), .. });
         let data = change.encode()?;

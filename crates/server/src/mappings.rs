@@ -115,6 +115,7 @@ async fn redrive(mappings: &Mappings, scope: &Scope, id: &str, body: &[u8]) -> R
         "succeeded": redriven.succeeded,
         "failed": failed.collect::<Vec<_>>(),
         "next": redriven.next,
+        "interrupted": redriven.interrupted,
     }))
 }
 
@@ -132,6 +133,7 @@ fn shown(status: &MappingStatus, listed: usize) -> Value {
         "quarantine": {
             "records": quarantine.len(),
             "bytes": quarantine.iter().map(|record| record.bytes).sum::<usize>(),
+            "error": status.unreadable,
             "oldest": quarantine.first().map(|record| record.at.to_iso_millis()),
             "first": quarantine.iter().take(listed).map(kept).collect::<Vec<_>>(),
         },
@@ -141,8 +143,9 @@ fn shown(status: &MappingStatus, listed: usize) -> Value {
 fn stuck(stuck: &Stuck) -> Value {
     json!({
         "shard": stuck.shard.to_string(),
-        "first": stuck.first.to_string(),
-        "last": stuck.last.to_string(),
+        "first": stuck.first.map(|number| number.to_string()),
+        "last": stuck.last.map(|number| number.to_string()),
+        "window": stuck.window.map(|of| json!({ "start": of.start.to_iso_millis(), "end": of.end.to_iso_millis() })),
         "records": stuck.records,
         "since": stuck.since.to_iso_millis(),
         "failures": stuck.failures,

@@ -33,8 +33,10 @@ pub struct One {
 #[derive(Deserialize)]
 pub struct Stuck {
     shard: String,
-    first: String,
-    last: String,
+    first: Option<String>,
+    last: Option<String>,
+    #[serde(default)]
+    window: Option<Window>,
     records: usize,
     since: String,
     failures: u32,
@@ -46,11 +48,20 @@ pub struct Stuck {
     expires: Option<String>,
 }
 
+/// A window that cannot be closed.
+#[derive(Deserialize)]
+pub struct Window {
+    start: String,
+    end: String,
+}
+
 /// What was given up and kept.
 #[derive(Deserialize)]
 pub struct Quarantine {
     records: usize,
     bytes: usize,
+    #[serde(default)]
+    pub error: Option<String>,
     oldest: Option<String>,
     first: Vec<Kept>,
 }
@@ -76,6 +87,9 @@ pub struct Part {
     pub succeeded: usize,
     pub failed: Vec<Kept>,
     pub next: Option<u64>,
+    /// Why it ended before all was tried.
+    #[serde(default)]
+    pub interrupted: Option<String>,
 }
 
 /// What others wrote must not steer the terminal.
@@ -107,7 +121,7 @@ pub fn table(mappings: &[One]) -> String {
     for mapping in mappings {
         let name = |arn: &str| plain(arn.splitn(6, ':').nth(5).unwrap_or(arn));
         let what = format!("{} -> {}: {}", name(&mapping.source), name(&mapping.function), plain(&mapping.last_result));
-        let (stuck, kept) = (mapping.stuck.len().to_string(), mapping.quarantine.records.to_string());
+        let (stuck, kept) = (mapping.stuck.len().to_string(), mapping.quarantine.count());
         line([&mapping.id, &mapping.state, &age(mapping.age_s), &stuck, &kept, &what]);
     }
     out
@@ -126,9 +140,13 @@ impl One {
         line(2, format!("last result  {}", self.last_result));
         line(2, format!("age          {}", age(self.age_s)));
         for stuck in &self.stuck {
-            line(2, format!("{} is stuck on {} since {}", stuck.shard, records(stuck.records), stuck.since));
-            line(4, format!("from     {}", stuck.first));
-            line(4, format!("to       {}", stuck.last));
+            let (on, from, to) = match &stuck.window {
+                Some(window) => ("the close of a window".to_owned(), Some(&window.start), Some(&window.end)),
+                None => (records(stuck.records), stuck.first.as_ref(), stuck.last.as_ref()),
+            };
+            line(2, format!("{} is stuck on {on} since {}", stuck.shard, stuck.since));
+            line(4, format!("from     {}", from.map_or("-", String::as_str)));
+            line(4, format!("to       {}", to.map_or("-", String::as_str)));
             line(4, format!("failed   {} times, and could not be called {} times", stuck.failures, stuck.postponed));
             line(4, format!("error    {}", stuck.error));
             if let Some(held) = &stuck.held {
@@ -141,7 +159,10 @@ impl One {
                 line(4, format!("expires  {expires}"));
             }
         }
-        let Quarantine { records: count, bytes, oldest, first } = &self.quarantine;
+        let Quarantine { records: count, bytes, error, oldest, first } = &self.quarantine;
+        if let Some(error) = error {
+            line(2, format!("quarantine cannot be read: {error}"));
+        }
         if let Some(oldest) = oldest {
             line(2, format!("quarantine has {} of {bytes} bytes since {oldest}", records(*count)));
         }
@@ -153,6 +174,13 @@ impl One {
     }
 }
 
+impl Quarantine {
+    /// How many there are, as far as that is known.
+    fn count(&self) -> String {
+        if self.error.is_some() { "unreadable".to_owned() } else { self.records.to_string() }
+    }
+}
+
 impl Kept {
     fn text(&self) -> String {
         let Self { shard, sequence, at, why, reason, attempts, bytes, .. } = self;
@@ -161,6 +189,13 @@ impl Kept {
 }
 
 impl Part {
+    /// What came of the next part is added.
+    pub fn add(&mut self, part: Self) {
+        self.succeeded += part.succeeded;
+        self.failed.extend(part.failed);
+        (self.next, self.interrupted) = (part.next, part.interrupted);
+    }
+
     /// What came of all of it.
     pub fn text(&self) -> String {
         let mut out = format!("the function took {}\n", records(self.succeeded));
@@ -168,6 +203,9 @@ impl Part {
             let error = kept.error.as_deref().unwrap_or_default();
             // Writing to a String cannot fail.
             _ = writeln!(out, "  {} {} stays: {}", kept.shard, kept.sequence, plain(error));
+        }
+        if let Some(why) = &self.interrupted {
+            _ = writeln!(out, "it was interrupted, and the rest stays: {}", plain(why));
         }
         out
     }

@@ -110,6 +110,8 @@ pub struct Now {
     pub believed: Timestamp,
     /// For the end of windows.
     pub wall: Timestamp,
+    /// Everything of the shard that arrived before it has been read; none while something is to be read.
+    pub settled: Option<Timestamp>,
     /// For delays.
     pub instant: Duration,
 }

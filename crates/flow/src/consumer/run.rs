@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Position, ShardId, StateError};
+use base::{Position, ShardId, StateError, Timestamp};
 use futures::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use log::{Log, LogError, ReadLimit, Shard, ShardRef, Slice, Stream, StreamId};
@@ -283,7 +283,15 @@ impl Reader {
 
     fn now(&self) -> Now {
         let Loop { env, log, .. } = &self.context;
-        Now { believed: log.believed_time(), wall: env.clock.now(), instant: env.clock.instant() }
+        let (believed, wall, instant) = (log.believed_time(), env.clock.now(), env.clock.instant());
+        // In this order: what comes in between arrived later.
+        let settled = self.tumbles().then(|| log.settled());
+        let all_read = |_: &Timestamp| log.tail(self.slot).is_ok_and(|tail| tail.next <= self.state.next());
+        Now { believed, wall, instant, settled: settled.filter(all_read) }
+    }
+
+    fn tumbles(&self) -> bool {
+        self.consumer.policy.tumble.is_some()
     }
 
     /// Everything before `next` is dealt with, and this is the window that is open there.
@@ -302,7 +310,7 @@ impl Reader {
 
     fn read(&self, from: Position, limit: ReadLimit) -> impl Future<Output = Result<Slice, LogError>> + Send + use<> {
         let (log, slot, id) = (self.context.log.clone(), self.slot, self.consumer.id.clone());
-        let (lane, place) = (self.lane, Arc::clone(&self.place));
+        let (lane, place, tumbles) = (self.lane, Arc::clone(&self.place), self.tumbles());
         async move {
             let mut from = from;
             loop {
@@ -310,8 +318,9 @@ impl Reader {
                     1 => read_on(&log, slot, from, limit, &id).await?,
                     _ => read_lane(&log, slot, from, limit, &id, lane).await?,
                 };
-                // Of what other lanes have, the place is told as well.
-                if !slice.records.is_empty() || slice.at_end || (lane.of > 1 && slice.next > from) {
+                // Of what other lanes have, the place is told as well; and how far a window can be complete.
+                let tells = (lane.of > 1 || tumbles) && slice.next > from;
+                if !slice.records.is_empty() || slice.at_end || tells {
                     return Ok(without(slice, &place));
                 }
                 from = slice.next;

@@ -58,8 +58,6 @@ pub struct ShardState {
     last_flight: u64,
     /// The window that is open.
     window: Option<Span>,
-    /// When what is read now was asked for.
-    asked: Duration,
     /// Something other than the position is to be committed.
     unsaid: bool,
 }
@@ -82,7 +80,6 @@ impl ShardState {
             flights: VecDeque::new(),
             last_flight: 0,
             window,
-            asked: Duration::ZERO,
             unsaid: false,
         }
     }
@@ -103,6 +100,11 @@ impl ShardState {
     pub fn oldest(&self) -> Option<Timestamp> {
         let open = self.flights.iter().find(|f| f.status != Status::Done).and_then(|f| f.records.first());
         open.or_else(|| self.buffer.front()).map(|r| r.arrival)
+    }
+
+    /// Where reading goes on.
+    pub fn next(&self) -> Position {
+        self.next
     }
 
     /// Whether a batch is with the handler.
@@ -240,7 +242,7 @@ impl ShardState {
             self.ended = true;
             actions.push(Action::End);
         } else if !self.reading && !self.at_end && !self.stopping && !self.batch_is_full() {
-            (self.reading, self.asked) = (true, now.instant);
+            self.reading = true;
             let limit = ReadLimit { records: self.policy.records, bytes: self.policy.bytes };
             actions.push(Action::Read { from: self.next, limit });
         }

@@ -1,8 +1,8 @@
 //! Telling of records that are given up: the message that a mapping's on-failure destination gets.
 //!
 //! Owns that message ("Capturing discarded batches for a Kinesis Data Streams event source", Lambda Developer Guide) and
-//! which destinations may be chosen. Promises that a batch is told once, also when it is given up again after a crash:
-//! the destination knows the shard's producer and the batch's last record.
+//! which destinations may be chosen. Promises that a batch is told at least once, and no more often when it is given up
+//! again after a crash as it was: the destination knows the shard's producer and the batch's last record.
 //! Must not know when a batch is given up.
 
 use base::{Arn, Delivery, Scope, SequenceNumber, Target, TargetError, Timestamp};

@@ -142,7 +142,7 @@ fn first_failure(answer: &[u8], records: &[&Record]) -> Result<Option<Position>,
 impl Caller {
     /// Those of a batch's records that a filter matches and that were not skipped by somebody's word.
     async fn wanted<'a>(&self, batch: &'a Batch) -> Result<Vec<&'a Record>, FlowError> {
-        let skipped = self.quarantine.skipped(batch.stream, batch.shard, &batch.records).await?;
+        let skipped = self.quarantine.skipped(batch.stream, batch.shard, batch.records.iter()).await?;
         let mut scratch = Scratch::default();
         let wanted = batch.records.iter().filter(|record| !skipped.contains(&record.position));
         Ok(wanted.filter(|record| self.wants(batch.shard, record, &mut scratch)).collect())
@@ -172,7 +172,7 @@ impl Caller {
             let reason =
                 format!("the event of this one record has {} bytes, and a function takes {MAX_PAYLOAD}", payload.len());
             let called = Called::Refused(reason);
-            self.note(part, records, &called, None);
+            self.note(part, (records, None), &called, None);
             return (called, None);
         }
         let call = Invocation {
@@ -193,7 +193,8 @@ impl Caller {
                 (self.judge(&outcome, records, needs_state), Some(outcome))
             }
         };
-        self.note(part, records, &called, outcome.as_ref());
+        let closes = window.filter(|(_, last, _)| *last).map(|(of, ..)| Span { start: of.start, end: of.end });
+        self.note(part, (records, closes), &called, outcome.as_ref());
         (called, outcome)
     }
 
@@ -260,7 +261,13 @@ impl Caller {
         }
     }
 
-    fn note(&self, part: Part, records: &[&Record], called: &Called, outcome: Option<&InvokeOutcome>) {
+    fn note(
+        &self,
+        part: Part,
+        (records, closes): (&[&Record], Option<Span>),
+        called: &Called,
+        outcome: Option<&InvokeOutcome>,
+    ) {
         let reason = match called {
             Called::Done => return self.progress.set("OK"),
             Called::Failed { reason, .. } => {
@@ -273,7 +280,7 @@ impl Caller {
             }
         };
         let (now, max_age) = (self.ports.consumers.env.clock.now(), self.bound());
-        self.progress.failed(&Failure { records, part, reason, outcome, now, max_age });
+        self.progress.failed(&Failure { records, part, closes, reason, outcome, now, max_age });
     }
 
     /// Tells the destination, or puts the records into quarantine where there is none, or none that could be told.
@@ -332,10 +339,15 @@ impl Handler for Caller {
         };
         match called {
             Called::Done => {
+                self.handled(batch, &records).await;
                 self.passed(batch);
                 Outcome::Done
             }
-            Called::Failed { from, reason } => Outcome::Failed { from, reason },
+            Called::Failed { from, reason } => {
+                let done = records.iter().take_while(|record| from.is_some_and(|from| record.position < from));
+                self.handled(batch, &done.copied().collect::<Vec<_>>()).await;
+                Outcome::Failed { from, reason }
+            }
             Called::Later(reason) => Outcome::Later(reason),
             Called::Refused(reason) => Outcome::Refused(reason),
         }
@@ -385,13 +397,27 @@ impl Caller {
         self.progress.set(format!("PROBLEM: {reason}"));
         tracing::warn!(mapping = self.mapping, shard = %batch.shard, records = records.len(), "{reason}");
         let (part, now, max_age) = (part_of(batch), self.ports.consumers.env.clock.now(), self.bound());
-        self.progress.held(&Failure { records, part, reason: error, outcome: None, now, max_age });
+        self.progress.held(&Failure { records, part, closes: None, reason: error, outcome: None, now, max_age });
+    }
+
+    /// The function took these: what was skipped while it had them was handled after all.
+    async fn handled(&self, batch: &Batch, records: &[&Record]) {
+        let quarantine = &self.quarantine;
+        let skipped = match quarantine.skipped(batch.stream, batch.shard, records.iter().copied()).await {
+            Ok(skipped) if skipped.is_empty() => return,
+            Ok(skipped) => skipped,
+            Err(_) => return,
+        };
+        let (mapping, shard, count) = (&self.mapping, batch.shard, skipped.len());
+        match quarantine.unskip(batch.stream, batch.shard, skipped.into_iter()).await {
+            Ok(()) => tracing::warn!(mapping, %shard, count, "skipped records were handled by a call that had them"),
+            // They are kept twice rather than lost.
+            Err(error) => tracing::warn!(mapping, %shard, count, %error, "skipped records were handled, and are kept"),
+        }
     }
 
     /// Nothing of this batch is open any more.
     fn passed(&self, batch: &Batch) {
-        if let Some(last) = batch.records.last() {
-            self.progress.passed(part_of(batch), last.position);
-        }
+        self.progress.passed(part_of(batch), batch.records.last().map(|last| last.position));
     }
 }

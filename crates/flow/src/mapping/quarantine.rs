@@ -1,8 +1,8 @@
 //! What a mapping gave up, with its payload: kept aside until somebody has looked at it.
 //!
 //! Owns a log for each mapping that ever gave something up without being able to tell a destination, and which of its
-//! records are still there. Promises: what is put here is durable when it is answered, and there once, however often it
-//! is put; it goes only when it was handled after all, or is past the bounds ([`MAX_RECORDS`], [`MAX_BYTES`],
+//! records are still there. Promises: what is put here is durable when it is answered, and there once at a time, however
+//! often it is put; it goes only when it was handled after all, or is past the bounds ([`MAX_RECORDS`], [`MAX_BYTES`],
 //! [`MAX_AGE`]), which is counted and logged. What was encrypted in its stream is encrypted here.
 //! Must not know why records are given up.
 //!
@@ -11,12 +11,15 @@
 //!
 //! ```text
 //! {"v":1,"stream":number,"shard":id,"position":…,"arrival":ms,"why":…,"reason":…,"attempts":…}
-//! flow.quarantines   account/region/mapping → {"v":1,"floor":position,"removed":[position,…]}
+//! flow.quarantines   account/region/mapping → {"v":1,"floor":position,"removed":[position,…],
+//!                                              "skips":[{"stream":number,"shard":id,"position":…},…]}
 //! ```
 
 mod contents;
 mod keep;
+mod marks;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +54,9 @@ const MAX_REASON: usize = 1_000;
 struct Gone {
     floor: base::Position,
     removed: Vec<base::Position>,
+    /// Which records are skipped; none in a row of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    skips: Option<BTreeSet<Origin>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,6 +86,8 @@ pub(super) struct Quarantine {
     mapping: String,
     /// None before they are read from the log, and after a failure that left open what the log has.
     contents: Mutex<Option<Contents>>,
+    /// None before they are read from the row. Changed by who has the turn of the contents.
+    marks: std::sync::Mutex<Option<BTreeSet<Origin>>>,
     /// Held by who hands its records to the function again: nobody else may meanwhile.
     pub redriving: Mutex<()>,
 }
@@ -98,6 +106,7 @@ impl Quarantine {
             scope: scope.clone(),
             mapping: mapping.to_owned(),
             contents: Mutex::default(),
+            marks: std::sync::Mutex::default(),
             redriving: Mutex::default(),
         }
     }
@@ -114,11 +123,16 @@ impl Quarantine {
         records: &[&Record],
         reason: &Reason<'_>,
     ) -> Result<(), FlowError> {
+        self.know_marks().await?;
         let mut turn = self.contents.lock().await;
         let mut contents = self.take(&mut turn).await?;
         let origin = |record: &Record| Origin { stream: stream.number(), shard, position: record.position };
         let new: Vec<&Record> = records.iter().copied().filter(|r| !contents.has(origin(r))).collect();
         if !new.is_empty() {
+            if self.slot()?.is_none() {
+                // From now on the row says what is skipped, and not the log.
+                self.note(&contents).await?;
+            }
             let into = self.log.ensure_stream(&self.key(), StreamSpec { shards: 1, retention: FOREVER }).await?;
             if !into.encrypted && new.iter().any(|record| record.sealed) {
                 self.log.set_encryption(&self.key(), true).await?;
@@ -153,24 +167,6 @@ impl Quarantine {
         self.evict(&mut contents).await?;
         *turn = Some(contents);
         Ok(())
-    }
-
-    /// Which of these records of a shard were skipped by somebody's word.
-    pub async fn skipped(
-        &self,
-        stream: log::StreamId,
-        shard: base::ShardId,
-        records: &[Record],
-    ) -> Result<Vec<base::Position>, FlowError> {
-        let mut turn = self.contents.lock().await;
-        let contents = self.take(&mut turn).await?;
-        let origin = |record: &Record| Origin { stream: stream.number(), shard, position: record.position };
-        let skipped = match contents.skipped() {
-            0 => Vec::new(),
-            _ => records.iter().filter(|r| contents.is_skipped(origin(r))).map(|r| r.position).collect(),
-        };
-        *turn = Some(contents);
-        Ok(skipped)
     }
 
     /// What is here, in the order in which it came, each by its place.
@@ -210,7 +206,10 @@ impl Quarantine {
 
     /// Deletes the log, and says what was in it.
     pub async fn delete(&self) -> Result<(), FlowError> {
-        let left = self.list().await.map_or(0, |all| all.len());
+        let left = match self.take(&mut *self.contents.lock().await).await {
+            Ok(contents) => contents.iter().count(),
+            Err(_) => 0,
+        };
         if left > 0 {
             metrics::quarantine_evicted(&self.mapping, "deleted", left);
             tracing::warn!(mapping = self.mapping, records = left, "a quarantine is deleted with its mapping");
@@ -239,8 +238,7 @@ impl Quarantine {
     }
 
     async fn load(&self) -> Result<Contents, FlowError> {
-        let gone: Gone =
-            stored::get(&*self.state, TABLE, &stored::key(&self.scope, &[&self.mapping]))?.unwrap_or_default();
+        let gone = self.row()?.unwrap_or_default();
         let mut contents = Contents::after(gone.floor);
         let Some(slot) = self.slot()? else { return Ok(contents) };
         let mut from = gone.floor;
@@ -285,7 +283,8 @@ impl Quarantine {
 
     /// Writes down what is gone.
     async fn note(&self, contents: &Contents) -> Result<(), FlowError> {
-        let gone = Gone { floor: contents.floor(), removed: contents.removed() };
+        let (floor, removed, skips) = (contents.floor(), contents.removed(), self.marks_to_note()?);
+        let gone = Gone { floor, removed, skips };
         let row = stored::encode("quarantine", &gone)?;
         self.state.commit(Batch::new().put(TABLE, stored::key(&self.scope, &[&self.mapping]), row)).await?;
         if let Some(slot) = self.slot()? {

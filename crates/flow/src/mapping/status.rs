@@ -10,13 +10,12 @@ use base::{Position, Scope, SequenceNumber, ShardId};
 use log::{ReadLimit, Record};
 
 use super::handler::{Called, Caller};
-use super::quarantine::{Kept, Quarantine, Reason, Why};
+use super::quarantine::{Kept, Origin, Quarantine, Reason, Why};
 use super::queue::is_queue;
 use super::settings::{Mapping, MappingView};
 use super::stuck::Stuck;
 use super::{Mappings, config, consumer_id, source_key};
 use crate::FlowError;
-use crate::checkpoint::{Lane, Place};
 
 /// How a mapping gets on.
 #[derive(Debug, Clone)]
@@ -29,6 +28,8 @@ pub struct MappingStatus {
     pub stuck: Vec<Stuck>,
     /// What it gave up and kept, in the order in which it was.
     pub quarantine: Vec<Kept>,
+    /// Why that cannot be read. What has to be put there waits, and holds its shard; everything else goes on.
+    pub unreadable: Option<String>,
 }
 
 /// What came of a part of a quarantine that was handed to the function again.
@@ -40,6 +41,8 @@ pub struct Redriven {
     pub failed: Vec<(Kept, String)>,
     /// Where to go on, when there is more.
     pub next: Option<Position>,
+    /// Why it ended before all of the part was tried; what is said beside it is true all the same.
+    pub interrupted: Option<String>,
 }
 
 impl Mappings {
@@ -64,12 +67,15 @@ impl Mappings {
         let consumers = &self.inner.ports.consumers;
         let stuck = self.progress(id).map(|progress| progress.stuck()).unwrap_or_default();
         let age = consumers.lag.of(&consumer_id(id), consumers.env.clock.now());
-        let quarantine = self.quarantine(scope, id).list().await?.into_iter().map(|(_, kept)| kept).collect();
-        Ok(MappingStatus { view, age, stuck, quarantine })
+        let (quarantine, unreadable) = match self.quarantine(scope, id).list().await {
+            Ok(all) => (all.into_iter().map(|(_, kept)| kept).collect(), None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        Ok(MappingStatus { view, age, stuck, quarantine, unreadable })
     }
 
     /// Sets a record aside, into quarantine, and goes on with the others. It must be a record that the mapping has not
-    /// dealt with yet.
+    /// dealt with yet. A call that has it already goes on; when that succeeds it leaves the quarantine, for it was handled.
     pub async fn skip(
         &self,
         scope: &Scope,
@@ -85,17 +91,20 @@ impl Mappings {
         let limit = ReadLimit { records: 1, bytes: usize::MAX };
         let slice = consumers.log.read(slot, sequence.position(), limit).await?;
         let record = slice.records.into_iter().find(|r| r.position == sequence.position()).ok_or_else(missing)?;
-        let lane = Lane::of_key(&record.partition_key, mapping.parallelization);
-        let place = consumers.checkpoints.place(&consumer_id(id), stream.id, shard, lane)?;
-        let done =
-            |place: Place| record.position < place.next || place.was_done(&record.partition_key, record.position);
-        if place.is_some_and(done) {
+        let (checkpoints, consumer) = (&consumers.checkpoints, consumer_id(id));
+        if checkpoints.is_done(&consumer, stream.id, shard, (&record.partition_key, record.position))? {
             return Err(FlowError::Conflict(format!(
                 "the mapping has dealt with record {sequence} of {shard} already"
             )));
         }
+        let is_passed = |of: Origin| {
+            let listed = of.stream == stream.id.number() && stream.shard(of.shard).is_some();
+            let behind = checkpoints.behind(&consumer, stream.id, of.shard).ok().flatten();
+            !listed || behind.is_some_and(|behind| of.position < behind)
+        };
         let reason = Reason { why: Why::Skipped, text: "it was skipped by tidegate mapping skip", attempts: 0 };
-        self.quarantine(scope, id).put(stream.id, shard, &[&record], &reason).await?;
+        // That it is dealt with from now on may be because it is skipped: what is put aside stays.
+        self.quarantine(scope, id).skip((stream.id, shard), &record, &reason, is_passed).await?;
         tracing::warn!(mapping = id, %shard, %sequence, "a record is skipped");
         self.urge(id);
         Ok(())
@@ -133,7 +142,13 @@ impl Mappings {
         let caller = Caller::new(scope, &mapping, &self.inner.ports, &progress, &quarantine)?;
         let records = quarantine.read(&part).await?;
         let mut redriven = Redriven { next, ..Redriven::default() };
-        divide(&caller, &quarantine, first.origin.shard, &part, &records, &mut redriven).await?;
+        match divide(&caller, &quarantine, first.origin.shard, &part, &records, &mut redriven).await {
+            // What came of the others must not be lost with it.
+            Err(error) if redriven.succeeded > 0 || !redriven.failed.is_empty() => {
+                redriven.interrupted = Some(error.to_string());
+            }
+            other => other?,
+        }
         Ok(redriven)
     }
 }
@@ -161,8 +176,9 @@ async fn divide(
         };
         let places: Vec<Position> = part[range.clone()][..done].iter().map(|(place, _)| *place).collect();
         if done > 0 {
-            quarantine.remove(&places).await?;
             redriven.succeeded += done;
+            let stays = |error| FlowError::Unavailable(format!("records that the function took stay: {error}"));
+            quarantine.remove(&places).await.map_err(stays)?;
         }
         match range.len() - done {
             0 => {}

@@ -12,6 +12,8 @@ use base::{InvokeOutcome, Position, SequenceNumber, ShardId, Timestamp};
 use log::Record;
 use serde::Deserialize;
 
+use crate::consumer::Span;
+
 /// Characters of an error message that are kept.
 const MAX_ERROR: usize = 1_000;
 
@@ -20,12 +22,14 @@ const MAX_ERROR: usize = 1_000;
 pub struct Stuck {
     /// The shard that it holds up.
     pub shard: ShardId,
-    /// Its first record.
-    pub first: SequenceNumber,
+    /// Its first record; none where a window cannot be closed.
+    pub first: Option<SequenceNumber>,
     /// Its last record.
-    pub last: SequenceNumber,
+    pub last: Option<SequenceNumber>,
     /// Its records.
     pub records: usize,
+    /// The window that cannot be closed.
+    pub window: Option<Span>,
     /// When a call with its records first failed.
     pub since: Timestamp,
     /// Calls with its records that failed since then.
@@ -63,10 +67,18 @@ impl From<&InvokeOutcome> for Answered {
 /// A shard's lane, by its number.
 pub(super) type Part = (ShardId, u32);
 
+/// How far a trouble goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// To the last record of the batch that failed first: what fails of it is one trouble.
+    Records(Position),
+    /// The close of a window.
+    Close(Span),
+}
+
 struct Trouble {
     stuck: Stuck,
-    /// The last record of the batch that failed first: what fails of it is one trouble.
-    reach: Position,
+    reach: Reach,
     answered: Option<Answered>,
 }
 
@@ -74,6 +86,8 @@ struct Trouble {
 pub(super) struct Failure<'a> {
     pub records: &'a [&'a Record],
     pub part: Part,
+    /// The window that is closed by a call without records.
+    pub closes: Option<Span>,
     pub reason: &'a str,
     /// None when the call could not be made.
     pub outcome: Option<&'a InvokeOutcome>,
@@ -101,28 +115,42 @@ impl Progress {
 
     /// A call failed, or could not be made.
     pub fn failed(&self, failure: &Failure<'_>) {
-        let (Some(first), Some(last)) = (failure.records.first(), failure.records.last()) else { return };
+        let (first, last) = (failure.records.first().copied(), failure.records.last().copied());
+        let new = match (last, failure.closes) {
+            (Some(last), _) => Reach::Records(last.position),
+            (None, Some(span)) => Reach::Close(span),
+            (None, None) => return,
+        };
         let number = |record: &Record| SequenceNumber::new(record.position, failure.part.0, record.arrival);
         let mut troubles = self.troubles();
-        let old = troubles.remove(&failure.part).filter(|old| old.reach >= first.position);
+        let goes_on = |old: &Trouble| match (old.reach, first) {
+            (Reach::Records(reach), Some(first)) => reach >= first.position,
+            (reach, _) => reach == new,
+        };
+        let old = troubles.remove(&failure.part).filter(goes_on);
         let (since, failures, postponed) =
             old.as_ref().map_or((failure.now, 0, 0), |old| (old.stuck.since, old.stuck.failures, old.stuck.postponed));
-        let reach = old.as_ref().map_or(last.position, |old| old.reach.max(last.position));
+        let reach = match (old.as_ref().map(|old| old.reach), new) {
+            (Some(Reach::Records(old)), Reach::Records(new)) => Reach::Records(old.max(new)),
+            (_, new) => new,
+        };
+        let born = first.map(|first| first.arrival).or(failure.closes.map(|span| span.end));
         let answered = failure.outcome.map(Answered::from);
         let log = failure.outcome.and_then(|outcome| outcome.log_tail.clone());
         let (old_log, old_answer) = old.map_or((None, None), |old| (old.stuck.log, old.answered));
         let stuck = Stuck {
             shard: failure.part.0,
-            first: number(first),
-            last: number(last),
+            first: first.map(number),
+            last: last.map(number),
             records: failure.records.len(),
+            window: failure.closes.filter(|_| first.is_none()),
             since,
             failures: failures + u32::from(answered.is_some()),
             postponed: postponed + u32::from(answered.is_none()),
             error: told(failure),
             held: None,
             log: log.or(old_log),
-            expires: failure.max_age.map(|age| first.arrival + age),
+            expires: failure.max_age.zip(born).map(|(age, born)| born + age),
         };
         troubles.insert(failure.part, Trouble { stuck, reach, answered: answered.or(old_answer) });
     }
@@ -136,10 +164,14 @@ impl Progress {
         }
     }
 
-    /// Everything of a lane up to `last` is dealt with.
-    pub fn passed(&self, part: Part, last: Position) {
+    /// Everything of a lane up to `last` is dealt with; without records, a window is.
+    pub fn passed(&self, part: Part, last: Option<Position>) {
         let mut troubles = self.troubles();
-        if troubles.get(&part).is_some_and(|trouble| trouble.reach <= last) {
+        let is_over = |trouble: &Trouble| match trouble.reach {
+            Reach::Records(reach) => last.is_some_and(|last| reach <= last),
+            Reach::Close(_) => true,
+        };
+        if troubles.get(&part).is_some_and(is_over) {
             troubles.remove(&part);
         }
     }
@@ -207,19 +239,20 @@ mod tests {
             let records: Vec<&Record> = records[range].iter().collect();
             let max_age = Some(Duration::from_secs(60));
             let now = Timestamp::from_millis(now);
-            progress.failed(&Failure { records: &records, part, reason: "no", outcome: None, now, max_age });
+            let failure = Failure { records: &records, part, closes: None, reason: "no", outcome: None, now, max_age };
+            progress.failed(&failure);
         };
         fail(0..4, 5_000);
         assert_eq!(progress.stuck(), [], "one failure is nothing yet");
         fail(0..2, 6_000);
-        progress.passed(part, Position::new(2));
+        progress.passed(part, Some(Position::new(2)));
         fail(3..4, 8_000);
         let stuck = &progress.stuck()[0];
         assert_eq!((stuck.since, stuck.postponed, stuck.records), (Timestamp::from_millis(5_000), 3, 1));
         assert_eq!(stuck.expires, Some(Timestamp::from_millis(61_000)));
-        progress.passed(part, Position::new(3));
+        progress.passed(part, Some(Position::new(3)));
         assert_eq!(progress.stuck().len(), 1);
-        progress.passed(part, Position::new(4));
+        progress.passed(part, Some(Position::new(4)));
         assert_eq!(progress.stuck(), []);
     }
 }

@@ -15,6 +15,7 @@ mod intake;
 mod invocations;
 mod mapping;
 mod mapping_change;
+mod mapping_crash;
 mod mapping_docs;
 mod mapping_give_up;
 mod mapping_lanes;

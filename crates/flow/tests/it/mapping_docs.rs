@@ -2,9 +2,10 @@
 
 const TABLE: &str = include_str!("../../../../docs/mappings.md");
 
-const TESTS: [&str; 9] = [
+const TESTS: [&str; 10] = [
     include_str!("mapping.rs"),
     include_str!("mapping_change.rs"),
+    include_str!("mapping_crash.rs"),
     include_str!("mapping_give_up.rs"),
     include_str!("mapping_lanes.rs"),
     include_str!("mapping_windows.rs"),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::fakes::{Functions, Reply};
 use crate::mapping::{map, until_time};
-use crate::world::{House, Outside, World, scope, stream_arn};
+use crate::world::{House, Outside, World, scope, stream_arn, until};
 
 fn minute() -> MappingChange {
     MappingChange { tumbling_secs: Some(60), batch_size: Some(2), ..Default::default() }
@@ -162,6 +162,69 @@ async fn a_window_that_is_open_when_windows_are_turned_off_is_closed() {
     house.put("s", "k", &["b"]).await;
     until_time(&world, || world.functions.calls().len() == 3).await;
     assert_eq!(events(&world.functions)[2].get("window"), None);
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_cannot_be_closed_is_shown_as_stuck() {
+    let world = World::new(606);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let broken = Arc::new(Mutex::new(true));
+    let is_broken = Arc::clone(&broken);
+    world.functions.answer(move |call| {
+        let event: Value = serde_json::from_slice(&call.payload).unwrap();
+        match event["isFinalInvokeForWindow"] == json!(true) && *is_broken.lock().unwrap() {
+            true => Reply::Status(500),
+            false => Reply::Ok(json!({"state": {"n": counted(&event)}}).to_string()),
+        }
+    });
+    house.put("s", "k", &["a"]).await;
+    let view = map(&house, StartingPosition::TrimHorizon, minute()).await;
+    world.pass(Duration::from_secs(120)).await;
+    let stuck = house.status(&view).await.stuck.remove(0);
+    let window = stuck.window.unwrap();
+    assert_eq!((window.start.to_iso_secs(), stuck.records, stuck.first), ("2026-11-23T04:00:00Z".to_owned(), 0, None));
+    assert!(stuck.failures > 3 && stuck.error == "the function failed: Unhandled", "{stuck:?}");
+    assert_eq!(stuck.expires, Some(window.end + crate::world::DAY - Duration::from_secs(1_200)));
+    *broken.lock().unwrap() = false;
+    world.pass(Duration::from_secs(120)).await;
+    assert_eq!(house.status(&view).await.stuck, []);
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_waits_for_what_a_slow_disk_has_not_taken_yet() {
+    let world = World::new(607);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    counting(&world.functions);
+    house.put("s", "k", &["a"]).await;
+    map(&house, StartingPosition::TrimHorizon, minute()).await;
+    until_time(&world, || world.functions.calls().len() == 1).await;
+    world.pass(Duration::from_secs(30)).await;
+    world.fs.stall_syncs(true);
+    let slow = house.put("s", "k", &["b"]);
+    let later = async {
+        until("the disk to have it", || world.fs.stalled_syncs() > 0).await;
+        // Time does not go on by itself while a thread waits.
+        for _ in 0..400 {
+            #[allow(clippy::disallowed_methods, reason = "virtual time of the paused runtime")]
+            tokio::time::advance(Duration::from_millis(200)).await;
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let before = world.functions.calls().len();
+        world.fs.stall_syncs(false);
+        before
+    };
+    let ((), before) = tokio::join!(slow, later);
+    assert_eq!(before, 1, "the window's end has passed, but not everything of it has come");
+    until_time(&world, || world.functions.calls().len() == 3).await;
+    world.pass(Duration::from_secs(60)).await;
+    let told = told(&world.functions);
+    assert_eq!(told[1..], [(1, json!({"n": 1}), false, false), (0, json!({"n": 2}), true, false)], "closed once");
     house.stop().await;
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::disk::Disk;
 use super::fault::{Call, Fault};
@@ -13,12 +13,25 @@ use crate::{File, Fs, OpenMode};
 
 /// A simulated file system. Clones share the disk, so that a test keeps one and hands the other out.
 #[derive(Clone)]
-pub struct SimFs(Arc<Mutex<Disk>>);
+pub struct SimFs(Arc<Mutex<Disk>>, Arc<Stall>);
+
+/// Whether syncs are kept waiting.
+#[derive(Default)]
+struct Stall {
+    state: Mutex<Stalled>,
+    over: Condvar,
+}
+
+#[derive(Default)]
+struct Stalled {
+    stalled: bool,
+    waiting: usize,
+}
 
 impl SimFs {
     /// An empty disk; all that chance decides on it follows from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(Disk::new(seed))))
+        Self(Arc::new(Mutex::new(Disk::new(seed))), Arc::default())
     }
 
     /// Cuts the power and turns it on again: what was synced is there, of the rest a part. Handles and locks from
@@ -64,6 +77,28 @@ impl SimFs {
         let mut disk = self.disk();
         let id = disk.find(path)?;
         Ok(disk.file(id)?.mode)
+    }
+
+    /// Keeps all syncs waiting, whole threads of them, until it is said that they need not any longer.
+    pub fn stall_syncs(&self, stalled: bool) {
+        self.stall().stalled = stalled;
+        self.1.over.notify_all();
+    }
+
+    /// How many syncs are kept waiting.
+    pub fn stalled_syncs(&self) -> usize {
+        self.stall().waiting
+    }
+
+    fn stall(&self) -> MutexGuard<'_, Stalled> {
+        self.1.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while_stalled(&self) {
+        let mut stall = self.stall();
+        stall.waiting += 1;
+        let mut stall = self.1.over.wait_while(stall, |stall| stall.stalled).unwrap_or_else(PoisonError::into_inner);
+        stall.waiting -= 1;
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -164,6 +199,7 @@ impl SimFs {
         op: impl FnOnce(&mut Disk) -> io::Result<()>,
         failed: impl FnOnce(&mut Disk),
     ) -> io::Result<()> {
+        self.wait_while_stalled();
         let mut disk = self.disk();
         match disk.faults.begin(call) {
             None => op(&mut disk),

@@ -1,7 +1,8 @@
 //! When a tumbling window is closed: once no record of it can be expected any more.
 //!
-//! A window ends with the clock, with the first record of another, or with its shard. Records arrive in the order of
-//! their time but for clocks that are set; one that comes late opens its window anew.
+//! A window ends with the clock, with the first record of another, or with its shard. By the clock it has ended when
+//! nothing that arrived in it can still be on its way: neither unread, nor with a disk that is slow. Records arrive in
+//! the order of their time but for clocks that are set; one that comes late opens its window anew.
 
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use log::Record;
 
 use super::{Flight, Now, ShardState, Span, Status};
 
-/// How long after its end a window is open for what was on its way; and how long a read must have found nothing.
-const GRACE: Duration = Duration::from_millis(500);
+/// How often it is asked whether what was on its way has come, after a window's end.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Flight {
     /// Whether it has no records but closes a window.
@@ -32,17 +33,16 @@ impl ShardState {
         first != last || first.is_some_and(|span| now.wall >= span.end)
     }
 
-    /// The instant at which the open window is closed if nothing comes.
+    /// The instant at which it is to be asked whether the open window can be closed.
     pub(super) fn closes_at(&self, now: Now) -> Option<Duration> {
         let span = self.window.filter(|_| !self.stopping && self.flights.is_empty())?;
         if self.policy.tumble.is_none() {
             return Some(now.instant);
         }
-        if !self.buffer.is_empty() {
-            // What is gathered is of the same window, or it would be closed now.
-            return Some(now.instant + span.end.since(now.wall));
-        }
-        Some((now.instant + (span.end + GRACE).since(now.wall)).max(self.asked + GRACE))
+        let left = span.end.since(now.wall);
+        // What is gathered is of the same window, or it would be closed now.
+        let pause = if self.buffer.is_empty() { PAUSE } else { Duration::ZERO };
+        Some(now.instant + if left.is_zero() { pause } else { left })
     }
 
     /// Whether the open window is to be closed before anything else.
@@ -50,7 +50,10 @@ impl ShardState {
         let Some(span) = self.window.filter(|_| self.flights.is_empty()) else { return false };
         match self.buffer.front() {
             Some(record) => self.span(record) != Some(span),
-            None => self.at_end || self.closes_at(now).is_some_and(|at| at <= now.instant),
+            None => {
+                let is_over = now.settled.is_some_and(|settled| settled >= span.end);
+                self.at_end || self.policy.tumble.is_none() || is_over
+            }
         }
     }
 

@@ -22,7 +22,7 @@ pub enum Why {
 }
 
 /// Where a record comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// The stream's number: one that is created again under its name has another.
     pub stream: u32,
@@ -62,7 +62,6 @@ impl Kept {
 pub(super) struct Contents {
     kept: BTreeMap<Position, Kept>,
     origins: HashSet<Origin>,
-    skipped: HashSet<Origin>,
     /// Places behind the first one that is left at which nothing is any more.
     removed: BTreeSet<Position>,
     /// Behind everything that there ever was.
@@ -83,9 +82,6 @@ impl Contents {
             self.removed.insert(place);
             return;
         }
-        if kept.why == Why::Skipped {
-            self.skipped.insert(kept.origin);
-        }
         self.bytes += kept.bytes;
         self.kept.insert(place, kept);
     }
@@ -93,7 +89,6 @@ impl Contents {
     pub fn remove(&mut self, place: Position) {
         let Some(kept) = self.kept.remove(&place) else { return };
         self.origins.remove(&kept.origin);
-        self.skipped.remove(&kept.origin);
         self.bytes -= kept.bytes;
         self.removed.insert(place);
         let floor = self.floor();
@@ -104,12 +99,15 @@ impl Contents {
         self.origins.contains(&origin)
     }
 
-    pub fn is_skipped(&self, origin: Origin) -> bool {
-        self.skipped.contains(&origin)
+    /// Those that are here because somebody said so.
+    pub fn skipped(&self) -> impl Iterator<Item = Origin> {
+        self.kept.values().filter(|kept| kept.why == Why::Skipped).map(|kept| kept.origin)
     }
 
-    pub fn skipped(&self) -> usize {
-        self.skipped.len()
+    /// Where records are that come from there.
+    pub fn places(&self, origins: &BTreeSet<Origin>) -> Vec<Position> {
+        let all = self.kept.iter().filter(|(_, kept)| origins.contains(&kept.origin));
+        all.map(|(place, _)| *place).collect()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&Position, &Kept)> {
