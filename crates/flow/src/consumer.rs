@@ -100,6 +100,9 @@ pub trait Handler: Send + Sync + 'static {
         None
     }
 
+    /// Told when what it reads cannot be read; that is tried again.
+    fn cut_off(&self, _why: &str) {}
+
     /// How old a record may become, where that can change while it runs; the policy's own bound counts beside it.
     fn max_age(&self) -> Option<Duration> {
         None
@@ -166,7 +169,7 @@ impl Loop {
             turns: turns.clone(),
         };
         running.group.spawn(consumer.id.clone(), base::OnError::Restart(again), move || {
-            let (id, halting) = (consumer.id.clone(), word.halting.clone());
+            let (id, halting, told) = (consumer.id.clone(), word.halting.clone(), Arc::clone(&handler));
             let run = run::run(context.clone(), Arc::clone(&consumer), Arc::clone(&handler), word.clone());
             async move {
                 match run.await {
@@ -175,7 +178,7 @@ impl Loop {
                         tracing::warn!(consumer = id, %error, "a consumer failed while it ended");
                         Ok(())
                     }
-                    other => other,
+                    result => result.inspect_err(|error| told.cut_off(&error.to_string())),
                 }
             }
         });

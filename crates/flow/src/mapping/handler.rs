@@ -353,6 +353,10 @@ impl Handler for Caller {
         }
     }
 
+    fn cut_off(&self, why: &str) {
+        self.progress.set(format!("PROBLEM: {why}"));
+    }
+
     fn max_age(&self) -> Option<Duration> {
         readable(&self.ports.consumers.log, &self.source)
     }

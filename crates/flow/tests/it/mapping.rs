@@ -203,6 +203,26 @@ async fn a_disabled_mapping_keeps_its_place_and_a_deleted_one_loses_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_is_gone_is_told_and_one_of_its_name_is_read() {
+    let world = World::new(12);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let view = map(&house, StartingPosition::TrimHorizon, MappingChange::default()).await;
+    house.put("s", "k", &["a"]).await;
+    until("a call", || world.functions.calls().len() == 1).await;
+    let last = || house.flow.mappings.get(&scope(), &view.mapping.id).unwrap().last_result;
+    until("its success", || last() == "OK").await;
+    house.log.delete_stream(&House::key("s")).await.unwrap();
+    world.pass(Duration::from_secs(60)).await;
+    assert!(last().starts_with("PROBLEM: ") && last().contains("stream"), "{}", last());
+    house.stream("s", 1).await;
+    house.put("s", "k", &["b"]).await;
+    until_time(&world, || world.functions.calls().len() == 2).await;
+    until("its success", || last() == "OK").await;
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_commits_what_was_handled() {
     let world = World::new(7);
     let house = world.open().await;
