@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::{Batch, Env, FunctionName, LogSink, Scope, Sessions, StateStore, Table, TaskGroup};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::aliases::Alias;
 use crate::concurrency::Reserved;
@@ -99,6 +100,14 @@ pub(crate) struct Inner {
 pub(crate) struct Environments {
     pub pool: Pool,
     pub ways: HashMap<EnvironmentId, mpsc::Sender<Work>>,
+    /// Those that are not gone yet, each with the word that it is.
+    pub gone: HashMap<EnvironmentId, CancellationToken>,
+}
+
+impl Environments {
+    fn new(pool: Pool) -> Self {
+        Self { pool, ways: HashMap::new(), gone: HashMap::new() }
+    }
 }
 
 /// The longest invocation, and some time to spare before keys expire under it.
@@ -156,7 +165,7 @@ impl Functions {
             interpreters: Arc::new(Interpreters::new(env, &config)),
             walls: Arc::new(walls),
             users: Users::new(config.first_user),
-            environments: Mutex::new(Environments { pool: Pool::new(limits), ways: HashMap::new() }),
+            environments: Mutex::new(Environments::new(Pool::new(limits))),
             turn: Semaphore::new(1),
             logs: ports.logs,
             keyring: Arc::new(keyring),

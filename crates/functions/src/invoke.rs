@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::environment::{self, Freed, Parts, Served, Work};
 use crate::functions::{Functions, key, owner};
@@ -109,6 +110,14 @@ impl Invoke for Functions {
     }
 }
 
+/// When an environment may be started, and the word to the one that waits for its end.
+struct Turn {
+    id: EnvironmentId,
+    after: Option<CancellationToken>,
+    /// Given also when its task breaks.
+    gone: DropGuard,
+}
+
 impl Functions {
     /// The version that a call gets.
     fn called(
@@ -143,10 +152,13 @@ impl Functions {
                         let message = format!("function {} is throttled: {why}", function.name);
                         return Err(refused(ErrorKind::Throttled, message));
                     }
-                    Action::Start(id) => {
+                    Action::Start(id, after) => {
                         let (way, receiver) = mpsc::channel(1);
                         environments.ways.insert(id, way);
-                        to_start = work.take().map(|work| (id, receiver, work));
+                        let (gone, after) = (CancellationToken::new(), after.and_then(|id| environments.gone.get(&id)));
+                        let turn = Turn { id, after: after.cloned(), gone: gone.clone().drop_guard() };
+                        environments.gone.insert(id, gone);
+                        to_start = work.take().map(|work| (turn, receiver, work));
                     }
                     Action::Assign(id) => {
                         let Some(taken) = work.take() else { continue };
@@ -167,14 +179,14 @@ impl Functions {
         let (busy, idle) = environments.pool.count(&key(&function.scope, &function.name));
         drop(environments);
         metrics::environments(function, busy, idle);
-        if let Some((id, receiver, work)) = to_start {
-            self.start(id, function, receiver, work);
+        if let Some((turn, receiver, work)) = to_start {
+            self.start(turn, function, receiver, work);
         }
         Ok(())
     }
 
-    fn start(&self, id: EnvironmentId, function: &Arc<Function>, work: mpsc::Receiver<Work>, first: Work) {
-        let inner = &self.inner;
+    fn start(&self, turn: Turn, function: &Arc<Function>, work: mpsc::Receiver<Work>, first: Work) {
+        let (inner, id) = (&self.inner, turn.id);
         let pool = self.clone();
         let of = Arc::clone(function);
         let freed = Arc::new(move |freed| pool.freed(id, &of, freed));
@@ -195,6 +207,9 @@ impl Functions {
         };
         let (functions, function) = (self.clone(), Arc::clone(function));
         inner.tasks.spawn_infallible(format!("function:{}", function.name), async move {
+            if let Some(before) = turn.after {
+                before.cancelled().await;
+            }
             match functions.opt(&function.settings).await {
                 Ok(opt) => {
                     parts.opt = opt;
@@ -202,6 +217,7 @@ impl Functions {
                 }
                 Err(error) => environment::refuse(parts, first, error),
             }
+            drop(turn.gone);
             // What it ran may be old by now, and it was the last to hold it.
             if !functions.codes(&function.scope, &function.name).contains(&function.code) {
                 functions.sweep(&function.scope, &function.name).await;
@@ -212,10 +228,14 @@ impl Functions {
     fn freed(&self, id: EnvironmentId, function: &Function, freed: Freed) {
         match freed {
             Freed::Released => self.step(Input::Released(id)),
+            Freed::Ending => self.step(Input::Ending(id)),
             Freed::Ended => {
                 self.step(Input::Ended(id));
                 let mut environments = self.inner.environments.lock().unwrap_or_else(PoisonError::into_inner);
                 environments.ways.remove(&id);
+                if let Some(gone) = environments.gone.remove(&id) {
+                    gone.cancel();
+                }
             }
         }
         let environments = self.inner.environments.lock().unwrap_or_else(PoisonError::into_inner);

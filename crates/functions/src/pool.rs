@@ -3,6 +3,11 @@
 //! Owns the book of environments: whose they are, which revision they run, whether they are busy.
 //! Promises that no limit is passed, that an environment has one call at a time, and that a call never lands in an
 //! environment of another revision than the one it was made for.
+//!
+//! What is over and what is gone are told apart. A call that was answered is over, whatever its environment still does,
+//! and an environment that is to end counts for its function no more. But it takes its memory until it is gone: where
+//! the server may have no more, the next one is begun after that, and its call waits instead of being refused for what
+//! is no call any more.
 //! Must not know processes, tasks or clocks: every step is told the time.
 
 use std::collections::{BTreeMap, HashMap};
@@ -52,6 +57,8 @@ pub(crate) enum Input {
     Acquire(Owner),
     /// The environment's call is over and it can take another.
     Released(EnvironmentId),
+    /// The environment's call, if it had one, is over; it takes no other and is about to be gone.
+    Ending(EnvironmentId),
     /// The environment is gone.
     Ended(EnvironmentId),
     /// The version (absent: every one) runs this revision from now on; absent when it was deleted.
@@ -67,21 +74,53 @@ pub(crate) enum Input {
 pub(crate) enum Action {
     /// The call goes to this warm environment.
     Assign(EnvironmentId),
-    /// The call goes to this environment, which is to be started.
-    Start(EnvironmentId),
+    /// The call goes to this environment, which is to be started; as soon as another is gone, where one is named.
+    Start(EnvironmentId, Option<EnvironmentId>),
     /// The call is refused.
     Throttle(Full),
     /// The environment is to be ended; it is idle.
     Retire(EnvironmentId),
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It has a call, or will be started for one.
+    Busy,
+    Idle {
+        since: Duration,
+    },
+    /// It takes no call any more. Its place belongs to its heir, if it has one, already.
+    Ending {
+        has_heir: bool,
+    },
+}
+
 #[derive(Debug)]
 struct Entry {
     owner: Owner,
     started: Duration,
-    idle_since: Option<Duration>,
+    state: State,
     /// Set when it is to be ended as soon as its call is over.
     outdated: bool,
+}
+
+impl Entry {
+    fn is_busy(&self) -> bool {
+        self.state == State::Busy
+    }
+
+    fn idle_since(&self) -> Option<Duration> {
+        if let State::Idle { since } = self.state { Some(since) } else { None }
+    }
+
+    fn is_ending(&self) -> bool {
+        matches!(self.state, State::Ending { .. })
+    }
+
+    /// Whether it takes a place that nobody else was given.
+    fn takes_place(&self) -> bool {
+        self.state != State::Ending { has_heir: true }
+    }
 }
 
 /// The book.
@@ -114,6 +153,10 @@ impl Pool {
         match input {
             Input::Acquire(owner) => self.acquire(now, owner),
             Input::Released(id) => self.released(now, id),
+            Input::Ending(id) => {
+                self.ending(id);
+                Vec::new()
+            }
             Input::Ended(id) => {
                 self.environments.remove(&id);
                 Vec::new()
@@ -121,7 +164,7 @@ impl Pool {
             Input::Replaced { function, version, revision } => self.replaced(&function, version, revision.as_deref()),
             Input::Reserved { function, environments } => self.set_aside(function, environments),
             Input::Tick => self.retire_idle(|entry, limits| {
-                let idle = entry.idle_since.is_some_and(|since| now.saturating_sub(since) >= limits.idle);
+                let idle = entry.idle_since().is_some_and(|since| now.saturating_sub(since) >= limits.idle);
                 idle || now.saturating_sub(entry.started) >= limits.age
             }),
         }
@@ -130,7 +173,11 @@ impl Pool {
     /// Busy and idle environments of a function, for metrics.
     pub fn count(&self, function: &str) -> (usize, usize) {
         let of = self.environments.values().filter(|e| &*e.owner.function == function);
-        of.fold((0, 0), |(busy, idle), e| if e.idle_since.is_some() { (busy, idle + 1) } else { (busy + 1, idle) })
+        of.fold((0, 0), |(busy, idle), e| match e.state {
+            State::Busy => (busy + 1, idle),
+            State::Idle { .. } => (busy, idle + 1),
+            State::Ending { .. } => (busy, idle),
+        })
     }
 
     fn acquire(&mut self, now: Duration, owner: Owner) -> Vec<Action> {
@@ -144,23 +191,23 @@ impl Pool {
             return actions;
         }
         // The one used last is the warmest, and the others get the chance to idle out.
-        let warm = self.environments.iter_mut().filter(|(_, e)| e.idle_since.is_some() && e.owner == owner);
-        if let Some((&id, entry)) = warm.max_by_key(|(_, e)| e.idle_since) {
-            entry.idle_since = None;
+        let warm = self.environments.iter_mut().filter(|(_, e)| e.idle_since().is_some() && e.owner == owner);
+        if let Some((&id, entry)) = warm.max_by_key(|(_, e)| e.idle_since()) {
+            entry.state = State::Busy;
             actions.push(Action::Assign(id));
             return actions;
         }
-        match self.make_room(&owner) {
-            Ok(retired) => actions.extend(retired.map(Action::Retire)),
+        let after = match self.make_room(&owner, &mut actions) {
+            Ok(after) => after,
             Err(full) => {
                 actions.push(Action::Throttle(full));
                 return actions;
             }
-        }
+        };
         self.last_id += 1;
         let id = EnvironmentId(self.last_id);
-        self.environments.insert(id, Entry { owner, started: now, idle_since: None, outdated: false });
-        actions.push(Action::Start(id));
+        self.environments.insert(id, Entry { owner, started: now, state: State::Busy, outdated: false });
+        actions.push(Action::Start(id, after));
         actions
     }
 
@@ -179,9 +226,8 @@ impl Pool {
 
     /// The limit that calls under way have reached, whether an environment is warm or not.
     fn full(&self, function: &str) -> Option<Full> {
-        let busy = |which: &dyn Fn(&Entry) -> bool| {
-            self.environments.values().filter(|e| e.idle_since.is_none() && which(e)).count()
-        };
+        let busy =
+            |which: &dyn Fn(&Entry) -> bool| self.environments.values().filter(|e| e.is_busy() && which(e)).count();
         let (bound, full) = self.bound(function);
         if busy(&|e| &*e.owner.function == function) >= bound {
             return Some(full);
@@ -191,27 +237,36 @@ impl Pool {
         (!self.reserved.contains_key(function) && busy(&is_common) >= common).then_some(Full::Server(common))
     }
 
-    /// Sees to it that one more environment may be started: by ending an idle one where that is needed.
-    fn make_room(&mut self, owner: &Owner) -> Result<Option<EnvironmentId>, Full> {
+    /// Sees to it that one more environment may be: by ending idle ones where that is needed. Gives the one whose end it
+    /// has to wait for, where all that there may be are there.
+    fn make_room(&mut self, owner: &Owner, actions: &mut Vec<Action>) -> Result<Option<EnvironmentId>, Full> {
         let own = |entry: &Entry| entry.owner.function == owner.function;
-        let (bound, full) = self.bound(&owner.function);
-        if self.environments.values().filter(|e| own(e)).count() >= bound {
+        let ((bound, full), common_bound) = (self.bound(&owner.function), self.common_bound());
+        let (environments, reserved) = (&mut self.environments, &self.reserved);
+        let common = |entry: &Entry| !reserved.contains_key(&entry.owner.function);
+        let staying = |of: &BTreeMap<_, Entry>, which: &dyn Fn(&Entry) -> bool| {
+            of.values().filter(|e| !e.is_ending() && which(e)).count()
+        };
+        if staying(environments, &own) >= bound {
             // One of another version.
-            return self.end_idle(own).ok_or(full).map(Some);
+            actions.push(end_oldest_idle(environments, own).ok_or(full)?);
+        } else if !reserved.contains_key(&owner.function) && staying(environments, &common) >= common_bound {
+            actions.push(end_oldest_idle(environments, common).ok_or(Full::Server(common_bound))?);
         }
-        let common = |entry: &Entry| !self.reserved.contains_key(&entry.owner.function);
-        if !self.reserved.contains_key(&owner.function) {
-            let bound = self.common_bound();
-            if self.environments.values().filter(|e| common(e)).count() >= bound {
-                let idle = self.oldest_idle(common).ok_or(Full::Server(bound))?;
-                self.environments.remove(&idle);
-                return Ok(Some(idle));
-            }
+        let total = self.limits.total;
+        if environments.values().filter(|e| e.takes_place()).count() < total {
+            return Ok(None);
         }
-        if self.environments.len() >= self.limits.total {
-            return self.end_idle(|_| true).ok_or(Full::Server(self.limits.total)).map(Some);
+        let left =
+            |of: &BTreeMap<_, Entry>| of.iter().find(|(_, e)| e.is_ending() && e.takes_place()).map(|(id, _)| *id);
+        if left(environments).is_none() {
+            actions.push(end_oldest_idle(environments, |_| true).ok_or(Full::Server(total))?);
         }
-        Ok(None)
+        let after = left(environments);
+        if let Some(entry) = after.and_then(|id| environments.get_mut(&id)) {
+            entry.state = State::Ending { has_heir: true };
+        }
+        Ok(after)
     }
 
     /// Takes note of what is set aside, which binds at once: what is idle beyond a bound ends now, and what is busy
@@ -228,24 +283,22 @@ impl Pool {
         actions
     }
 
-    fn oldest_idle(&self, which: impl Fn(&Entry) -> bool) -> Option<EnvironmentId> {
-        let idle = self.environments.iter().filter(|(_, e)| which(e));
-        idle.filter_map(|(id, e)| Some((e.idle_since?, *id))).min().map(|(_, id)| id)
-    }
-
-    fn end_idle(&mut self, which: impl Fn(&Entry) -> bool) -> Option<EnvironmentId> {
-        let id = self.oldest_idle(which)?;
-        self.environments.remove(&id);
-        Some(id)
+    fn ending(&mut self, id: EnvironmentId) {
+        if let Some(entry) = self.environments.get_mut(&id).filter(|e| !e.is_ending()) {
+            entry.state = State::Ending { has_heir: false };
+        }
     }
 
     fn released(&mut self, now: Duration, id: EnvironmentId) -> Vec<Action> {
         let Some(entry) = self.environments.get_mut(&id) else { return Vec::new() };
+        if entry.is_ending() {
+            return Vec::new();
+        }
         if entry.outdated {
-            self.environments.remove(&id);
+            entry.state = State::Ending { has_heir: false };
             return vec![Action::Retire(id)];
         }
-        entry.idle_since = Some(now);
+        entry.state = State::Idle { since: now };
         Vec::new()
     }
 
@@ -263,13 +316,23 @@ impl Pool {
 
     fn retire_idle(&mut self, which: impl Fn(&Entry, &Limits) -> bool) -> Vec<Action> {
         let limits = &self.limits;
-        let retired: Vec<EnvironmentId> = self
-            .environments
-            .extract_if(.., |_, entry| entry.idle_since.is_some() && which(entry, limits))
-            .map(|(id, _)| id)
-            .collect();
-        retired.into_iter().map(Action::Retire).collect()
+        let retired = self.environments.iter_mut().filter(|(_, e)| e.idle_since().is_some() && which(e, limits));
+        retired.map(|(id, entry)| end_idle(*id, entry)).collect()
     }
+}
+
+fn end_oldest_idle(
+    environments: &mut BTreeMap<EnvironmentId, Entry>,
+    which: impl Fn(&Entry) -> bool,
+) -> Option<Action> {
+    let idle = environments.iter_mut().filter(|(_, e)| which(e)).filter_map(|(id, e)| Some((e.idle_since()?, *id, e)));
+    let (_, id, entry) = idle.min_by_key(|(since, id, _)| (*since, *id))?;
+    Some(end_idle(id, entry))
+}
+
+fn end_idle(id: EnvironmentId, entry: &mut Entry) -> Action {
+    entry.state = State::Ending { has_heir: false };
+    Action::Retire(id)
 }
 
 /// Brings what is counted down to its bound: first what is idle, the longest first, then the youngest of what is busy.
@@ -278,16 +341,17 @@ fn shrink(
     bound: usize,
     counted: impl Fn(&Entry) -> bool,
 ) -> Vec<Action> {
+    let counted = |entry: &Entry| !entry.is_ending() && counted(entry);
     let over = environments.values().filter(|e| counted(e)).count().saturating_sub(bound);
     let of = environments.iter().filter(|(_, e)| counted(e));
-    let mut idle: Vec<_> = of.filter_map(|(id, e)| Some((e.idle_since?, *id))).collect();
+    let mut idle: Vec<_> = of.filter_map(|(id, e)| Some((e.idle_since()?, *id))).collect();
     idle.sort_unstable();
     idle.truncate(over);
-    idle.iter().for_each(|(_, id)| _ = environments.remove(id));
+    let ended = idle.iter().filter_map(|(_, id)| Some(end_idle(*id, environments.get_mut(id)?))).collect();
     let ending = environments.values().filter(|e| counted(e) && e.outdated).count();
-    let busy = environments.values_mut().rev().filter(|e| counted(e) && e.idle_since.is_none() && !e.outdated);
+    let busy = environments.values_mut().rev().filter(|e| counted(e) && e.is_busy() && !e.outdated);
     busy.take(over.saturating_sub(idle.len() + ending)).for_each(|entry| entry.outdated = true);
-    idle.into_iter().map(|(_, id)| Action::Retire(id)).collect()
+    ended
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 //!
 //! Promises that an invocation handed to the process gets exactly one outcome; one that was not handed over yet when
 //! the process went is given back. The place is freed before the answer goes out, so that a caller who calls again at
-//! once finds it warm.
+//! once finds it warm. What takes too long or too much is answered for at once; its process, killed already, may take
+//! longer to go than the caller may wait.
 
+use std::io;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -249,14 +252,8 @@ impl Running {
 
     fn on_timer(&mut self) -> Step {
         let now = self.instant();
-        self.flush();
-        let memory = self.d.process.memory(&self.d.env);
         let settings = &self.d.function.settings;
         let Some(current) = self.current.as_mut() else { return Step::Go };
-        current.peak_bytes = current.peak_bytes.max(memory.peak);
-        if memory.resident > settings.memory.bytes() {
-            return Step::End(Some(Failure::OutOfMemory));
-        }
         if self.init.took.is_none() && now >= self.init.deadline {
             let after = self.init.deadline.saturating_sub(self.init.began);
             return Step::End(Some(Failure::InitTimedOut { after }));
@@ -265,6 +262,12 @@ impl Running {
             let timeout = settings.timeout.duration();
             return Step::End(Some(Failure::TimedOut { at: self.d.env.clock.now(), timeout }));
         }
+        let memory = self.d.process.memory(&self.d.env);
+        current.peak_bytes = current.peak_bytes.max(memory.peak);
+        if memory.resident > settings.memory.bytes() {
+            return Step::End(Some(Failure::OutOfMemory));
+        }
+        self.flush();
         Step::Go
     }
 
@@ -348,39 +351,30 @@ impl Running {
         }
     }
 
-    /// Ends the process. The invocation that it had fails by `failure`, or by how the process ended.
+    /// Ends the process. The invocation that it had fails by `failure`, at once; or by how the process ended.
     async fn end(mut self, failure: Option<Failure>) {
+        self.d.process.kill(&self.d.env);
+        match failure {
+            Some(failure) => {
+                let reported = self.reported().unwrap_or(failure);
+                self.finish(Err(reported), Freed::Ending);
+            }
+            None if self.current.is_none() => (self.d.freed)(Freed::Ending),
+            None => {}
+        }
         let status = self.d.process.end(&self.d.env).await;
-        match (self.current.as_ref().map(|current| current.begun.is_some()), failure) {
-            (None, _) => {
-                self.read_output(LAST_DRAIN_BYTES);
-                let rest = self.d.output.finish_line();
-                rest.into_iter().for_each(|line| self.write(line));
-            }
-            (Some(false), None) if self.init.took.is_some() => {
-                // It went between two invocations, before it saw this one.
-                (self.d.freed)(Freed::Ended);
-                if let Some(current) = self.current.take() {
-                    // A caller that is gone does not call again.
-                    let _ = current.work.answer.send(Served::Returned);
-                }
-            }
-            (Some(_), failure) => {
-                let reported = self.init.error.take().filter(|_| self.init.took.is_none());
-                let failure = match (reported, failure, status) {
-                    (Some(document), ..) => Failure::Reported(document),
-                    (None, Some(failure), _) => failure,
-                    (None, None, Ok(status)) if self.d.process.ran_out_of_memory(&self.d.env) && killed(status) => {
-                        Failure::OutOfMemory
-                    }
-                    (None, None, Ok(status)) => Failure::Exited(status),
-                    (None, None, Err(error)) => {
-                        tracing::error!(%error, function = %self.d.function.name, "a function's process is lost");
-                        Failure::Exited(Default::default())
-                    }
-                };
-                self.finish(Err(failure), Freed::Ended);
-            }
+        if self.current.as_ref().is_some_and(|current| current.begun.is_some() || self.init.took.is_none()) {
+            let failure = self.reported().unwrap_or_else(|| self.cause(status));
+            self.finish(Err(failure), Freed::Ended);
+        }
+        // Of what was answered for before, or what was written between two invocations.
+        self.read_output(LAST_DRAIN_BYTES);
+        let rest = self.d.output.finish_line();
+        rest.into_iter().for_each(|line| self.write(line));
+        (self.d.freed)(Freed::Ended);
+        if let Some(current) = self.current.take() {
+            // It went between two invocations, before it saw this one. A caller that is gone does not call again.
+            let _ = current.work.answer.send(Served::Returned);
         }
         if !self.pending.is_empty() {
             // The log's task ends only after this queue is closed.
@@ -390,8 +384,25 @@ impl Running {
             process.clean(&self.d.env).await;
         }
     }
+
+    /// What the runtime said at its start.
+    fn reported(&mut self) -> Option<Failure> {
+        self.init.error.take().filter(|_| self.init.took.is_none()).map(Failure::Reported)
+    }
+
+    /// How an invocation failed whose process went by itself.
+    fn cause(&self, status: io::Result<ExitStatus>) -> Failure {
+        match status {
+            Ok(status) if self.d.process.ran_out_of_memory(&self.d.env) && killed(status) => Failure::OutOfMemory,
+            Ok(status) => Failure::Exited(status),
+            Err(error) => {
+                tracing::error!(%error, function = %self.d.function.name, "a function's process is lost");
+                Failure::Exited(ExitStatus::default())
+            }
+        }
+    }
 }
 
-fn killed(status: std::process::ExitStatus) -> bool {
+fn killed(status: ExitStatus) -> bool {
     std::os::unix::process::ExitStatusExt::signal(&status) == Some(Signal::KILL.as_raw())
 }

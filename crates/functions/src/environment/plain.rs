@@ -67,8 +67,11 @@ impl Plain {
         proc::memory(fs, self.group.as_raw_nonzero().get())
     }
 
-    /// Kills all that is left of the group, and descendants that left the group, and says how the process ended.
-    pub async fn end(&mut self, fs: &dyn Fs) -> io::Result<ExitStatus> {
+    /// Kills all that is left of the group, and descendants that left the group.
+    pub fn kill(&mut self, fs: &dyn Fs) {
+        if self.ended {
+            return;
+        }
         let escaped = proc::descendants(fs, self.group.as_raw_nonzero().get());
         kill_group(self.group);
         self.ended = true;
@@ -76,6 +79,11 @@ impl Plain {
             // Most are in the group and gone already.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
+    }
+
+    /// Kills it, waits until it is gone and says how the process ended.
+    pub async fn end(&mut self, fs: &dyn Fs) -> io::Result<ExitStatus> {
+        self.kill(fs);
         let status = self.child.wait().await;
         reap_group(self.group);
         status

@@ -41,6 +41,14 @@ impl Process {
         }
     }
 
+    /// Has the kernel end all that is left of it, and does not wait for that.
+    pub fn kill(&mut self, env: &Env) {
+        match self {
+            Self::Walled(process) => process.kill(),
+            Self::Plain(process) => process.kill(&*env.fs),
+        }
+    }
+
     /// Ends all that is left of it, and says how the process ended.
     pub async fn end(&mut self, env: &Env) -> io::Result<ExitStatus> {
         match self {

@@ -95,9 +95,14 @@ impl Walled {
         self.group.as_ref().is_some_and(|group| group.ran_out_of_memory(fs))
     }
 
+    /// Tells the init to end everything.
+    pub fn kill(&self) {
+        self.channel.close_for_writing();
+    }
+
     /// Ends everything and says how the runtime ended, when it did so by itself.
     pub async fn end(&mut self, env: &Env) -> io::Result<ExitStatus> {
-        self.channel.close_for_writing();
+        self.kill();
         let ended = tokio::select! {
             status = self.child.wait() => status,
             () = env.clock.sleep(END_PATIENCE) => {

@@ -37,6 +37,8 @@ pub(crate) enum Served {
 pub(crate) enum Freed {
     /// Ready for the next call.
     Released,
+    /// Its call is over, and it takes no other: what is left of it is being ended.
+    Ending,
     /// Gone.
     Ended,
 }

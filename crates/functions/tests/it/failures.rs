@@ -25,9 +25,8 @@ def handler(event, context):
     let message = json(&outcome.payload)["errorMessage"].as_str().unwrap().to_owned();
     assert!(message.ends_with(&format!(" {} Task timed out after 5.00 seconds", outcome.request_id)), "{message}");
     let lines = room.lines_with("REPORT").await;
-    // The answer came after the end of all of them.
     let stream = lines.iter().find_map(|line| line.strip_prefix("stream ")).unwrap();
-    assert_eq!(living(stream), 0);
+    room.until(|| (living(stream) == 0).then_some(())).await;
     let order: Vec<usize> = ["START", "stream", "20", "END", "REPORT"]
         .iter()
         .map(|start| {
@@ -36,6 +35,40 @@ def handler(event, context):
         .collect();
     assert!(order.is_sorted(), "{lines:?}");
     assert!(lines[order[4]].ends_with("\tStatus: timeout"), "{lines:?}");
+}
+
+/// A launcher that is gone a while after everything that it started.
+fn slow_to_end(room: &mut functions::Config, seconds: u32) {
+    let launcher = room.dir.with_extension("beside").join("launcher");
+    let fs = &crate::support::env().fs;
+    let script = format!("#!/bin/sh\n'{}' \"$@\"\nstatus=$?\nsleep {seconds}\nexit $status\n", room.launcher.display());
+    fs.create_dir_all(launcher.parent().unwrap()).unwrap();
+    fs.write_atomic(&launcher, script.as_bytes(), 0o755).unwrap();
+    room.launcher = launcher;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_answered_at_its_deadline_however_long_its_environment_takes_to_go() {
+    const GONE_AFTER: u32 = 4;
+    let settings = |config: &mut functions::Config| {
+        slow_to_end(config, GONE_AFTER);
+        config.max_environments = 1;
+    };
+    let room = Room::with(settings).await;
+    let source = "import os, time\ndef handler(e, c):\n    print('late', flush=True)\n    \
+                  if e == 'hang':\n        time.sleep(60)\n    return os.environ['AWS_LAMBDA_LOG_STREAM_NAME']\n";
+    room.python_with("hang", source, |s| s.timeout = 1.try_into().unwrap()).await;
+    assert_eq!(room.call("hang", "null").await.error, None);
+    let began = room.env.clock.instant();
+    let outcome = room.call("hang", "\"hang\"").await;
+    let answered = room.env.clock.instant() - began;
+    assert!(json(&outcome.payload)["errorMessage"].as_str().unwrap().ends_with("Task timed out after 1.00 seconds"));
+    assert!(outcome.log_tail.unwrap().contains("late\n"));
+    assert!((1_000..3_000).contains(&answered.as_millis()), "answered after {answered:?}");
+    // The only environment that there may be is still going: the next call is not refused, it waits for that.
+    assert_eq!(room.call("hang", "null").await.error, None);
+    let served = room.env.clock.instant() - began;
+    assert!(served.as_secs() >= u64::from(GONE_AFTER), "beside the other one, after {served:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -289,7 +289,12 @@ pub fn json(payload: &[u8]) -> Value {
 /// has none any more.
 pub fn living(stream: &str) -> usize {
     let variable = format!("AWS_LAMBDA_LOG_STREAM_NAME={stream}");
-    let processes = RealFs.read_dir(Path::new("/proc")).unwrap();
+    // A process that goes while the folder is being read fails the reading.
+    let processes = loop {
+        if let Ok(processes) = RealFs.read_dir(Path::new("/proc")) {
+            break processes;
+        }
+    };
     let numbers = processes.into_iter().filter(|entry| entry.name.bytes().all(|b| b.is_ascii_digit()));
     numbers.filter(|entry| contains(&format!("/proc/{}/environ", entry.name), variable.as_bytes())).count()
 }
