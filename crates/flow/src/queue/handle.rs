@@ -4,12 +4,15 @@
 //! not know whether the receive is still the message's last.
 //!
 //! ```text
-//! handle = base64url( first 16 bytes of HMAC-SHA256(key, content) | content ), content little-endian:
-//!    0  version   1   1
+//! handle = base64url( content | first 16 bytes of HMAC-SHA256(key, content) ), content little-endian:
+//!    0  version   1   2
 //!    1  queue     4   the number of its log
 //!    5  message   8
 //!   13  receives  4   this one included
 //! ```
+//!
+//! So a handle begins with a letter, as programs want it that take one as an argument. In version 1 the content came
+//! last, and handles began with anything, a hyphen too; those that were given out stay good.
 
 use base::{Batch, Env, Position, Precondition, StateStore, Table};
 use base64::Engine;
@@ -25,7 +28,8 @@ const TABLE: Table = Table("flow.queue_keys");
 const NAME: &[u8] = b"receipts";
 const TAG: usize = 16;
 const CONTENT: usize = 17;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const CONTENT_LAST: u8 = 1;
 
 /// What a handle says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,21 +70,26 @@ impl Handles {
         content[1..5].copy_from_slice(&queue.number().to_le_bytes());
         content[5..13].copy_from_slice(&receipt.message.get().to_le_bytes());
         content[13..].copy_from_slice(&receipt.receives.to_le_bytes());
-        let mut handle = self.tag(&content).to_vec();
-        handle.extend_from_slice(&content);
+        let mut handle = content.to_vec();
+        handle.extend_from_slice(&self.tag(&content));
         URL_SAFE_NO_PAD.encode(handle)
     }
 
     /// The receipt of a handle of this queue; none when it is not one.
     pub fn read(&self, queue: StreamId, handle: &str) -> Option<Receipt> {
         let bytes = URL_SAFE_NO_PAD.decode(handle).ok()?;
-        let (tag, content) = bytes.split_at_checked(TAG)?;
+        let (first, last) = (bytes.split_at_checked(CONTENT)?, bytes.split_at_checked(TAG)?);
+        let now = self.receipt(queue, VERSION, first.0, first.1);
+        now.or_else(|| self.receipt(queue, CONTENT_LAST, last.1, last.0))
+    }
+
+    fn receipt(&self, queue: StreamId, version: u8, content: &[u8], tag: &[u8]) -> Option<Receipt> {
         let content: &[u8; CONTENT] = content.try_into().ok()?;
         let ours: bool = self.tag(content).ct_eq(tag).into();
         let (number, rest) = content[1..].split_first_chunk::<4>()?;
         let (message, receives) = rest.split_first_chunk::<8>()?;
         let receives = receives.try_into().ok()?;
-        let of_queue = content[0] == VERSION && u32::from_le_bytes(*number) == queue.number();
+        let of_queue = content[0] == version && u32::from_le_bytes(*number) == queue.number();
         (ours && of_queue).then(|| Receipt {
             message: Position::new(u64::from_le_bytes(*message)),
             receives: u32::from_le_bytes(receives),
@@ -94,5 +103,43 @@ impl Handles {
         let mut tag = [0; TAG];
         tag.copy_from_slice(&full[..TAG]);
         tag
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of version 1, for message 1258 of queue 5 at its second receive.
+    const GIVEN_OUT: &str = "-_U3MEN4u2VmJsenUkKNBQEFAAAA6gQAAAAAAAACAAAA";
+
+    fn handles(key: u8) -> Handles {
+        Handles { mac: Hmac::new_from_slice(&[key; 32]).unwrap() }
+    }
+
+    fn queue(number: u32) -> StreamId {
+        serde_json::from_value(number.into()).unwrap()
+    }
+
+    #[test]
+    fn a_handle_begins_with_a_letter_and_is_for_one_queue_of_one_server() {
+        let (of, ours) = (queue(5), handles(7));
+        for message in 0..2_000 {
+            let receipt = Receipt { message: Position::new(message), receives: 3 };
+            let handle = ours.write(of, receipt);
+            assert!(handle.starts_with('A'), "{handle}");
+            assert_eq!(ours.read(of, &handle), Some(receipt));
+            assert_eq!(ours.read(queue(6), &handle), None);
+            assert_eq!(handles(8).read(of, &handle), None);
+            assert_eq!(ours.read(of, &handle[1..]), None);
+        }
+    }
+
+    #[test]
+    fn what_was_given_out_before_stays_good() {
+        let receipt = Receipt { message: Position::new(1258), receives: 2 };
+        assert_eq!(handles(7).read(queue(5), GIVEN_OUT), Some(receipt));
+        assert_eq!(handles(7).read(queue(6), GIVEN_OUT), None);
+        assert_eq!(handles(8).read(queue(5), GIVEN_OUT), None);
     }
 }
