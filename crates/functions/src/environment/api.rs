@@ -20,9 +20,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
 
-use super::proc;
+use super::{connections, proc};
 
 /// The largest answer of a function: 6 MB and a little ("Lambda quotas"; the number is that of the error message).
 pub(crate) const MAX_RESPONSE_BYTES: u64 = 6_291_556;
@@ -97,32 +96,17 @@ fn json(status: StatusCode, document: &serde_json::Value) -> Response<Full<Bytes
 /// Serves the listener until dropped.
 pub(crate) async fn serve(listener: TcpListener, heard: Heard, fs: Arc<dyn Fs>, calls: mpsc::Sender<ApiCall>) {
     let calls = Arc::new(calls);
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => accepted,
-            Some(_) = connections.join_next() => continue,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let (fs, calls) = (Arc::clone(&fs), Arc::clone(&calls));
-                connections.spawn(async move {
-                    match heard.hears(&*fs, &stream) {
-                        Ok(true) => connection(stream, calls).await,
-                        Ok(false) => {
-                            tracing::warn!("a connection to a Runtime API that is not the function's was closed")
-                        }
-                        Err(error) => tracing::warn!(%error, "cannot tell whose connection to a Runtime API it is"),
-                    }
-                });
-            }
-            // Out of descriptors or a connection that is gone again: the next accept tells.
-            Err(error) => {
-                tracing::warn!(%error, "the Runtime API could not accept a connection");
-                tokio::task::yield_now().await;
+    connections::serve(listener, MAX_CONNECTIONS, "the Runtime API", |stream| {
+        let (fs, calls) = (Arc::clone(&fs), Arc::clone(&calls));
+        async move {
+            match heard.hears(&*fs, &stream) {
+                Ok(true) => connection(stream, calls).await,
+                Ok(false) => tracing::warn!("a connection to a Runtime API that is not the function's was closed"),
+                Err(error) => tracing::warn!(%error, "cannot tell whose connection to a Runtime API it is"),
             }
         }
-    }
+    })
+    .await;
 }
 
 /// Whose connections are served.

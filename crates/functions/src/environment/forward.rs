@@ -5,7 +5,8 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+
+use super::connections;
 
 /// Connections of one environment; further ones wait.
 const MAX_CONNECTIONS: usize = 64;
@@ -13,28 +14,16 @@ const MAX_CONNECTIONS: usize = 64;
 /// Carries until dropped.
 pub(crate) async fn forward(listener: Option<TcpListener>, to: Arc<str>) {
     let Some(listener) = listener else { return std::future::pending().await };
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => accepted,
-            Some(_) = connections.join_next() => continue,
-        };
-        match accepted {
-            Ok((inside, _)) => {
-                let to = Arc::clone(&to);
-                connections.spawn(async move {
-                    if let Err(error) = carry(inside, &to).await {
-                        // The usual end of a killed process.
-                        tracing::debug!(%error, "a connection of a function to the server ended");
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection of a function to the server could not be accepted");
-                tokio::task::yield_now().await;
+    connections::serve(listener, MAX_CONNECTIONS, "the way to the server", |inside| {
+        let to = Arc::clone(&to);
+        async move {
+            if let Err(error) = carry(inside, &to).await {
+                // The usual end of a killed process.
+                tracing::debug!(%error, "a connection of a function to the server ended");
             }
         }
-    }
+    })
+    .await;
 }
 
 async fn carry(mut inside: TcpStream, to: &str) -> io::Result<()> {

@@ -4,6 +4,7 @@
 //! ends. Must not know the pool's limits or where functions are stored.
 
 mod api;
+mod connections;
 mod driver;
 mod entry;
 mod forward;
