@@ -396,6 +396,8 @@ impl Functions {
         let opt = laid.as_ref().map(PackageFolder::path);
         if let Some(opt) = opt {
             self.check_size(package, opt).await?;
+            // Of a layer that was published before they were refused.
+            self.refuse_extensions(opt).await?;
         }
         if settings.runtime.family() == Family::Provided {
             return Ok(laid);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::functions::{Functions, MAX_DESCRIPTION_CHARS};
 use crate::layer::{LayerName, LayerUse, LayerVersion, layer_arn, parse, version_arn};
-use crate::packages::{PackageFolder, code_of};
+use crate::packages::{PackageFolder, blocking, code_of};
 use crate::publish::Numbers;
 use crate::{Code, FunctionError, Settings};
 
@@ -17,6 +17,8 @@ use crate::{Code, FunctionError, Settings};
 const MAX_LAYERS: usize = 5;
 /// Runtimes and processors that a layer may name ("PublishLayerVersion").
 const MAX_NAMED: usize = 15;
+/// Where the service looks for extensions: programs that run beside a function.
+const EXTENSIONS: &str = "extensions";
 /// Code and layers of a function, unpacked ("Lambda quotas": 250 MB).
 const MAX_UNPACKED_BYTES: u64 = 250 << 20;
 
@@ -75,7 +77,8 @@ impl Functions {
         let code = code_of(&archive)?;
         self.check_storage(code.size)?;
         // Held until the version is known.
-        let _package = inner.layer_packages.store(scope, name.as_str(), &code, archive).await?;
+        let package = inner.layer_packages.store(scope, name.as_str(), &code, archive).await?;
+        self.refuse_extensions(package.path()).await?;
         let home = prefix(scope, name);
         // Of several at once each has a number of its own.
         let _turn = inner.turn.acquire().await;
@@ -182,6 +185,26 @@ impl Functions {
         let layers = layers.collect::<Result<Vec<_>, FunctionError>>()?;
         let codes: Vec<Code> = settings.layers.iter().map(|used| used.code.clone()).collect();
         self.inner.opts.layered(&codes, layers).await.map(Some)
+    }
+
+    /// Refuses layers with programs that the service would start beside the function and that would be missed here.
+    pub(crate) async fn refuse_extensions(&self, layer: &Path) -> Result<(), FunctionError> {
+        let (env, folder) = (self.inner.env.clone(), layer.join(EXTENSIONS));
+        let found = blocking(move || {
+            if !env.fs.exists(&folder).map_err(FunctionError::io(&folder))? {
+                return Ok(None);
+            }
+            let entries = env.fs.read_dir(&folder).map_err(FunctionError::io(&folder))?;
+            Ok(entries.into_iter().filter(|entry| !entry.is_dir).map(|entry| entry.name).min())
+        });
+        match found.await? {
+            None => Ok(()),
+            Some(name) => Err(FunctionError::Invalid(format!(
+                "{EXTENSIONS}/{name}: this server does not run Lambda extensions (the Extensions API), so the layer would \
+                 not do what it is for; leave the folder {EXTENSIONS} out, or start the program from a script named by \
+                 AWS_LAMBDA_EXEC_WRAPPER"
+            ))),
+        }
     }
 
     /// Refuses code and layers that are too large together.

@@ -2,6 +2,7 @@
 //!
 //! Promises that a package which could never start is told apart, with the reason and the remedy, from one that the
 //! machine cannot run at this moment. Must not know processes.
+//! Sources: "Modifying the runtime environment" (wrapper scripts) and "Working with layers", AWS Lambda developer guide.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ const JAVA_CLIENT_CLASS: &str = "com.amazonaws.services.lambda.runtime.api.clien
 /// Parts in a hundred of a function's memory that Java's and JavaScript's heaps may take; the rest is the process's own.
 const JAVA_HEAP: u32 = 60;
 const NODE_HEAP: u32 = 90;
+/// Names a script that starts the runtime: it is given the whole command line. Not for `provided` runtimes, as on AWS.
+const WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
 
 /// Where an environment's files are, as absolute paths.
 pub(crate) struct Folders<'a> {
@@ -62,6 +65,16 @@ impl Entry {
     fn of(program: &Path, arguments: Vec<OsString>, needs: &[PathBuf]) -> Self {
         let (program, needs) = (program.to_owned(), needs.to_vec());
         Self { program, arguments, leads_path: true, variables: Vec::new(), needs }
+    }
+
+    /// The same started by the script that the function's variables name, if they name one. Whether it is there shows
+    /// when it is started, as on AWS Lambda: the runtime exits with status 127, or 126 where it cannot be executed.
+    pub fn wrapped(self, settings: &Settings, inside: &Inside) -> Self {
+        let named = settings.variables.iter().find(|(name, value)| *name == WRAPPER && !value.is_empty());
+        let Some((_, script)) = named.filter(|_| settings.runtime.family() != Family::Provided) else { return self };
+        let mut arguments = vec![self.program.into_os_string()];
+        arguments.extend(self.arguments);
+        Self { program: inside.place(Path::new(script)), arguments, ..self }
     }
 }
 

@@ -49,6 +49,19 @@ impl Inside {
         let [task_root, opt, runtime, temporary] = ["/var/task", "/opt", "/var/runtime", "/tmp"].map(PathBuf::from);
         Self { task_root, opt, runtime, temporary }
     }
+
+    /// Where a path leads that was written for AWS Lambda's folders; what is relative begins in the package's.
+    pub fn place(&self, path: &Path) -> PathBuf {
+        let service = Self::walled();
+        for (there, here) in [(&service.task_root, &self.task_root), (&service.opt, &self.opt)] {
+            if let Ok(below) = path.strip_prefix(there)
+                && !here.as_os_str().is_empty()
+            {
+                return here.join(below);
+            }
+        }
+        self.task_root.join(path)
+    }
 }
 
 /// How the server's endpoint is reached from a network that is not the machine's: at the same port, and by the same URL
@@ -184,6 +197,15 @@ fn show(views: &mut Vec<View>, path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_of_aws_lambda_lead_into_package_and_layers_without_walls_too() {
+        let temporary = PathBuf::from("/t");
+        let inside = Inside { task_root: "/p".into(), opt: "/o".into(), runtime: "/r".into(), temporary };
+        let placed = |path: &str| inside.place(Path::new(path)).display().to_string();
+        assert_eq!(["/var/task/a/b", "/opt/c", "d", "/usr/bin/env"].map(placed), ["/p/a/b", "/o/c", "/p/d", "/usr/bin/env"]);
+        assert_eq!(Inside::walled().place(Path::new("/opt/c")), PathBuf::from("/opt/c"));
+    }
 
     #[test]
     fn the_endpoint_is_found_inside_by_its_own_url() {

@@ -218,6 +218,7 @@ async fn spawn(parts: &Parts, site: &Site<'_>, entry: Entry, log_stream: &str) -
         keys: &keys,
     };
     let variables = variables(&surroundings);
+    let entry = entry.wrapped(&function.settings, site.inside);
     let (output, writer) = Output::new()?;
     let Some(ground) = parts.walls.ground else {
         let (program, arguments) = (entry.program, entry.arguments);

@@ -91,6 +91,25 @@ async fn node_and_bootstraps_find_what_layers_bring() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_layer_with_extensions_is_refused_by_name() {
+    let room = Room::new().await;
+    let publish = async |path: &str| {
+        let archive = zip(&[(path, b"#!/bin/sh\n", 0o755)]);
+        room.functions.publish_layer(&scope(), &layer("beside"), NewLayer::default(), archive).await
+    };
+    let error = publish("extensions/agent").await.unwrap_err();
+    assert!(error.to_string().starts_with("extensions/agent: this server does not run Lambda extensions"), "{error}");
+    assert!(room.functions.layers(&scope()).is_empty());
+    // The service looks at files right in that folder, of layers only.
+    publish("extensions/parts/data").await.unwrap();
+    publish("python/extensions/__init__.py").await.unwrap();
+    let source = b"import extensions.own\ndef handler(e, c):\n    return extensions.own.__name__\n";
+    let own = zip(&[("app.py", source, 0o644), ("extensions/own.py", b"", 0o644)]);
+    room.create("own", "python3.12", "app.handler", own, |_| {}).await.unwrap();
+    assert_eq!(room.call("own", "{}").await.payload, "\"extensions.own\"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn versions_count_up_and_a_deleted_one_stays_with_who_uses_it() {
     let room = Room::new().await;
     let files =

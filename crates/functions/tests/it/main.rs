@@ -18,3 +18,4 @@ mod sandbox;
 mod support;
 mod versions;
 mod warm;
+mod wrapper;
