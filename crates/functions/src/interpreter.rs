@@ -23,7 +23,7 @@ const NODE_LEAST: u32 = 16;
 pub(crate) struct Interpreters {
     env: Env,
     python: (PathBuf, OnceCell<Python>),
-    node: (PathBuf, OnceCell<PathBuf>),
+    node: (PathBuf, OnceCell<Node>),
     java: (PathBuf, OnceCell<PathBuf>),
     ruby: Option<PathBuf>,
     dotnet: Option<PathBuf>,
@@ -34,10 +34,21 @@ pub(crate) struct Interpreters {
 pub(crate) struct Python {
     /// The executable itself.
     pub executable: PathBuf,
+    /// Such as `3.12`.
+    pub version: String,
     /// Where packages that its user installed for himself are. Functions have another home folder, so they are told.
     pub user_base: PathBuf,
     /// Where it and its packages are.
     pub needs: Vec<PathBuf>,
+}
+
+/// A Node.js that can be started.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    /// The executable itself.
+    pub executable: PathBuf,
+    /// Such as `20.11.1`.
+    pub version: String,
 }
 
 /// What a program said.
@@ -84,10 +95,10 @@ impl Interpreters {
                 (true, Some(version), _, _) if numbers(version) < PYTHON_LEAST => {
                     Err(missing(format!("it is Python {version}")))
                 }
-                (true, _, Some(executable), Some(user_base)) if !executable.is_empty() => {
-                    tracing::debug!(executable, "found the Python interpreter");
-                    let needs = lines.map(PathBuf::from).collect();
-                    Ok(Python { executable: executable.into(), user_base: user_base.into(), needs })
+                (true, Some(version), Some(executable), Some(user_base)) if !executable.is_empty() => {
+                    tracing::debug!(executable, version, "found the Python interpreter");
+                    let (version, needs) = (version.to_owned(), lines.map(PathBuf::from).collect());
+                    Ok(Python { executable: executable.into(), version, user_base: user_base.into(), needs })
                 }
                 _ => Err(missing(answer.failure())),
             }
@@ -96,7 +107,7 @@ impl Interpreters {
     }
 
     /// The Node.js executable.
-    pub async fn node(&self) -> Result<&Path, FunctionError> {
+    pub async fn node(&self) -> Result<&Node, FunctionError> {
         let (program, found) = &self.node;
         let probe = || async {
             let wanted = format!("a Node.js {NODE_LEAST} or newer");
@@ -108,14 +119,14 @@ impl Interpreters {
                 (true, Some(version), _) if numbers(version).0 < NODE_LEAST => {
                     Err(missing(format!("it is Node.js {version}")))
                 }
-                (true, _, Some(executable)) if !executable.is_empty() => {
-                    tracing::debug!(executable, "found the Node.js interpreter");
-                    Ok(PathBuf::from(executable))
+                (true, Some(version), Some(executable)) if !executable.is_empty() => {
+                    tracing::debug!(executable, version, "found the Node.js interpreter");
+                    Ok(Node { executable: executable.into(), version: version.to_owned() })
                 }
                 _ => Err(missing(answer.failure())),
             }
         };
-        found.get_or_try_init(probe).await.map(PathBuf::as_path)
+        found.get_or_try_init(probe).await
     }
 
     /// The `java` executable.

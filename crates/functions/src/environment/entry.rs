@@ -7,11 +7,13 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use base::Fs;
+use base::{Env, Fs};
 
+use super::layered::{GEMS, NODE, PYTHON, RUBY, layered};
 use super::place::Inside;
 use super::report::Failure;
-use crate::interpreter::Interpreters;
+use crate::interpreter::{Interpreters, Node, Python};
+use crate::packages::blocking;
 use crate::runtime::Family;
 use crate::{FunctionError, Settings};
 
@@ -29,20 +31,21 @@ const NODE_HEAP: u32 = 90;
 const WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
 
 /// Where an environment's files are, as absolute paths.
-pub(crate) struct Folders<'a> {
+#[derive(Debug, Clone)]
+pub(crate) struct Folders {
     /// Of the package.
-    pub task_root: &'a Path,
+    pub task_root: PathBuf,
     /// Of the layers, laid together.
-    pub opt: Option<&'a Path>,
+    pub opt: Option<PathBuf>,
     /// The same, and that of the built-in bootstraps, as the function sees them.
-    pub inside: &'a Inside,
+    pub inside: Inside,
 }
 
-impl Folders<'_> {
+impl Folders {
     /// A path of the package or of the layers as the function sees it.
-    fn seen(&self, path: &Path) -> PathBuf {
-        let places = [Some((self.task_root, &self.inside.task_root)), self.opt.map(|opt| (opt, &self.inside.opt))];
-        let mut places = places.into_iter().flatten();
+    pub fn seen(&self, path: &Path) -> PathBuf {
+        let (package, layers) = ((&self.task_root, &self.inside.task_root), self.opt.as_ref());
+        let mut places = [Some(package), layers.map(|opt| (opt, &self.inside.opt))].into_iter().flatten();
         let seen = places.find_map(|(from, to)| Some(to.join(path.strip_prefix(from).ok()?)));
         seen.unwrap_or_else(|| path.to_owned())
     }
@@ -112,67 +115,84 @@ impl NoEntry {
     }
 }
 
+/// What a family is run by on this machine.
+enum Runner {
+    Python(Python),
+    Node(Node),
+    Java(PathBuf),
+    /// A program that is given the handler, or what to do to have one.
+    Client(Result<PathBuf, String>),
+    /// The package's own, or nothing.
+    Own,
+}
+
 /// What is started for a function with these settings.
 pub(crate) async fn entry(
-    fs: &dyn Fs,
+    env: &Env,
     interpreters: &Interpreters,
     settings: &Settings,
-    folders: &Folders<'_>,
+    folders: Folders,
 ) -> Result<Entry, NoEntry> {
-    let handler = OsString::from(settings.handler.as_str());
-    let bootstrap = bootstrap(fs, folders)?;
-    match settings.runtime.family() {
-        Family::Python => {
-            let python = interpreters.python().await?;
+    let client = |program: Result<&Path, String>| Runner::Client(program.map(Path::to_owned));
+    let runner = match settings.runtime.family() {
+        Family::Python => Runner::Python(interpreters.python().await?.clone()),
+        Family::Node => Runner::Node(interpreters.node().await?.clone()),
+        Family::Java => Runner::Java(interpreters.java().await?.to_owned()),
+        Family::Ruby => client(interpreters.ruby()),
+        Family::Dotnet => client(interpreters.dotnet()),
+        Family::Provided => Runner::Own,
+    };
+    let (env, settings) = (env.clone(), settings.clone());
+    blocking(move || Ok(entry_of(&*env.fs, runner, &settings, &folders))).await?
+}
+
+fn entry_of(fs: &dyn Fs, runner: Runner, settings: &Settings, folders: &Folders) -> Result<Entry, NoEntry> {
+    if let (Runner::Client(_) | Runner::Own, Some(own)) = (&runner, bootstrap(fs, folders)?) {
+        return Ok(Entry { leads_path: false, ..Entry::of(&folders.seen(&own), Vec::new(), &[]) });
+    }
+    let asked = settings.runtime.as_str();
+    match runner {
+        Runner::Python(python) => {
             let arguments = vec![folders.inside.runtime.join("bootstrap.py").into()];
             let entry = Entry::of(&python.executable, arguments, &python.needs);
             let user_base = python.user_base.to_string_lossy().into_owned();
             let mut variables = vec![("PYTHONUSERBASE".to_owned(), user_base)];
-            variables.extend(layered(fs, "PYTHONPATH", folders, &["python"], "python/lib", "site-packages")?);
+            variables.extend(layered(fs, &PYTHON, folders, asked, Some(&python.version))?);
             Ok(Entry { variables, ..entry })
         }
-        Family::Node => {
+        Runner::Node(node) => {
             let heap = format!("--max-old-space-size={}", settings.memory.mb() * NODE_HEAP / 100);
             let arguments = vec![heap.into(), folders.inside.runtime.join("bootstrap.mjs").into()];
-            let variables = layered(fs, "NODE_PATH", folders, &["nodejs/node_modules"], "nodejs", "node_modules")?;
-            let (node, variables) = (interpreters.node().await?, variables.into_iter().collect());
-            Ok(Entry { variables, ..Entry::of(node, arguments, &[prefix(node)]) })
+            let variables = layered(fs, &NODE, folders, asked, Some(&node.version))?.into_iter().collect();
+            Ok(Entry { variables, ..Entry::of(&node.executable, arguments, &[prefix(&node.executable)]) })
         }
-        Family::Java => java(fs, interpreters, settings, folders).await,
-        Family::Provided | Family::Ruby | Family::Dotnet if bootstrap.is_some() => {
-            let program = folders.seen(&bootstrap.unwrap_or_default());
-            Ok(Entry { leads_path: false, ..Entry::of(&program, Vec::new(), &[]) })
-        }
-        Family::Provided => {
+        Runner::Java(java) => self::java(fs, &java, settings, folders),
+        Runner::Own => {
             let remedy = "it has no executable named bootstrap at its root".to_owned();
             Err(NoEntry::Package(Failure::NoBootstrap { remedy }))
         }
-        Family::Ruby => {
-            let entry = client(interpreters.ruby(), handler)?;
-            let variables = layered(fs, "RUBYLIB", folders, &["ruby/lib"], "", "")?.into_iter();
-            let gems = layered(fs, "GEM_PATH", folders, &[], "ruby/gems", "")?;
-            Ok(Entry { variables: variables.chain(gems).collect(), ..entry })
+        Runner::Client(program) => {
+            let entry = client(program.as_deref(), OsString::from(settings.handler.as_str()))?;
+            if settings.runtime.family() != Family::Ruby {
+                return Ok(entry);
+            }
+            let libraries = layered(fs, &RUBY, folders, asked, None)?.into_iter();
+            let gems = layered(fs, &GEMS, folders, asked, None)?;
+            Ok(Entry { variables: libraries.chain(gems).collect(), ..entry })
         }
-        Family::Dotnet => client(interpreters.dotnet(), handler),
     }
 }
 
-fn client(program: Result<&Path, String>, handler: OsString) -> Result<Entry, NoEntry> {
+fn client(program: Result<&Path, &String>, handler: OsString) -> Result<Entry, NoEntry> {
     match program {
         Ok(program) => Ok(Entry::of(program, vec![handler], &[prefix(program)])),
-        Err(remedy) => Err(NoEntry::Package(Failure::NoBootstrap { remedy })),
+        Err(remedy) => Err(NoEntry::Package(Failure::NoBootstrap { remedy: remedy.clone() })),
     }
 }
 
-async fn java(
-    fs: &dyn Fs,
-    interpreters: &Interpreters,
-    settings: &Settings,
-    folders: &Folders<'_>,
-) -> Result<Entry, NoEntry> {
-    let java = interpreters.java().await?;
+fn java(fs: &dyn Fs, java: &Path, settings: &Settings, folders: &Folders) -> Result<Entry, NoEntry> {
     let mut jars = self::jars(fs, &folders.task_root.join("lib"))?;
-    if let Some(opt) = folders.opt {
+    if let Some(opt) = &folders.opt {
         jars.extend(self::jars(fs, &opt.join("java/lib"))?);
     }
     let class = folders.task_root.join(JAVA_CLIENT_CLASS.replace('.', "/")).with_extension("class");
@@ -221,8 +241,8 @@ fn jars(fs: &dyn Fs, folder: &Path) -> Result<Vec<PathBuf>, FunctionError> {
 }
 
 /// The executable of a package or, when it has none, of its layers.
-fn bootstrap(fs: &dyn Fs, folders: &Folders<'_>) -> Result<Option<PathBuf>, FunctionError> {
-    for folder in [Some(folders.task_root), folders.opt].into_iter().flatten() {
+fn bootstrap(fs: &dyn Fs, folders: &Folders) -> Result<Option<PathBuf>, FunctionError> {
+    for folder in [Some(&folders.task_root), folders.opt.as_ref()].into_iter().flatten() {
         let path = folder.join("bootstrap");
         if exists(fs, &path)? {
             return Ok(Some(path));
@@ -231,33 +251,6 @@ fn bootstrap(fs: &dyn Fs, folders: &Folders<'_>) -> Result<Option<PathBuf>, Func
     Ok(None)
 }
 
-/// A variable with the folders in which a language looks for what layers bring: `plain` ones, and `inner` of each folder
-/// in `versions`, for whatever version a layer was made.
-fn layered(
-    fs: &dyn Fs,
-    name: &str,
-    of: &Folders<'_>,
-    plain: &[&str],
-    versions: &str,
-    inner: &str,
-) -> Result<Option<(String, String)>, FunctionError> {
-    let Some(opt) = of.opt else { return Ok(None) };
-    let mut folders: Vec<PathBuf> = plain.iter().map(|path| opt.join(path)).collect();
-    if !versions.is_empty() && exists(fs, &opt.join(versions))? {
-        let versions = opt.join(versions);
-        let entries = fs.read_dir(&versions).map_err(FunctionError::io(&versions))?;
-        folders.extend(entries.into_iter().filter(|e| e.is_dir).map(|e| versions.join(e.name).join(inner)));
-    }
-    let mut kept = Vec::new();
-    for folder in folders {
-        if !kept.contains(&folder) && exists(fs, &folder)? {
-            kept.push(folder);
-        }
-    }
-    let text: Vec<String> = kept.iter().map(|folder| of.seen(folder).to_string_lossy().into_owned()).collect();
-    Ok((!text.is_empty()).then(|| (name.to_owned(), text.join(":"))))
-}
-
-fn exists(fs: &dyn Fs, path: &Path) -> Result<bool, FunctionError> {
+pub(super) fn exists(fs: &dyn Fs, path: &Path) -> Result<bool, FunctionError> {
     fs.exists(path).map_err(FunctionError::io(path))
 }

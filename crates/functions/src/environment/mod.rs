@@ -8,6 +8,7 @@ mod connections;
 mod driver;
 mod entry;
 mod forward;
+mod layered;
 mod lines;
 mod output;
 mod place;

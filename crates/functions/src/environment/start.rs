@@ -158,18 +158,12 @@ async fn start(parts: &Parts) -> Result<Started, NoStart> {
             temporary: temporary.clone(),
         },
     };
-    let folders = Folders { task_root: &task_root, opt: opt.as_deref(), inside: &inside };
-    let entry = entry(&*parts.env.fs, &parts.interpreters, &function.settings, &folders).await?;
-    parts.env.fs.create_dir_all(&temporary).map_err(FunctionError::io(&temporary))?;
-    let site = Site {
-        id: &id,
-        task_root: &task_root,
-        opt: opt.as_deref(),
-        runtime: &runtime,
-        temporary: &temporary,
-        inside: &inside,
-    };
-    match spawn(parts, &site, entry, &log_stream).await {
+    let folders = Folders { task_root, opt, inside };
+    let entry = entry(&parts.env, &parts.interpreters, &function.settings, folders.clone()).await?;
+    let (env, made) = (parts.env.clone(), temporary.clone());
+    blocking(move || env.fs.create_dir_all(&made).map_err(FunctionError::io(&made))).await?;
+    let site = Site { id, folders, runtime, temporary: temporary.clone() };
+    match spawn(parts, site, entry, &log_stream).await {
         Ok((process, api, forward, output)) => {
             Ok(Started { process, api, forward, output, log_stream, temporary, _package: package })
         }
@@ -182,18 +176,16 @@ async fn start(parts: &Parts) -> Result<Started, NoStart> {
 }
 
 /// Where a new environment is.
-struct Site<'a> {
-    id: &'a str,
-    task_root: &'a Path,
-    opt: Option<&'a Path>,
-    runtime: &'a Path,
-    temporary: &'a Path,
-    inside: &'a Inside,
+struct Site {
+    id: String,
+    folders: Folders,
+    runtime: PathBuf,
+    temporary: PathBuf,
 }
 
 type Spawned = (Process, (TcpListener, Heard), Option<(TcpListener, Arc<str>)>, Output);
 
-async fn spawn(parts: &Parts, site: &Site<'_>, entry: Entry, log_stream: &str) -> std::io::Result<Spawned> {
+async fn spawn(parts: &Parts, site: Site, entry: Entry, log_stream: &str) -> std::io::Result<Spawned> {
     let (function, config) = (&parts.function, &parts.config);
     let own_network = parts.walls.ground.is_some() && config.network == Network::None;
     let way = own_network.then(|| Way::of(&config.endpoint_url)).transpose().map_err(std::io::Error::other)?;
@@ -205,51 +197,57 @@ async fn spawn(parts: &Parts, site: &Site<'_>, entry: Entry, log_stream: &str) -
         (None, None) => return Err(std::io::ErrorKind::AddrNotAvailable.into()),
     };
     let keys = parts.keyring.keys(&function.arn(), &function.settings.role);
+    let inside = &site.folders.inside;
     let surroundings = Surroundings {
         function,
         endpoint_url: way.as_ref().map_or(&config.endpoint_url, |way| &way.url),
         runtime_api: &runtime_api.to_string(),
-        task_root: &site.inside.task_root,
-        runtime_dir: &site.inside.runtime,
-        temporary: &site.inside.temporary,
-        opt: site.opt.map(|_| site.inside.opt.as_path()),
+        task_root: &inside.task_root,
+        runtime_dir: &inside.runtime,
+        temporary: &inside.temporary,
+        opt: site.folders.opt.as_ref().map(|_| inside.opt.as_path()),
         entry: &entry,
         log_stream,
         keys: &keys,
     };
     let variables = variables(&surroundings);
-    let entry = entry.wrapped(&function.settings, site.inside);
+    let entry = entry.wrapped(&function.settings, inside);
     let (output, writer) = Output::new()?;
     let Some(ground) = parts.walls.ground else {
         let (program, arguments) = (entry.program, entry.arguments);
-        let start = Start { program, arguments, folder: site.task_root.to_owned(), variables };
+        let start = Start { program, arguments, folder: site.folders.task_root, variables };
         let process = tokio::task::spawn_blocking(move || Plain::start(&start, writer)).await??;
         let listener = outside.ok_or(std::io::ErrorKind::AddrNotAvailable)?;
         return Ok((Process::Plain(process), (listener, Heard::User(own_user())), None, output));
     };
     let user = (ground == Ground::Root).then(|| parts.users.take());
     let number = user.as_ref().map_or(config.first_user, User::number);
-    let temporary_bytes = function.settings.temporary.bytes();
-    let limits = limits(config, function.settings.memory, temporary_bytes);
-    let cgroups = &parts.walls.cgroups;
-    let group = cgroups.group(&*parts.env.fs, site.id, limits)?;
-    let building = Building {
-        fs: &*parts.env.fs,
-        config,
-        ground,
-        user: number,
-        group: Some(&group),
-        counts_processes: cgroups.counts_processes(),
-        root: site.temporary,
-        package: site.task_root,
-        opt: site.opt,
-        runtime: site.runtime,
-        temporary_bytes,
-        way: way.as_ref(),
-        inside: site.inside,
-    };
-    let (orders, settings) = (building.orders(entry, variables), Arc::clone(config));
-    let started = tokio::task::spawn_blocking(move || Walled::start(&settings, &orders, group, user, writer)).await?;
+    let (memory, temporary_bytes) = (function.settings.memory, function.settings.temporary.bytes());
+    let (env, config, cgroups) = (parts.env.clone(), Arc::clone(config), parts.walls.cgroups.clone());
+    let to_server = way.clone();
+    let started = tokio::task::spawn_blocking(move || {
+        let fs = &*env.fs;
+        let bounds = limits(&config, memory, temporary_bytes);
+        let group = cgroups.group(fs, &site.id, bounds).map_err(|error| (error, None))?;
+        let building = Building {
+            fs,
+            config: &config,
+            ground,
+            user: number,
+            group: Some(&group),
+            counts_processes: cgroups.counts_processes(),
+            root: &site.temporary,
+            package: &site.folders.task_root,
+            opt: site.folders.opt.as_deref(),
+            runtime: &site.runtime,
+            temporary_bytes,
+            way: to_server.as_ref(),
+            inside: &site.folders.inside,
+        };
+        let orders = building.orders(entry, variables);
+        Walled::start(&config, &orders, group, user, writer)
+    })
+    .await?;
     let (process, listeners) = match started {
         Ok(started) => started,
         Err((error, walled)) => {

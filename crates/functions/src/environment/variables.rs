@@ -47,10 +47,9 @@ pub(crate) fn variables(s: &Surroundings<'_>) -> Vec<(String, String)> {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
-    if let Some(opt) = s.opt {
-        let libraries = [s.task_root.to_owned(), s.task_root.join("lib"), opt.join("lib")].map(|path| folder(&path));
-        all.push(("LD_LIBRARY_PATH".to_owned(), libraries.join(":")));
-    }
+    let libraries = [Some(s.task_root.to_owned()), Some(s.task_root.join("lib")), s.opt.map(|opt| opt.join("lib"))];
+    let libraries: Vec<String> = libraries.into_iter().flatten().map(|path| folder(&path)).collect();
+    all.push(("LD_LIBRARY_PATH".to_owned(), libraries.join(":")));
     all.extend(s.entry.variables.iter().cloned());
     all.extend(settings.variables.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
     // After the function's own: these are reserved.

@@ -8,7 +8,7 @@ use std::io::{self, PipeWriter};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::{Env, Fs};
@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 
 use super::proc::{self, Memory};
 use crate::Config;
+use crate::packages::blocking;
 use crate::sandbox::{Channel, Group, Orders, Report, User};
 
 /// How long building the walls may take on a machine that is busy.
@@ -117,13 +118,15 @@ impl Walled {
         }
     }
 
-    /// Removes the control group, once the process has ended.
+    /// Removes the control group, once the process has ended. The kernel may take its time for that.
     pub async fn clean(mut self, env: &Env) {
         let Some(mut group) = self.group.take() else { return };
         for _ in 0..REMOVE_ATTEMPTS {
-            if group.remove(&*env.fs) {
-                return;
-            }
+            let fs = Arc::clone(&env.fs);
+            let removed = blocking(move || Ok(if group.remove(&*fs) { None } else { Some(group) })).await;
+            // Nothing is left of it; or the server ends, and the next one finds it.
+            let Ok(Some(left)) = removed else { return };
+            group = left;
             env.clock.sleep(REMOVE_PERIOD).await;
         }
         tracing::warn!("the control group of a function stays until the next start");
