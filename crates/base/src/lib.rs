@@ -31,9 +31,9 @@ pub use ids::{
 };
 pub use master_key::MasterKey;
 pub use ports::{
-    Access, Authorizer, Batch, Decision, Delivery, Entry, Env, HttpClient, HttpError, Invocation, Invoke, InvokeError,
-    InvokeOutcome, LogSink, Precondition, Principal, ProducerId, SessionKeys, Sessions, StateError, StateStore, Table,
-    Target, TargetError, Write,
+    Access, Authorizer, Batch, ConcurrencyLimit, Decision, Delivery, Entry, Env, HttpClient, HttpError, Invocation,
+    Invoke, InvokeError, InvokeOutcome, LogSink, Precondition, Principal, ProducerId, SessionKeys, Sessions,
+    StateError, StateStore, Table, Target, TargetError, Write,
 };
 pub use retry::RetryPolicy;
 pub use rng::{Rng, SeededRng, SystemRng};

@@ -131,6 +131,24 @@ pub struct InvokeError {
     pub kind: ErrorKind,
     /// What happened, naming the function.
     pub message: String,
+    /// The limit that was met, where it is that which throttled the call.
+    pub limit: Option<ConcurrencyLimit>,
+}
+
+/// How many calls may be under way at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConcurrencyLimit {
+    /// Of one function, for which so many environments are set aside.
+    Reserved,
+    /// Of all that have nothing set aside, together or each.
+    Common,
+}
+
+impl InvokeError {
+    /// An error that is not about a limit.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), limit: None }
+    }
 }
 
 impl Kinded for InvokeError {

@@ -254,8 +254,8 @@ fn decode(data: &Bytes) -> Result<Invocation, String> {
     })
 }
 
-/// The waits before a success is told once more; then it is not told, which is counted and logged.
-const TELL_AGAIN_SECS: [u64; 6] = [1, 2, 4, 8, 16, 32];
+/// How often a success is told once more, which takes two minutes; then it is not told, which is counted and logged.
+const TELL_AGAIN: u32 = 7;
 
 /// Bytes of answers of failed calls that are kept until it is decided about their events, for a function's events
 /// together; those of further ones are told without.
@@ -269,6 +269,15 @@ struct Calls {
     outcome: Option<InvokeOutcome>,
     /// It was not called, as no environment is left to the function.
     stopped: bool,
+    /// It was called, and only its destination does not know yet.
+    success: Option<Success>,
+}
+
+/// A success that is to be told.
+struct Success {
+    outcome: InvokeOutcome,
+    /// How often that was tried.
+    told: u32,
 }
 
 /// Calls the function for one record.
@@ -310,34 +319,62 @@ impl Caller {
         self.room.inner.invoke.is_stopped(&call.function).await
     }
 
-    /// Tells a destination of a success, as long as it may come to take it.
-    async fn tell_success(&self, to: &Arn, record: &Record, call: &Invocation, outcome: &InvokeOutcome) {
-        let env = &self.room.inner.consumers.env;
-        let attempts = self.calls().get(&record.position).map_or(1, |calls| calls.count);
+    /// Tells of a success, where that is wanted. A destination that does not take it now is asked again a few times: the
+    /// event waits for that as one does that waits for a call, and no other event with it.
+    async fn succeeded(&self, record: &Record, call: &Invocation, success: Success) -> Attempted {
+        if let Some(to) = self.config(call).on_success
+            && let Err(error) = self.tell_success(&to, record, call, &success.outcome).await
+        {
+            if error.kind.is_transient() && self.keep(record, success) {
+                return Attempted::Later(error.message);
+            }
+            self.untold("destination", &to, &error.message);
+        }
+        self.calls().remove(&record.position);
+        metrics::invoked_async(&self.function, "done");
+        Attempted::Done
+    }
+
+    /// Keeps a success that is to be told again, if it may be and there is room for it.
+    fn keep(&self, record: &Record, success: Success) -> bool {
+        let mut calls = self.calls();
+        let bytes = |calls: &Calls| calls.success.as_ref().map_or(0, |success| success.outcome.payload.len());
+        let kept: usize = calls.values().map(bytes).sum();
+        let may = success.told < TELL_AGAIN && kept + success.outcome.payload.len() <= MOST_ANSWERS;
+        if may {
+            let told = success.told + 1;
+            calls.entry(record.position).or_default().success = Some(Success { told, ..success });
+        }
+        may
+    }
+
+    async fn tell_success(
+        &self,
+        to: &Arn,
+        record: &Record,
+        call: &Invocation,
+        outcome: &InvokeOutcome,
+    ) -> Result<(), TargetError> {
+        let stopping = || TargetError { kind: ErrorKind::Unavailable, message: "the server is stopping".to_owned() };
+        let outlets = self.room.outlets().ok_or_else(stopping)?;
         let told = Told {
             record,
             call,
             condition: Condition::Success,
-            attempts,
+            attempts: self.calls().get(&record.position).map_or(1, |calls| calls.count),
             outcome: Some(outcome),
             reason: "",
-            now: env.clock.now(),
+            now: self.room.inner.consumers.env.clock.now(),
         };
-        let mut waits = TELL_AGAIN_SECS.into_iter().map(Duration::from_secs);
-        loop {
-            let error = match self.room.outlets() {
-                None => "the server is stopping".to_owned(),
-                Some(outlets) => match outlets.tell(to, &told).await {
-                    Ok(()) => return,
-                    Err(error) if error.kind.is_transient() => error.message,
-                    Err(error) => return self.untold("destination", to, &error.message),
-                },
-            };
-            match waits.next() {
-                Some(wait) => env.clock.sleep(wait).await,
-                None => return self.untold("destination", to, &error),
-            }
+        outlets.tell(to, &told).await
+    }
+
+    fn told_too_late(&self, record: &Record, call: &Invocation, end: &End, told: u32) {
+        if let Some(to) = self.config(call).on_success {
+            self.untold("destination", &to, &format!("{}, after {told} times", end.reason));
         }
+        self.calls().remove(&record.position);
+        metrics::invoked_async(&self.function, "done");
     }
 
     fn untold(&self, way: &'static str, to: &Arn, reason: &str) {
@@ -353,6 +390,11 @@ impl Attempt for Caller {
             Ok(call) => call,
             Err(reason) => return Attempted::Refused(format!("the event cannot be read: {reason}")),
         };
+        // It was called already, and its destination is asked again.
+        let untold = self.calls().get_mut(&record.position).and_then(|calls| calls.success.take());
+        if let Some(success) = untold {
+            return self.succeeded(record, &call, success).await;
+        }
         let outcome = match self.room.inner.invoke.invoke(call.clone()).await {
             Ok(outcome) => outcome,
             Err(error) if error.kind == ErrorKind::Throttled && self.is_stopped(&call).await => {
@@ -364,14 +406,7 @@ impl Attempt for Caller {
         };
         self.calls().entry(record.position).or_default().count += 1;
         match outcome.failure() {
-            None => {
-                if let Some(to) = self.config(&call).on_success {
-                    self.tell_success(&to, record, &call, &outcome).await;
-                }
-                self.calls().remove(&record.position);
-                metrics::invoked_async(&self.function, "done");
-                Attempted::Done
-            }
+            None => self.succeeded(record, &call, Success { outcome, told: 0 }).await,
             Some(failure) => {
                 let mut calls = self.calls();
                 let kept: usize = calls.values().filter_map(|c| Some(c.outcome.as_ref()?.payload.len())).sum();
@@ -402,6 +437,10 @@ impl Attempt for Caller {
     fn retried(&self, record: &Record, reason: &str) {
         if let Some(calls) = self.calls().get_mut(&record.position) {
             calls.outcome = None;
+            if calls.success.is_some() {
+                tracing::debug!(function = self.function, position = %record.position, reason, "a success is told later");
+                return;
+            }
         }
         metrics::invoked_async(&self.function, "retried");
         tracing::warn!(function = self.function, position = %record.position, reason, "an asynchronous invocation is tried again");
@@ -418,6 +457,12 @@ impl Attempt for Caller {
             self.gave_up(record, &end.reason);
             return Ok(());
         };
+        let untold = self.calls().get_mut(&record.position).and_then(|calls| calls.success.take());
+        if let Some(success) = untold {
+            // Too old to be told again, and no failure.
+            self.told_too_late(record, &call, end, success.told);
+            return Ok(());
+        }
         let (config, grave) = (self.config(&call), self.room.inner.invoke.dead_letters(&call.function).await);
         let (outcome, stopped) =
             self.calls().get(&record.position).map_or((None, false), |c| (c.outcome.clone(), c.stopped));

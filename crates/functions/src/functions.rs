@@ -402,8 +402,7 @@ impl Functions {
         if settings.runtime.family() == Family::Provided {
             return Ok(laid);
         }
-        let folders =
-            Folders { task_root: package.to_owned(), opt: opt.map(Path::to_owned), inside: Inside::walled() };
+        let folders = Folders { task_root: package.to_owned(), opt: opt.map(Path::to_owned), inside: Inside::walled() };
         let found = environment::entry(&self.inner.env, &self.inner.interpreters, settings, folders).await;
         found.map_err(|reason| reason.refusal(settings))?;
         Ok(laid)

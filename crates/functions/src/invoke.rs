@@ -22,7 +22,7 @@ const MAX_PAYLOAD_BYTES: usize = 6 << 20;
 const MAX_ENVIRONMENTS_A_CALL: u32 = 5;
 
 fn refused(kind: ErrorKind, message: impl Into<String>) -> InvokeError {
-    InvokeError { kind, message: message.into() }
+    InvokeError::new(kind, message)
 }
 
 impl From<FunctionError> for InvokeError {
@@ -150,7 +150,7 @@ impl Functions {
                     Action::Throttle(why) => {
                         metrics::throttle(function);
                         let message = format!("function {} is throttled: {why}", function.name);
-                        return Err(refused(ErrorKind::Throttled, message));
+                        return Err(InvokeError { limit: Some(why.limit()), ..refused(ErrorKind::Throttled, message) });
                     }
                     Action::Start(id, after) => {
                         let (way, receiver) = mpsc::channel(1);

@@ -15,6 +15,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::ConcurrencyLimit;
+
 use crate::Version;
 
 /// Names an environment for as long as the server runs.
@@ -130,6 +132,15 @@ pub(crate) struct Pool {
     last_id: u64,
     environments: BTreeMap<EnvironmentId, Entry>,
     reserved: HashMap<Arc<str>, usize>,
+}
+
+impl Full {
+    pub fn limit(self) -> ConcurrencyLimit {
+        match self {
+            Self::Reserved(_) => ConcurrencyLimit::Reserved,
+            Self::Function(_) | Self::Server(_) => ConcurrencyLimit::Common,
+        }
+    }
 }
 
 impl fmt::Display for Full {

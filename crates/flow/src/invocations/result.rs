@@ -76,6 +76,15 @@ impl Told<'_> {
         self.call.request_id.as_deref().unwrap_or_default()
     }
 
+    /// The document without what function and caller said, for a destination that does not take as much.
+    fn brief(&self) -> Value {
+        let mut document = self.document();
+        for payload in ["requestPayload", "responsePayload"] {
+            document.as_object_mut().and_then(|members| members.remove(payload));
+        }
+        document
+    }
+
     /// The document as destinations get it.
     pub fn document(&self) -> Value {
         let mut document = json!({
@@ -117,9 +126,24 @@ impl Told<'_> {
 }
 
 impl Outlets {
-    /// Tells a destination.
+    /// Tells a destination; one that can never take the whole document is told without the payloads.
     pub(super) async fn tell(&self, to: &Arn, told: &Told<'_>) -> Result<(), TargetError> {
-        let document = told.document();
+        let whole = self.tell_as(to, told, told.document()).await;
+        match whole {
+            Err(error) if error.kind == ErrorKind::Invalid => {
+                let brief = self.tell_as(to, told, told.brief()).await;
+                if brief.is_ok() {
+                    let (id, reason) = (told.request_id(), &error.message);
+                    tracing::warn!(%to, request_id = id, reason, "a result is told without its payloads");
+                }
+                // What is wrong with both is wrong with the first.
+                brief.map_err(|brief| if brief.kind == ErrorKind::Invalid { error } else { brief })
+            }
+            whole => whole,
+        }
+    }
+
+    async fn tell_as(&self, to: &Arn, told: &Told<'_>, document: Value) -> Result<(), TargetError> {
         let way = if told.condition == Condition::Success { "success" } else { "failure" };
         let producer = producer_id(&[b"invocation-result", told.request_id().as_bytes(), way.as_bytes()]);
         if to.service() == "events" {

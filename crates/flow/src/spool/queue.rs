@@ -265,3 +265,26 @@ impl Queue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::Why;
+
+    /// As versions 0.1 wrote them: at first without parts that are done and without an end.
+    #[test]
+    fn rows_are_read_and_written_as_they_were() {
+        let first = r#"{"v":1,"due":1700000000000,"attempts":2,"postponed":0}"#;
+        let row = Row { attempts: 2, ..Row::first(Timestamp::from_millis(1_700_000_000_000)) };
+        assert_eq!(serde_json::from_str::<Row>(first).unwrap(), row);
+        assert_eq!(serde_json::to_string(&row).unwrap(), first);
+        let parts = r#"{"v":1,"due":1700000000000,"attempts":2,"postponed":0,"error":"e","end":{"why":"attempts","attempts":3,"reason":"r"},"done":["dead_letter"]}"#;
+        let end = Some(End { why: Why::Attempts, attempts: 3, reason: "r".to_owned() });
+        let row = Row { error: Some("e".to_owned()), end, done: vec!["dead_letter".to_owned()], ..row };
+        assert_eq!(serde_json::from_str::<Row>(parts).unwrap(), row);
+        assert_eq!(serde_json::to_string(&row).unwrap(), parts);
+        for (name, why) in [("age", Why::Age), ("refused", Why::Refused)] {
+            assert_eq!(serde_json::to_value(why).unwrap(), name);
+        }
+    }
+}

@@ -143,7 +143,7 @@ impl Invoke for Functions {
         let log_tail = call.want_log.then(|| "what it logged".to_owned());
         let (payload, error) = match self.0.call(call).await {
             Reply::Ok(text) => (text, None),
-            Reply::Busy => return Err(InvokeError { kind: ErrorKind::Throttled, message: "busy".into() }),
+            Reply::Busy => return Err(InvokeError::new(ErrorKind::Throttled, "busy")),
             _ => ("{}".to_owned(), Some("Unhandled".to_owned())),
         };
         Ok(InvokeOutcome {
@@ -162,12 +162,12 @@ impl Invoke for Functions {
 
     async fn check(&self, function: &Arn) -> Result<(), InvokeError> {
         if self.4.lock().unwrap().1.contains(function) {
-            return Err(InvokeError { kind: ErrorKind::NotFound, message: "no such function".into() });
+            return Err(InvokeError::new(ErrorKind::NotFound, "no such function"));
         }
         match function.resource() {
-            "function:missing" => Err(InvokeError { kind: ErrorKind::NotFound, message: "no such function".into() }),
+            "function:missing" => Err(InvokeError::new(ErrorKind::NotFound, "no such function")),
             _ if self.1.lock().unwrap().as_mut().is_some_and(|available| !available(function)) => {
-                Err(InvokeError { kind: ErrorKind::Unavailable, message: "away".into() })
+                Err(InvokeError::new(ErrorKind::Unavailable, "away"))
             }
             _ => Ok(()),
         }

@@ -447,3 +447,63 @@ async fn calls_that_cross_a_deletion_leave_nobody_reading_what_is_gone() {
     }
     house.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn successes_that_cannot_be_told_yet_hold_up_no_calls() {
+    const EVENTS: usize = 100;
+    let world = World::new(14);
+    let house = world.open().await;
+    let to = function_arn("g");
+    configure(&house, None, InvokeConfigChange { on_success: Some(Some(to.clone())), ..Default::default() }).await;
+    let away = to.clone();
+    world.functions.available(move |function| *function != away);
+    world.functions.answer(|_| Reply::Ok("{}".into()));
+    for _ in 0..EVENTS {
+        submit(&house, "{}").await;
+    }
+    let calls = |of: &Arn| world.functions.calls().iter().filter(|call| call.function == *of).count();
+    let own = function_arn("f");
+    let began = world.clock.now();
+    until("every call", || calls(&own) == EVENTS).await;
+    assert_eq!(world.clock.now(), began, "none waited for what is told");
+    world.pass(Duration::from_secs(10)).await;
+    world.functions.available(|_| true);
+    world.pass(Duration::from_secs(60)).await;
+    until("every success", || calls(&to) == EVENTS).await;
+    world.pass(Duration::from_secs(600)).await;
+    assert_eq!((calls(&own), calls(&to)), (EVENTS, EVENTS), "once each");
+
+    // One that can never be told is no failure, and is not called again.
+    house.queue("bad", QueueAttributes::default()).await;
+    let both = InvokeConfigChange {
+        on_success: Some(Some(to.clone())),
+        on_failure: Some(Some(queue_named("bad"))),
+        max_age_secs: Some(60),
+        ..Default::default()
+    };
+    configure(&house, None, both).await;
+    let away = to.clone();
+    world.functions.available(move |function| *function != away);
+    submit(&house, "{}").await;
+    world.pass(Duration::from_secs(1_200)).await;
+    assert_eq!((calls(&own), calls(&to)), (EVENTS + 1, EVENTS));
+    assert!(house.receive("bad").await.is_empty());
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_long_for_its_destination_is_told_without_payloads() {
+    let world = World::new(15);
+    let house = world.open().await;
+    house.queue("bad", QueueAttributes { max_message_bytes: 1_024, ..QueueAttributes::default() }).await;
+    let change =
+        InvokeConfigChange { max_retries: Some(0), on_failure: Some(Some(queue_named("bad"))), ..Default::default() };
+    configure(&house, None, change).await;
+    world.functions.answer(|_| Reply::Status(500));
+    let id = house.flow.invocations.submit(call("f", format!("\"{}\"", "x".repeat(2_000)))).await.unwrap();
+    let failure = document(&told(&house, "bad", 1).await[0]);
+    assert_eq!(failure["requestContext"]["requestId"], id);
+    assert_eq!(failure["requestContext"]["condition"], "RetriesExhausted");
+    assert_eq!((&failure["requestPayload"], &failure["responsePayload"]), (&Value::Null, &Value::Null));
+    house.stop().await;
+}

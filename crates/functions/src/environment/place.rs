@@ -203,7 +203,10 @@ mod tests {
         let temporary = PathBuf::from("/t");
         let inside = Inside { task_root: "/p".into(), opt: "/o".into(), runtime: "/r".into(), temporary };
         let placed = |path: &str| inside.place(Path::new(path)).display().to_string();
-        assert_eq!(["/var/task/a/b", "/opt/c", "d", "/usr/bin/env"].map(placed), ["/p/a/b", "/o/c", "/p/d", "/usr/bin/env"]);
+        assert_eq!(
+            ["/var/task/a/b", "/opt/c", "d", "/usr/bin/env"].map(placed),
+            ["/p/a/b", "/o/c", "/p/d", "/usr/bin/env"]
+        );
         assert_eq!(Inside::walled().place(Path::new("/opt/c")), PathBuf::from("/opt/c"));
     }
 

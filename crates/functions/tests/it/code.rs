@@ -91,6 +91,9 @@ def handler(event, context):
         assert_eq!(seen[name], expected, "{name}");
     }
     assert_eq!(seen["cwd"], seen["LAMBDA_TASK_ROOT"]);
+    // Of the package alone: there is no layer.
+    let root = seen["LAMBDA_TASK_ROOT"].as_str().unwrap();
+    assert_eq!(seen["LD_LIBRARY_PATH"], format!("{root}:{root}/lib"));
     // Input, output, and the Runtime API: no file and no other socket of the server is open here.
     let files: Vec<&str> = seen["files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap()).collect();
     assert_eq!(files.iter().filter(|file| file.starts_with("socket:")).count(), 1, "{files:?}");

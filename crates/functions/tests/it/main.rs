@@ -15,6 +15,7 @@ mod packages;
 mod provided;
 mod runtimes;
 mod sandbox;
+mod stored;
 mod support;
 mod versions;
 mod warm;

@@ -276,7 +276,8 @@ async fn nothing_set_aside_stops_a_function_that_is_warm() {
     room.python("f", "def handler(e, c): return 1\n").await;
     assert_eq!(room.call("f", "0").await.payload, "1");
     room.functions.reserve(&scope(), &name(), Some(0)).await.unwrap();
-    assert_eq!(room.try_call("f", "0").await.unwrap_err().kind, ErrorKind::Throttled);
+    let error = room.try_call("f", "0").await.unwrap_err();
+    assert_eq!((error.kind, error.limit), (ErrorKind::Throttled, Some(base::ConcurrencyLimit::Reserved)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

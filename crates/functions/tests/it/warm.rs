@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::{ErrorKind, Invoke};
+use base::{ConcurrencyLimit, ErrorKind, Invoke};
 use functions::{CodeChange, SettingsChange};
 use serde_json::json as value;
 
@@ -46,7 +46,7 @@ def handler(event, context):
         held.push(tokio::time::timeout(crate::support::PATIENCE, endpoint.accept()).await.unwrap().unwrap());
     }
     let error = room.try_call("slow", "{}").await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Throttled);
+    assert_eq!((error.kind, error.limit), (ErrorKind::Throttled, Some(ConcurrencyLimit::Common)));
     assert!(error.message.contains("function slow is throttled"), "{}", error.message);
     drop(held);
     let mut streams = Vec::new();

@@ -14,7 +14,7 @@ mod versions;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base::{Arn, ErrorKind, FunctionName, Invocation, Invoke, InvokeError};
+use base::{Arn, ConcurrencyLimit, ErrorKind, Invocation, Invoke, InvokeError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -265,7 +265,7 @@ impl Lambda for LambdaService {
             }
             _ => {
                 let outcome = self.functions.invoke(invocation).await;
-                let outcome = outcome.map_err(|error| self.not_called(call, &at.name, error))?;
+                let outcome = outcome.map_err(not_called)?;
                 Ok(InvokeOutput {
                     status_code: Some(200),
                     executed_version: Some(outcome.executed_version),
@@ -543,20 +543,19 @@ impl LambdaService {
             Some(to) => self.invocations.check_destination(&call.scope, to).await.map_err(flow_failed),
         }
     }
+}
 
-    /// Why a function was not called. The limit that a throttled call met is the function's own if it has one.
-    fn not_called(&self, call: &Call, name: &FunctionName, error: InvokeError) -> ServiceError {
-        if error.kind != ErrorKind::Throttled {
-            return ServiceError::of_kind(SERVICE, error.kind, error.message);
-        }
-        let reserved = self.functions.reserved(&call.scope, name).is_ok_and(|reserved| reserved.is_some());
-        let reason = match reserved {
-            true => "ReservedFunctionConcurrentInvocationLimitExceeded",
-            false => "ConcurrentInvocationLimitExceeded",
-        };
-        let message = format!("Rate Exceeded. {}", error.message);
-        ServiceError::of_kind(SERVICE, error.kind, message).throttled_by(reason, RETRY_AFTER_SECS)
+/// Why a function was not called.
+fn not_called(error: InvokeError) -> ServiceError {
+    if error.kind != ErrorKind::Throttled {
+        return ServiceError::of_kind(SERVICE, error.kind, error.message);
     }
+    let reason = match error.limit {
+        Some(ConcurrencyLimit::Reserved) => "ReservedFunctionConcurrentInvocationLimitExceeded",
+        Some(ConcurrencyLimit::Common) | None => "ConcurrentInvocationLimitExceeded",
+    };
+    let message = format!("Rate Exceeded. {}", error.message);
+    ServiceError::of_kind(SERVICE, error.kind, message).throttled_by(reason, RETRY_AFTER_SECS)
 }
 
 fn no_code() -> ServiceError {

@@ -95,11 +95,11 @@ struct Nobody;
 #[async_trait]
 impl Invoke for Nobody {
     async fn invoke(&self, call: Invocation) -> Result<InvokeOutcome, InvokeError> {
-        Err(InvokeError { kind: ErrorKind::NotFound, message: call.function.to_string() })
+        Err(InvokeError::new(ErrorKind::NotFound, call.function.to_string()))
     }
 
     async fn check(&self, function: &Arn) -> Result<(), InvokeError> {
-        Err(InvokeError { kind: ErrorKind::NotFound, message: format!("Function not found: {function}") })
+        Err(InvokeError::new(ErrorKind::NotFound, format!("Function not found: {function}")))
     }
 }
 
