@@ -85,6 +85,8 @@ pub(super) struct Running {
     d: Driver,
     next: Option<oneshot::Sender<Result<NextEvent, Refusal>>>,
     current: Option<Current>,
+    /// Begun when what the one before wrote is on its way to the log.
+    waiting: Option<Work>,
     init: Init,
     pending: Batch,
 }
@@ -94,7 +96,7 @@ impl Driver {
     pub async fn run(self, first: Work, began: Duration, init_timeout: Duration) {
         let deadline = self.env.clock.instant() + init_timeout;
         let init = Init { began, deadline, took: None, shown: false, error: None };
-        let mut running = Running { d: self, next: None, current: None, init, pending: Vec::new() };
+        let mut running = Running { d: self, next: None, current: None, waiting: None, init, pending: Vec::new() };
         running.take(first);
         let failure = loop {
             let event = running.next_event().await;
@@ -125,7 +127,7 @@ impl Running {
             return Event::Timer;
         }
         let d = &mut self.d;
-        let (idle, written) = (self.current.is_none(), self.pending.is_empty());
+        let (idle, written) = (self.current.is_none() && self.waiting.is_none(), self.pending.is_empty());
         let (log, output) = (&d.log, &d.output);
         let has_output = async {
             // The permit is given back at once; nobody else sends.
@@ -138,7 +140,7 @@ impl Running {
             biased;
             Some(call) = d.api.recv() => Event::Api(call),
             () = d.process.exited() => Event::Exited,
-            work = d.work.recv(), if idle && written => work.map_or(Event::Retired, Event::Work),
+            work = d.work.recv(), if idle => work.map_or(Event::Retired, Event::Work),
             () = d.env.clock.sleep(timer.unwrap_or_default()), if timer.is_some() => Event::Timer,
             () = d.stopping.cancelled(), if idle => Event::Retired,
             () = has_output, if d.output.is_open() || !written => Event::Output,
@@ -154,12 +156,16 @@ impl Running {
             }
             Event::Api(ApiCall::InitError { body, reply }) => self.on_init_error(body, reply),
             Event::Exited => return Step::End(None),
-            Event::Work(work) => self.take(work),
+            Event::Work(work) if self.pending.is_empty() => self.take(work),
+            Event::Work(work) => self.waiting = Some(work),
             Event::Retired => return Step::End(None),
             Event::Timer => return self.on_timer(),
             Event::Output => {
                 self.read_output(DRAIN_BYTES / 2);
                 self.flush();
+                if self.pending.is_empty() {
+                    self.waiting.take().into_iter().for_each(|work| self.take(work));
+                }
             }
         }
         Step::Go
@@ -372,9 +378,9 @@ impl Running {
         let rest = self.d.output.finish_line();
         rest.into_iter().for_each(|line| self.write(line));
         (self.d.freed)(Freed::Ended);
-        if let Some(current) = self.current.take() {
+        for work in self.current.take().map(|current| current.work).into_iter().chain(self.waiting.take()) {
             // It went between two invocations, before it saw this one. A caller that is gone does not call again.
-            let _ = current.work.answer.send(Served::Returned);
+            let _ = work.answer.send(Served::Returned);
         }
         if !self.pending.is_empty() {
             // The log's task ends only after this queue is closed.
