@@ -103,8 +103,9 @@ pub trait Handler: Send + Sync + 'static {
     /// Told when what it reads cannot be read; that is tried again.
     fn cut_off(&self, _why: &str) {}
 
-    /// How old a record may become, where that can change while it runs; the policy's own bound counts beside it.
-    fn max_age(&self) -> Option<Duration> {
+    /// How old a record may become by the log's time before retention takes it, where it must not: asked ever again,
+    /// for it can change. The policy's own bound counts beside it.
+    fn readable(&self) -> Option<Duration> {
         None
     }
 

@@ -106,9 +106,9 @@ pub enum DropReason {
 /// The clocks, read once for a step.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
-    /// For the age of records: the time by which the log judges its retention, which no jump of a clock moves at once.
+    /// The time by which the log judges its retention, which no jump of a clock moves at once, nor a long stop.
     pub believed: Timestamp,
-    /// For the end of windows.
+    /// For the policy's bound on age, and the end of windows.
     pub wall: Timestamp,
     /// Everything of the shard that arrived before it has been read; none while something is to be read.
     pub settled: Option<Timestamp>,

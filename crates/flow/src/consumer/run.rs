@@ -276,8 +276,7 @@ impl Reader {
 
     fn step(&mut self, input: Input) -> Vec<Action> {
         let now = self.now();
-        let bounds = [self.consumer.policy.max_age, self.handler.max_age()];
-        self.state.keep_for(bounds.into_iter().flatten().min());
+        self.state.keep_for(self.handler.readable());
         self.state.step(now, &*self.context.env.rng, input)
     }
 

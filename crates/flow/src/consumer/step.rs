@@ -60,6 +60,8 @@ pub struct ShardState {
     window: Option<Span>,
     /// Something other than the position is to be committed.
     unsaid: bool,
+    /// How long records can surely be read.
+    readable: Option<Duration>,
 }
 
 impl ShardState {
@@ -81,6 +83,7 @@ impl ShardState {
             last_flight: 0,
             window,
             unsaid: false,
+            readable: None,
         }
     }
 
@@ -112,9 +115,9 @@ impl ShardState {
         self.flights.iter().any(|f| f.status == Status::Running)
     }
 
-    /// From now on what is older is given up.
-    pub fn keep_for(&mut self, max_age: Option<Duration>) {
-        self.policy.max_age = max_age;
+    /// From now on what is older by the log's time is given up, as is what is older than the policy allows by the wall.
+    pub fn keep_for(&mut self, readable: Option<Duration>) {
+        self.readable = readable;
     }
 
     /// Decides.
@@ -289,12 +292,19 @@ impl ShardState {
 
     /// What became too old is given up, in front of what is left of its batch.
     fn expire(&mut self, now: Now) {
-        let Some(max_age) = self.policy.max_age else { return };
-        let is_old = |r: &Record| now.believed.since(r.arrival) > max_age;
+        let (max_age, readable) = (self.policy.max_age, self.readable);
+        if max_age.or(readable).is_none() {
+            return;
+        }
+        let passed = |at: Timestamp| {
+            max_age.is_some_and(|most| now.wall.since(at) > most)
+                || readable.is_some_and(|most| now.believed.since(at) > most)
+        };
+        let is_old = |r: &Record| passed(r.arrival);
         let mut at = 0;
         while let Some(flight) = self.flights.get_mut(at) {
             let waits = flight.parting.is_none() && matches!(flight.status, Status::Ready | Status::Waiting(_));
-            let late = |(span, closes): (Span, bool)| closes && now.believed.since(span.end) > max_age;
+            let late = |(span, closes): (Span, bool)| closes && passed(span.end);
             if waits && flight.window.is_some_and(late) {
                 flight.part(DropReason::Expired);
             } else if waits && flight.records.iter().any(is_old) {

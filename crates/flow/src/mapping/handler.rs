@@ -357,7 +357,7 @@ impl Handler for Caller {
         self.progress.set(format!("PROBLEM: {why}"));
     }
 
-    fn max_age(&self) -> Option<Duration> {
+    fn readable(&self) -> Option<Duration> {
         readable(&self.ports.consumers.log, &self.source)
     }
 

@@ -289,6 +289,25 @@ async fn a_clock_that_jumps_gives_nothing_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_mappings_own_bound_on_age_counts_right_after_a_long_stop() {
+    let world = World::new(323);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let settings = MappingChange { enabled: Some(false), max_age_secs: Some(60), ..Default::default() };
+    let view = map(&house, StartingPosition::TrimHorizon, settings).await;
+    house.put("s", "k", &["old"]).await;
+    house.stop().await;
+    // The log takes it for a clock that jumped.
+    world.pass(Duration::from_secs(1_200)).await;
+    let house = world.open().await;
+    let enabled = MappingChange { enabled: Some(true), ..Default::default() };
+    house.flow.mappings.update(&scope(), &view.mapping.id, &enabled).await.unwrap();
+    assert_eq!(house.quarantined(&world, &view, 1).await.quarantine[0].why, Why::Expired);
+    assert_eq!(world.functions.calls().len(), 0);
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_greatest_record_can_be_quarantined_and_skipped() {
     let world = World::new(316);
     let house = world.open().await;
