@@ -66,6 +66,10 @@ impl Listener {
         stopping: CancellationToken,
     ) {
         let (places, tasks) = (Arc::new(Semaphore::new(limits.connections)), TaskTracker::new());
+        // Connections are let end once no other is taken: a client whose connection closes and who comes back finds
+        // nobody, not a queue that is thrown away.
+        let ending = CancellationToken::new();
+        let _ended = ending.clone().drop_guard();
         let shared = Arc::new(Shared {
             handler,
             limits,
@@ -90,7 +94,7 @@ impl Listener {
             match accepted {
                 Ok((stream, place)) => {
                     // A token of its own: waiting on one that all share would cost each poll a contended lock.
-                    let (shared, stopping) = (Arc::clone(&shared), stopping.child_token());
+                    let (shared, stopping) = (Arc::clone(&shared), ending.child_token());
                     tasks.spawn(async move {
                         crate::metrics::connections(1.0);
                         match stream.set_nodelay(true) {
@@ -107,6 +111,7 @@ impl Listener {
             }
         }
         drop(self.socket);
+        ending.cancel();
         tasks.close();
         tasks.wait().await;
     }
