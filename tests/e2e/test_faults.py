@@ -147,7 +147,10 @@ def test_every_fault_of_a_process(new_server, unique):
             late.append(line["time"] - begun[request[1]] - 1000)
     # How well depends on who shares the machine, so it is told, not asserted; none may come too early.
     assert late and min(late) >= -5, sorted(late)[:5]
-    print(f"{len(late)} timeouts: half at most {sorted(late)[len(late) // 2]} ms late, all at most {max(late)} ms")
+    late.sort()
+    most, within = late[len(late) * 99 // 100], sum(ms <= 100 for ms in late)
+    print(f"{len(late)} timeouts: half at most {late[len(late) // 2]} ms late, 99 in 100 at most {most} ms, all at most "
+          f"{late[-1]} ms; {within} within 100 ms")
 
     # Nothing is left: no process, no zombie, no descriptor; and all slots are free again.
     wait_for(lambda: not processes(server.process.pid), what=f"no process, not {processes(server.process.pid)}")
