@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::api::{ApiCall, Body, NextEvent, Refusal};
 use super::lines::Tail;
 use super::output::{Batch, Output};
+use super::proc::Memory;
 use super::process::Process;
 use super::report::{self, Failure, Usage};
 use super::work::{Freed, Served, Work, trace_id};
@@ -315,7 +316,11 @@ impl Running {
         let now = self.instant();
         let timeout = self.d.function.settings.timeout.duration();
         let duration = begun.map_or(Duration::ZERO, |begun| now.saturating_sub(begun)).min(timeout);
-        let memory = self.d.process.memory(&self.d.env);
+        // What is being killed is not asked once more: the kernel may take its time to say.
+        let memory = match freed {
+            Freed::Ending => Memory::default(),
+            Freed::Released | Freed::Ended => self.d.process.memory(&self.d.env),
+        };
         let (failure, payload) = match result {
             Ok(payload) => (None, payload),
             Err(failure) => (Some(failure), Bytes::new()),
