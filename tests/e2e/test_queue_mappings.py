@@ -66,7 +66,8 @@ def test_the_event_is_lambdas_and_the_messages_go(server, unique):
     client, sqs = server.client("lambda"), server.client("sqs")
     url, arn = queue(server, unique)
     results = function(server, unique)
-    made = client.create_event_source_mapping(FunctionName=unique, EventSourceArn=arn)
+    made = client.create_event_source_mapping(
+        FunctionName=unique, EventSourceArn=arn, MetricsConfig={"Metrics": ["EventCount"]})
     assert made["BatchSize"] == 10 and made["MaximumBatchingWindowInSeconds"] == 0 and made["State"] == "Enabled"
     assert not {"StartingPosition", "ParallelizationFactor", "MaximumRetryAttempts", "BisectBatchOnFunctionError",
                 "DestinationConfig", "TumblingWindowInSeconds", "ScalingConfig"} & made.keys()
@@ -88,7 +89,8 @@ def test_the_event_is_lambdas_and_the_messages_go(server, unique):
     wait_for(lambda: count(server, url) == (0, 0), what="an empty queue")
     wait_for(lambda: client.get_event_source_mapping(UUID=made["UUID"])["LastProcessingResult"] == "OK")
     _, metrics = server.get("/_tidegate/metrics", (ACCESS_KEY, SECRET_KEY))
-    assert f'tidegate_mapping_events_total{{mapping="{made["UUID"]}",outcome="deleted"}} 1' in metrics
+    for name in "polled", "invoked", "deleted":
+        assert f'tidegate_lambda_{name}_event_count_total{{mapping="{made["UUID"]}"}} 1' in metrics
 
 
 def test_failures_come_back_alone_or_whole_and_die(server, unique):

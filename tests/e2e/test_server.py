@@ -255,9 +255,9 @@ def test_metrics_tell_of_every_stage(new_server, webhook):
     assert value("tidegate_stream_bytes_out_total{", '"staged"') >= 48
     assert value("tidegate_log_put_latency_seconds_count") > 0
     assert value("tidegate_log_fsync_latency_seconds_count") > 0
-    wait_for(lambda: value("tidegate_function_invocations_total{", "staged-alert") >= 2, 20, "the mapping's invocation")
-    assert value("tidegate_function_errors_total{", "staged-alert") == 1
-    assert value("tidegate_function_throttles_total{", "staged-alert") == 0
-    assert value("tidegate_function_duration_seconds_count{", "staged-alert") >= 2
+    wait_for(lambda: value("tidegate_lambda_invocations_total{", "staged-alert") >= 2, 20, "the mapping's invocation")
+    assert value("tidegate_lambda_errors_total{", "staged-alert") == 1
+    assert value("tidegate_lambda_throttles_total{", "staged-alert") == 0
+    assert value("tidegate_lambda_duration_seconds_count{", "staged-alert") >= 2
     for consumer in ("mapping:", "delivery:"):
         assert value("tidegate_consumer_iterator_age_seconds{", consumer, "shardId-000000000000") == 0, consumer

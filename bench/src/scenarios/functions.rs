@@ -131,7 +131,7 @@ impl Bench {
             let (status, answer) = connection.call(request.as_bytes()).await?;
             ensure!(status == 200, "the metrics answered {status}");
             let text = String::from_utf8_lossy(answer);
-            let line = text.lines().find(|line| line.starts_with("tidegate_function_invocations_total{"));
+            let line = text.lines().find(|line| line.starts_with("tidegate_lambda_invocations_total{"));
             let count = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0);
             if count >= times as f64 {
                 return Ok(());

@@ -19,7 +19,7 @@ use crate::dead_letter::DeadLetters;
 use crate::delivery::{Deliveries, DeliveryPorts, DeliveryTarget, SearchDomains};
 use crate::destinations::{DestinationPorts, Destinations};
 use crate::invocations::{Invocations, Outlets};
-use crate::mapping::{MappingPorts, Mappings};
+use crate::mapping::{MappingPorts, Mappings, StreamConsumers};
 use crate::queue::{QueueTarget, Queues};
 use crate::router::{FunctionTarget, Router, StreamTarget, TopicTarget};
 use crate::scheduler::{SchedulePorts, Schedules};
@@ -46,6 +46,8 @@ pub struct FlowPorts {
     pub mailer: Arc<dyn Mailer>,
     /// Search indexes.
     pub search: Arc<dyn SearchDomains>,
+    /// Registered consumers of streams.
+    pub fanout: Arc<dyn StreamConsumers>,
 }
 
 /// How flow is set up.
@@ -175,8 +177,14 @@ impl Flow {
             dead_letters,
         };
         let schedules = Schedules::new(schedule_ports, &consumers);
-        let mapping_ports =
-            MappingPorts { consumers: context, state, invoke: ports.invoke, router, queues: queues.clone() };
+        let mapping_ports = MappingPorts {
+            consumers: context,
+            state,
+            invoke: ports.invoke,
+            router,
+            queues: queues.clone(),
+            fanout: ports.fanout,
+        };
         let mappings = Mappings::new(mapping_ports, &consumers);
         let this = Self {
             buses,

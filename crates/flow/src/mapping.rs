@@ -8,7 +8,9 @@
 //! Must not know how functions run: they are called through [`Invoke`].
 
 mod config;
+mod counts;
 mod event;
+mod fanout;
 mod give_up;
 mod handler;
 mod lives;
@@ -17,6 +19,7 @@ mod queue;
 mod settings;
 mod status;
 mod stuck;
+mod tags;
 mod window;
 
 use std::collections::{HashMap, HashSet};
@@ -27,6 +30,7 @@ use base::{Arn, Invoke, RetryPolicy, Scope, StateStore, Target, TaskGroup};
 use log::{Log, StreamKey, StreamKind};
 use tokio::sync::Semaphore;
 
+pub use fanout::{StreamConsumer, StreamConsumers};
 pub use quarantine::{Kept, MAX_AGE, MAX_BYTES, MAX_RECORDS, Origin, Why};
 pub use settings::{Mapping, MappingChange, MappingSpec, MappingView, StartingPosition};
 pub use status::{MappingStatus, Redriven};
@@ -36,6 +40,9 @@ use crate::FlowError;
 use crate::consumer::{Consumer, Loop, Policy, Start};
 use crate::queue::Queues;
 use crate::stored;
+pub(crate) use counts::EventCount;
+use counts::EventCounts;
+use fanout::{Hold, consumer_of};
 use handler::Caller;
 use lives::Lives;
 use quarantine::Quarantine;
@@ -54,6 +61,7 @@ pub(crate) struct MappingPorts {
     pub invoke: Arc<dyn Invoke>,
     pub router: Arc<dyn Target>,
     pub queues: Queues,
+    pub fanout: Arc<dyn StreamConsumers>,
 }
 
 /// The room of event-source mappings. Cloning gives another handle.
@@ -110,7 +118,9 @@ impl Mappings {
         let policy = policy(mapping);
         let Some((turns, _)) = self.inherited(&mapping.id) else { return Ok(()) };
         let (progress, quarantine) = (Arc::default(), self.quarantine(scope, &mapping.id));
-        let handler = Caller::new(scope, mapping, ports, &progress, &quarantine)?;
+        let mut handler = Caller::new(scope, mapping, ports, &progress, &quarantine)?;
+        handler.counts = EventCounts::new(mapping);
+        handler.hold = Hold::new(&ports.fanout, &mapping.source);
         let id = consumer_id(&mapping.id);
         let consumer = Consumer { id, source, start: Start::TrimHorizon, policy };
         let started = ports.consumers.start_after(self.inner.group.child(), consumer, Arc::new(handler), &turns);
@@ -180,15 +190,20 @@ fn consumer_id(id: &str) -> String {
     format!("mapping:{id}")
 }
 
-/// The stream of a Kinesis stream's ARN.
+/// The stream of a Kinesis stream's ARN, or of its consumer's.
 fn source_key(arn: &Arn) -> Result<StreamKey, FlowError> {
-    let name = arn.resource_of("stream").filter(|_| arn.service() == "kinesis");
+    if let Some(consumer) = consumer_of(arn) {
+        return Ok(consumer.stream);
+    }
+    let name = arn.resource_of("stream").filter(|name| arn.service() == "kinesis" && !name.contains('/'));
     let key = arn.scope().zip(name).map(|(scope, name)| StreamKey {
         kind: StreamKind::Kinesis,
         scope,
         name: name.to_owned(),
     });
     key.ok_or_else(|| {
-        FlowError::Invalid(format!("Unrecognized event source: {arn}; only Kinesis streams and SQS queues can be one"))
+        FlowError::Invalid(format!(
+            "Unrecognized event source: {arn}; only Kinesis streams, their consumers and SQS queues can be one"
+        ))
     })
 }

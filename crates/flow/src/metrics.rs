@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use base::ShardId;
-use metrics::{counter, gauge};
+use metrics::{counter, gauge, histogram};
+
+use crate::mapping::EventCount;
 
 /// Age of the oldest record without a final outcome; zero when caught up.
 pub(crate) fn iterator_age(consumer: &str, shard: ShardId, age: Duration) {
@@ -29,13 +31,27 @@ pub(crate) fn dropped(consumer: &str, reason: &'static str, records: usize) {
         .increment(records as u64);
 }
 
-/// Messages of a queue on their way through a mapping, which is named as consumers are: `polled`, then `filtered`,
-/// `invoked` or `failed`, and `deleted`.
-pub(crate) fn mapping_events(mapping: &str, outcome: &'static str, messages: usize) {
-    if messages > 0 {
-        let id = mapping.strip_prefix("mapping:").unwrap_or(mapping).to_owned();
-        counter!("tidegate_mapping_events_total", "mapping" => id, "outcome" => outcome).increment(messages as u64);
-    }
+/// Events of a mapping, which asked for this.
+pub(crate) fn event_count(mapping: &str, count: EventCount, events: usize) {
+    let labels = [("mapping", mapping.to_owned())];
+    let counter = match count {
+        EventCount::Polled => counter!("tidegate_lambda_polled_event_count_total", &labels),
+        EventCount::FilteredOut => counter!("tidegate_lambda_filtered_out_event_count_total", &labels),
+        EventCount::Invoked => counter!("tidegate_lambda_invoked_event_count_total", &labels),
+        EventCount::FailedInvoke => counter!("tidegate_lambda_failed_invoke_event_count_total", &labels),
+        EventCount::Dropped => counter!("tidegate_lambda_dropped_event_count_total", &labels),
+        EventCount::OnFailureDestinationDelivered => {
+            counter!("tidegate_lambda_on_failure_destination_delivered_event_count_total", &labels)
+        }
+        EventCount::Deleted => counter!("tidegate_lambda_deleted_event_count_total", &labels),
+    };
+    counter.increment(events as u64);
+}
+
+/// How long ago the last record of an event arrived when it was handed to the function.
+pub(crate) fn mapping_iterator_age(function: &str, mapping: &str, age: Duration) {
+    let labels = [("function", function.to_owned()), ("mapping", mapping.to_owned())];
+    histogram!("tidegate_lambda_iterator_age_seconds", &labels).record(age.as_secs_f64());
 }
 
 /// A stored document that is not accepted any more, and so does nothing.
@@ -179,12 +195,23 @@ pub(crate) fn queue_lost(queue: &str) {
 
 /// An asynchronous invocation's fate: `received`, then `done`, `retried` or `dropped`.
 pub(crate) fn invoked_async(function: &str, outcome: &'static str) {
-    counter!("tidegate_async_invocations_total", "function" => function.to_owned(), "outcome" => outcome).increment(1);
+    let labels = [("function", function.to_owned())];
+    let counter = match outcome {
+        "received" => counter!("tidegate_lambda_async_events_received_total", &labels),
+        "dropped" => counter!("tidegate_lambda_async_events_dropped_total", &labels),
+        _ => counter!("tidegate_async_attempts_total", "function" => function.to_owned(), "outcome" => outcome),
+    };
+    counter.increment(1);
 }
 
 /// A result of an asynchronous invocation that could not be told: to a `destination` or as a `dead_letter`.
 pub(crate) fn untold(function: &str, way: &'static str) {
-    counter!("tidegate_async_invocations_untold_total", "function" => function.to_owned(), "way" => way).increment(1);
+    let labels = [("function", function.to_owned())];
+    let counter = match way {
+        "destination" => counter!("tidegate_lambda_destination_delivery_failures_total", &labels),
+        _ => counter!("tidegate_lambda_dead_letter_errors_total", &labels),
+    };
+    counter.increment(1);
 }
 
 /// Documents of a delivery stream: `indexed`, `backed_up`.

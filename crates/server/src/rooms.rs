@@ -136,6 +136,7 @@ impl Rooms {
             signer: Arc::new(signing.clone()),
             mailer: Arc::new(mails),
             search: Arc::new(EmbeddedSearch::new(index.clone(), config.account.id.clone())),
+            fanout: Arc::new(streams.fanout.clone()),
         };
         let settings = FlowConfig {
             queue_memory: config.queues.memory_bytes,

@@ -43,7 +43,7 @@ pub(super) fn complete(given: &mut Given, mapping: &str, over: Duration) -> anyh
         let client = Client::from_environment()?;
         let clock = SystemClock::new();
         let mapping = find(&client, mapping).await?;
-        let stream = StreamAddress::Arn(mapping.event_source_arn.clone());
+        let stream = StreamAddress::Arn(stream_of(&mapping.event_source_arn));
         let shards = Kinesis::from_environment()?.summary(&stream).await?.open_shard_count;
         let shards = u32::try_from(shards).context("so many shards cannot be")?;
         let first = read(&client, &clock).await?;
@@ -55,6 +55,12 @@ pub(super) fn complete(given: &mut Given, mapping: &str, over: Duration) -> anyh
         let last = read(&client, &clock).await?;
         fill(given, &mapping, shards, &first, &last)
     })
+}
+
+/// The stream's ARN, also where a mapping reads as a consumer of it: `…:stream/NAME/consumer/CONSUMER:EPOCH`.
+fn stream_of(source: &Arn) -> Arn {
+    let stream = source.scope().zip(source.resource().split_once("/consumer/"));
+    stream.map_or_else(|| source.clone(), |(scope, (stream, _))| Arn::new(source.service(), &scope, stream))
 }
 
 async fn ask(client: &Client, service: &'static str, path: &str) -> anyhow::Result<Bytes> {
@@ -107,7 +113,7 @@ fn fill(
         let resource = arn.resource_of(kind).map(str::to_owned);
         resource.with_context(|| format!("{arn} is not understood"))
     };
-    let stream = name(&mapping.event_source_arn, "stream")?;
+    let stream = name(&stream_of(&mapping.event_source_arn), "stream")?;
     let function = name(&mapping.function_arn, "function")?;
     let function = function.split(':').next().unwrap_or_default();
     let scope = mapping.event_source_arn.scope();
@@ -121,8 +127,8 @@ fn fill(
     let more = |metric: &str, labels: &[(&str, &str)]| last.sum(metric, labels) - first.sum(metric, labels);
     let batches = more("tidegate_consumer_batches_total", &own);
     let records = more("tidegate_consumer_records_total", &own);
-    let calls = more("tidegate_function_duration_seconds_count", &of_function);
-    let busy = more("tidegate_function_duration_seconds_sum", &of_function);
+    let calls = more("tidegate_lambda_duration_seconds_count", &of_function);
+    let busy = more("tidegate_lambda_duration_seconds_sum", &of_function);
     let mut notes = Vec::new();
     if given.attempt.is_none() || given.batch.is_none() {
         ensure!(
@@ -168,8 +174,8 @@ mod tests {
                  tidegate_consumer_retries_total{{consumer=\"mapping:m\",reason=\"failed\"}} {batches}\n\
                  tidegate_consumer_iterator_age_seconds{{consumer=\"mapping:m\",shard=\"shardId-000000000000\"}} 3\n\
                  tidegate_consumer_iterator_age_seconds{{consumer=\"mapping:m\",shard=\"shardId-000000000001\"}} 5.5\n\
-                 tidegate_function_duration_seconds_sum{{function=\"f\",region=\"us-east-1\"}} {sum}\n\
-                 tidegate_function_duration_seconds_count{{function=\"f\",region=\"us-east-1\"}} {batches}\n\
+                 tidegate_lambda_duration_seconds_sum{{function=\"f\",region=\"us-east-1\"}} {sum}\n\
+                 tidegate_lambda_duration_seconds_count{{function=\"f\",region=\"us-east-1\"}} {batches}\n\
                  tidegate_stream_records_in_total{{kind=\"kinesis\",account=\"000000000000\",region=\"us-east-1\",stream=\"s\"}} {put}\n"
             ),
         };

@@ -1,10 +1,12 @@
 //! Mappings: created, changed, shown, deleted.
 //!
 //! Owns their documents in the state store.
-//! Promises that the starting position is fixed durably at creation, and that a deleted mapping leaves nothing behind.
+//! Promises that the starting position is fixed durably when a mapping is first enabled, in one step with that, and that a
+//! deleted mapping leaves nothing behind.
 
 use base::{Arn, Batch, Kinded, Scope, StateStore, Table, Write};
 
+use super::fanout::{self, consumer_of};
 use super::lives::Doing;
 use super::quarantine;
 use super::queue::{self, is_queue};
@@ -52,6 +54,10 @@ impl Mappings {
         }
         let mut mapping = Mapping::new(env.rng.uuid(), &spec, env.clock.now());
         mapping.apply(&spec.settings)?;
+        mapping.unplaced = !mapping.enabled && mapping.start == Some(StartingPosition::Latest);
+        if matches!(mapping.start, Some(StartingPosition::AtTimestamp(time)) if time > mapping.modified) {
+            return Err(FlowError::Invalid("StartingPositionTimestamp cannot be in the future".to_owned()));
+        }
         if is_queue(&spec.source) {
             let facts = self.facts(&spec.source, Some(&spec.function)).await;
             queue::check(&mapping, &queue::new(spec.start, facts)?)?;
@@ -59,8 +65,11 @@ impl Mappings {
         // Of two calls at once, one has to see the other's mapping.
         let turn = self.inner.turn.acquire().await;
         let unqualified = |arn: &Arn| arn.resource().to_owned();
-        let same =
-            |m: &Mapping| m.source == mapping.source && unqualified(&m.function) == unqualified(&mapping.function);
+        // A consumer has one reader.
+        let as_consumer = consumer_of(&mapping.source).is_some();
+        let same = |m: &Mapping| {
+            m.source == mapping.source && (as_consumer || unqualified(&m.function) == unqualified(&mapping.function))
+        };
         if let Some(old) = self.known(scope)?.into_iter().find(same) {
             if is_queue(&old.source) {
                 let function = old.function.resource_of("function").unwrap_or_default();
@@ -98,11 +107,15 @@ impl Mappings {
             base::ErrorKind::NotFound => FlowError::Invalid(format!("Stream not found: {}", mapping.source)),
             _ => error.into(),
         })?;
+        if consumer_of(&mapping.source).is_some_and(|consumer| !self.inner.ports.fanout.is_registered(&consumer)) {
+            return Err(FlowError::Invalid(fanout::gone(&mapping.source)));
+        }
         let mut writes = Vec::new();
         for shard in &stream.shards {
             let next = match mapping.start {
                 None => return Err(FlowError::Invalid("StartingPosition is required for a stream".to_owned())),
                 Some(StartingPosition::TrimHorizon) => continue,
+                Some(StartingPosition::Latest) if mapping.unplaced => continue,
                 Some(StartingPosition::Latest) => log.tail(shard.slot)?.next,
                 Some(StartingPosition::AtTimestamp(time)) => log.position_at(shard.slot, time).await?,
             };
@@ -180,6 +193,10 @@ impl Mappings {
         if let Some(Some(to)) = &change.on_failure {
             self.check_destination(scope, to).await?;
         }
+        let begin = match old.unplaced && change.enabled == Some(true) {
+            true => self.beginning(&Mapping { unplaced: false, ..old }).await?,
+            false => Vec::new(),
+        };
         let now = self.inner.ports.consumers.env.clock.now();
         let changed = stored::update(self.state(), Self::key(scope, id), "mapping", |old: Option<Mapping>| {
             let mut mapping = old.ok_or_else(not_found)?;
@@ -188,7 +205,9 @@ impl Mappings {
                 queue::check(&mapping, facts)?;
             }
             mapping.modified = now;
-            Ok((Change::Put(mapping.clone(), Vec::new()), mapping))
+            let also = if mapping.unplaced && mapping.enabled { begin.clone() } else { Vec::new() };
+            mapping.unplaced &= !mapping.enabled;
+            Ok((Change::Put(mapping.clone(), also), mapping))
         })
         .await?;
         self.settle(scope, id).await?;
@@ -272,7 +291,11 @@ impl Mappings {
         };
         let is_deleted = self.farewells().iter().any(|deleted| deleted.id == mapping.id);
         let state = if is_deleted { "Deleting" } else { state };
+        let consumer = consumer_of(&mapping.source).filter(|_| mapping.enabled);
         let last_result = match progress {
+            _ if consumer.is_some_and(|consumer| !self.inner.ports.fanout.is_registered(&consumer)) => {
+                format!("PROBLEM: {}", fanout::gone(&mapping.source))
+            }
             Some(progress) => progress.last_result(),
             None if self.inactive().contains(&mapping.id) => {
                 "PROBLEM: It does not run, for its settings are not accepted any more; change them".to_owned()

@@ -26,7 +26,8 @@ pub(super) fn weigh(record: &Record) -> usize {
 
 /// What is the same for all records of a mapping.
 pub(super) struct Surroundings {
-    pub stream: Arn,
+    /// The stream, or the consumer that it is read as.
+    pub source: Arn,
     pub role: Arn,
     pub region: Region,
 }
@@ -107,7 +108,7 @@ pub(super) fn payload(
             event_name: "aws:kinesis:record",
             invoke_identity_arn: &around.role,
             aws_region: &around.region,
-            event_source_arn: &around.stream,
+            event_source_arn: &around.source,
         }
     });
     Ok(serde_json::to_vec(&Event { records: records.collect(), tumbling })?.into())
@@ -152,7 +153,7 @@ mod tests {
     fn the_event_is_the_one_that_handlers_know() {
         let scope = Scope { account: "000000000000".parse().unwrap(), region: "us-east-1".parse().unwrap() };
         let around = Surroundings {
-            stream: Arn::new("kinesis", &scope, "stream/events"),
+            source: Arn::new("kinesis", &scope, "stream/events"),
             role: Arn::global("iam", &scope.account, "role/r"),
             region: scope.region.clone(),
         };

@@ -2,6 +2,7 @@
 //!
 //! Must not know when a batch is repeated: that is the consumer's step.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use log::{Record, StreamKey};
 use rules::{Engine, Event, Pattern, Scratch};
 use serde::Deserialize;
 
+use super::counts::{EventCount, EventCounts};
 use super::event::{Surroundings, for_filter, payload};
+use super::fanout::{self, Hold};
 use super::give_up::Lost;
 use super::quarantine::{Quarantine, Reason, Why};
 use super::settings::Mapping;
@@ -32,6 +35,8 @@ pub(super) struct Caller {
     /// What is told of what is given up.
     on_failure: Option<Arn>,
     mapping: String,
+    /// The stream's ARN, also where it is read as a consumer.
+    stream: Arn,
     /// The mapping's own bound.
     max_age: Option<Duration>,
     source: StreamKey,
@@ -39,6 +44,10 @@ pub(super) struct Caller {
     progress: Arc<Progress>,
     quarantine: Arc<Quarantine>,
     windows: Windows,
+    /// Where it reads as a consumer, its hold on that.
+    pub hold: Option<Hold>,
+    /// What is counted of what it reads.
+    pub counts: EventCounts,
 }
 
 fn part_of(batch: &Batch) -> Part {
@@ -66,7 +75,7 @@ impl Caller {
         quarantine: &Arc<Quarantine>,
     ) -> Result<Self, FlowError> {
         let around =
-            Surroundings { stream: mapping.source.clone(), role: mapping.role.clone(), region: scope.region.clone() };
+            Surroundings { source: mapping.source.clone(), role: mapping.role.clone(), region: scope.region.clone() };
         Ok(Self {
             function: mapping.function.clone(),
             around,
@@ -74,12 +83,15 @@ impl Caller {
             report_item_failures: mapping.report_item_failures,
             on_failure: mapping.on_failure.clone(),
             mapping: mapping.id.clone(),
+            stream: fanout::stream_of(&mapping.source),
             max_age: mapping.max_age_secs.map(|secs| Duration::from_secs(secs.into())),
             source: source_key(&mapping.source)?,
             ports: ports.clone(),
             progress: Arc::clone(progress),
             quarantine: Arc::clone(quarantine),
             windows: Windows::default(),
+            hold: None,
+            counts: EventCounts::default(),
         })
     }
 
@@ -140,6 +152,12 @@ fn first_failure(answer: &[u8], records: &[&Record]) -> Result<Option<Position>,
 }
 
 impl Caller {
+    /// Counts what a batch brings for the first time.
+    fn read(&self, batch: &Batch) {
+        let mut scratch = Scratch::default();
+        self.counts.read(part_of(batch), &batch.records, |record| self.wants(batch.shard, record, &mut scratch));
+    }
+
     /// Those of a batch's records that a filter matches and that were not skipped by somebody's word.
     async fn wanted<'a>(&self, batch: &'a Batch) -> Result<Vec<&'a Record>, FlowError> {
         let skipped = self.quarantine.skipped(batch.stream, batch.shard, batch.records.iter()).await?;
@@ -161,7 +179,7 @@ impl Caller {
         want_log: bool,
         window: Option<(&Window, bool, bool)>,
     ) -> (Called, Option<InvokeOutcome>) {
-        let source = &self.around.stream;
+        let source = &self.around.source;
         let tumbling = window.map(|(window, last, early)| tumbling(window, part.0, source, (last, early))).transpose();
         let payload = match tumbling.and_then(|tumbling| payload(&self.around, part.0, records, tumbling)) {
             Ok(payload) => payload,
@@ -183,19 +201,36 @@ impl Caller {
             want_log,
             trace: None,
         };
+        self.counts.aged(records, self.ports.consumers.env.clock.now());
         let (called, outcome) = match self.ports.invoke.invoke(call).await {
             Err(error) if error.kind == base::ErrorKind::Invalid => {
                 (Called::Failed { from: None, reason: error.message }, None)
             }
             Err(error) => (Called::Later(error.message), None),
             Ok(outcome) => {
+                self.counts.add(EventCount::Invoked, records.len());
                 let needs_state = window.is_some_and(|(_, last, _)| !last);
                 (self.judge(&outcome, records, needs_state), Some(outcome))
             }
         };
+        self.counts.add(EventCount::FailedInvoke, self.failed(&called, outcome.as_ref(), records));
         let closes = window.filter(|(_, last, _)| *last).map(|(of, ..)| Span { start: of.start, end: of.end });
         self.note(part, (records, closes), &called, outcome.as_ref());
         (called, outcome)
+    }
+
+    /// How many records a call failed for: those that the function named, or all.
+    fn failed(&self, called: &Called, outcome: Option<&InvokeOutcome>, records: &[&Record]) -> usize {
+        let named = outcome.and_then(|outcome| serde_json::from_slice::<Answer>(&outcome.payload).ok());
+        match called {
+            Called::Done => 0,
+            Called::Failed { from: Some(_), .. } => {
+                let named = named.and_then(|answer| answer.batch_item_failures).unwrap_or_default();
+                let named: BTreeSet<_> = named.into_iter().filter_map(|failure| failure.item_identifier).collect();
+                named.len()
+            }
+            Called::Failed { .. } | Called::Later(_) | Called::Refused(_) => records.len(),
+        }
     }
 
     /// What the function's answer means.
@@ -296,7 +331,7 @@ impl Caller {
             let lost = Lost {
                 mapping: &self.mapping,
                 function: &self.function,
-                source: &self.around.stream,
+                source: &self.stream,
                 batch,
                 records,
                 why,
@@ -304,7 +339,10 @@ impl Caller {
                 now: self.ports.consumers.env.clock.now(),
             };
             match lost.tell(&*self.ports.router, to).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.counts.add(EventCount::OnFailureDestinationDelivered, records.len());
+                    return Ok(());
+                }
                 Err(error) if error.kind.is_transient() => return Err(error.message),
                 Err(error) => {
                     metrics::mapping_untold(&self.mapping);
@@ -319,13 +357,22 @@ impl Caller {
             DropReason::Refused(_) => Why::Refused,
         };
         let reason = Reason { why, text: &reason, attempts: batch.attempt };
-        self.quarantine.put(batch.stream, batch.shard, records, &reason).await.map_err(|e| e.to_string())
+        self.quarantine.put(batch.stream, batch.shard, records, &reason).await.map_err(|e| e.to_string())?;
+        // What the stream's retention is about to take is none of the mapping's limits.
+        if why != Why::Expired || (self.max_age.is_some() && self.bound() == self.max_age) {
+            self.counts.add(EventCount::Dropped, records.len());
+        }
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Handler for Caller {
     async fn handle(&self, batch: &Batch) -> Outcome {
+        if let Some(reason) = self.without_consumer(batch) {
+            return Outcome::Later(reason);
+        }
+        self.read(batch);
         let records = match self.wanted(batch).await {
             Ok(records) => records,
             Err(error) => return Outcome::Later(error.to_string()),
@@ -376,6 +423,7 @@ impl Handler for Caller {
             let (mapping, shard, start) = (&self.mapping, batch.shard, span.start.to_iso_secs());
             tracing::error!(mapping, %shard, start, ?why, "a window was never closed by its function");
         }
+        self.read(batch);
         let records = self.wanted(batch).await.map_err(|e| e.to_string())?;
         if !records.is_empty() {
             if let Err(error) = self.put_away(batch, &records, why).await {
@@ -395,6 +443,17 @@ impl Handler for Caller {
 }
 
 impl Caller {
+    /// Why nothing is handled: the consumer that is read as is gone. What was read waits, and is seen to.
+    fn without_consumer(&self, batch: &Batch) -> Option<String> {
+        if self.hold.as_ref().is_none_or(Hold::is_good) {
+            return None;
+        }
+        let reason = fanout::gone(&self.around.source);
+        let records: Vec<&Record> = batch.records.iter().collect();
+        self.note(part_of(batch), (&records, None), &Called::Later(reason.clone()), None);
+        Some(reason)
+    }
+
     /// What is given up waits for where it goes: the shard is stuck on it.
     fn not_put_away(&self, batch: &Batch, records: &[&Record], error: &str) {
         let reason = format!("what is given up cannot be put away: {error}");

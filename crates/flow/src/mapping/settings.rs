@@ -3,10 +3,13 @@
 //! Promises that documents of earlier versions are read with the defaults of what they do not say. Must not know where
 //! they are kept.
 
+use std::collections::BTreeMap;
+
 use base::{Arn, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::queue::{self, BATCH_SIZE, is_queue};
+use super::tags;
 use crate::FlowError;
 
 /// Where a mapping starts on shards that exist at its creation. On later shards it starts at their beginning.
@@ -15,7 +18,7 @@ use crate::FlowError;
 pub enum StartingPosition {
     /// At the oldest record.
     TrimHorizon,
-    /// After the newest record.
+    /// After the newest record of the moment at which the mapping first runs.
     Latest,
     /// At the first record that arrived then or later.
     AtTimestamp(Timestamp),
@@ -65,6 +68,10 @@ pub struct MappingChange {
     pub tumbling_secs: Option<u32>,
     /// Batches of a queue under way at once, 2 to 1,000, or none for no bound of its own, the default.
     pub max_concurrency: Option<Option<u32>>,
+    /// Whether its events are counted; default false.
+    pub event_counts: Option<bool>,
+    /// All its tags; default none.
+    pub tags: Option<BTreeMap<String, String>>,
 }
 
 /// A mapping as stored.
@@ -83,6 +90,9 @@ pub struct Mapping {
     pub start: Option<StartingPosition>,
     /// Whether it runs.
     pub enabled: bool,
+    /// Whether its place is fixed only when it first runs: it starts at the newest record and never ran.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unplaced: bool,
     /// Records in a batch.
     pub batch_size: u32,
     /// Seconds to gather a batch.
@@ -111,6 +121,12 @@ pub struct Mapping {
     /// Batches of a queue under way at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_concurrency: Option<u32>,
+    /// Whether its events are counted.
+    #[serde(default)]
+    pub event_counts: bool,
+    /// Its tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
     /// When it was created or last changed.
     pub modified: Timestamp,
 }
@@ -149,6 +165,7 @@ impl Mapping {
             source: spec.source.clone(),
             start: spec.start,
             enabled: true,
+            unplaced: false,
             batch_size: if is_queue(&spec.source) { BATCH_SIZE } else { 100 },
             window_secs: 0,
             max_retries: None,
@@ -160,6 +177,8 @@ impl Mapping {
             parallelization: 1,
             tumbling_secs: 0,
             max_concurrency: None,
+            event_counts: false,
+            tags: BTreeMap::new(),
             modified,
         }
     }
@@ -199,6 +218,7 @@ impl Mapping {
             self.filters.clone_from(filters);
         }
         self.enabled = change.enabled.unwrap_or(self.enabled);
+        self.event_counts = change.event_counts.unwrap_or(self.event_counts);
         self.bisect = change.bisect.unwrap_or(self.bisect);
         self.report_item_failures = change.report_item_failures.unwrap_or(self.report_item_failures);
         if let Some(lanes) = change.parallelization {
@@ -218,6 +238,10 @@ impl Mapping {
             return Err(FlowError::Invalid(
                 "TumblingWindowInSeconds goes with a ParallelizationFactor of 1 only".to_owned(),
             ));
+        }
+        if let Some(tags) = &change.tags {
+            tags::check(tags)?;
+            self.tags.clone_from(tags);
         }
         if let Some(on_failure) = &change.on_failure {
             self.on_failure.clone_from(on_failure);

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use base::{Arn, ErrorKind, HttpClient, HttpError, Invocation, Invoke, InvokeError, InvokeOutcome};
 use bytes::Bytes;
 use flow::SearchDomains;
+use flow::mapping::{StreamConsumer, StreamConsumers};
 use flow::topic::{Mail, MailError, Mailer, SignatureVersion, Signed, Signer};
 use http::{Request, Response, StatusCode};
 use serde_json::Value;
@@ -358,5 +359,42 @@ impl Search {
         let text = |name: &str| action[name].as_str().unwrap().to_owned();
         self.documents.lock().unwrap().insert((text("_index"), text("_id")), document.clone());
         serde_json::json!({"index": {"status": 201}})
+    }
+}
+
+/// Registered consumers of streams, and who reads as them.
+#[derive(Default)]
+pub struct Consumers {
+    registered: Mutex<Vec<StreamConsumer>>,
+    taken: Mutex<Vec<StreamConsumer>>,
+}
+
+impl Consumers {
+    pub fn register(&self, consumer: StreamConsumer) {
+        self.registered.lock().unwrap().push(consumer);
+    }
+
+    pub fn deregister(&self, consumer: &StreamConsumer) {
+        self.registered.lock().unwrap().retain(|one| one != consumer);
+    }
+
+    pub fn is_taken(&self, consumer: &StreamConsumer) -> bool {
+        self.taken.lock().unwrap().contains(consumer)
+    }
+}
+
+impl StreamConsumers for Consumers {
+    fn is_registered(&self, consumer: &StreamConsumer) -> bool {
+        self.registered.lock().unwrap().contains(consumer)
+    }
+
+    fn take(&self, consumer: &StreamConsumer) {
+        self.taken.lock().unwrap().push(consumer.clone());
+    }
+
+    fn give_back(&self, consumer: &StreamConsumer) {
+        let mut taken = self.taken.lock().unwrap();
+        let place = taken.iter().position(|one| one == consumer).expect("it was taken");
+        taken.remove(place);
     }
 }

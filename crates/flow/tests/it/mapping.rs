@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use base::HashKey;
 use flow::mapping::{MappingChange, MappingSpec, MappingView, StartingPosition};
+use log::Reshard;
 
 use crate::fakes::{Reply, batch_of};
-use crate::world::{House, World, function_arn, role, scope, stream_arn, until};
+use crate::world::{House, Outside, World, function_arn, role, scope, stream_arn, until};
 
 pub async fn map(house: &House, start: StartingPosition, settings: MappingChange) -> MappingView {
     let spec = MappingSpec {
@@ -62,6 +64,67 @@ async fn latest_begins_at_its_creation_and_timestamps_at_their_time() {
     house.flow.mappings.create(&scope(), spec).await.unwrap();
     until("its call", || world.functions.calls().len() == 2).await;
     assert_eq!(world.functions.batches()[1], ["middle", "new"]);
+    house.stop().await;
+}
+
+fn enabled(enabled: bool) -> MappingChange {
+    MappingChange { enabled: Some(enabled), ..Default::default() }
+}
+
+#[test]
+fn latest_of_a_mapping_that_is_made_disabled_begins_when_it_is_first_enabled() {
+    let outside = Outside::new(20);
+    let functions = &outside.functions;
+    let id = outside.life(async |world| {
+        let house = world.open().await;
+        house.stream("s", 1).await;
+        house.put("s", "k", &["before it is made"]).await;
+        map(&house, StartingPosition::Latest, enabled(false)).await.mapping.id
+    });
+    outside.fs.power_cut();
+    outside.life(async |world| {
+        let house = world.open().await;
+        house.put("s", "k", &["before it is enabled"]).await;
+        // Its shards by then are what counts, those that came and went among them.
+        let stream = house.log.stream(&House::key("s")).unwrap();
+        let split = Reshard::Split { shard: stream.shards[0].id, at: HashKey(1 << 127) };
+        house.log.reshard(&House::key("s"), vec![split]).await.unwrap();
+        house.put("s", "k", &["on a child"]).await;
+        let other = MappingChange { batch_size: Some(7), ..Default::default() };
+        house.flow.mappings.update(&scope(), &id, &other).await.unwrap();
+        let view = house.flow.mappings.update(&scope(), &id, &enabled(true)).await.unwrap();
+        assert_eq!(view.state, "Enabled");
+    });
+    // Nothing was stopped in order: what was answered is durable.
+    outside.fs.power_cut();
+    outside.life(async |world| {
+        let house = world.open().await;
+        house.put("s", "k", &["a"]).await;
+        until("a call", || functions.calls().len() == 1).await;
+        house.flow.mappings.update(&scope(), &id, &enabled(false)).await.unwrap();
+        house.put("s", "k", &["b"]).await;
+        house.flow.mappings.update(&scope(), &id, &enabled(true)).await.unwrap();
+        until("another call", || functions.calls().len() == 2).await;
+        assert_eq!(functions.batches(), [["a"], ["b"]], "from then on it keeps its place");
+        house.stop().await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_starting_time_in_the_future_is_refused() {
+    let world = World::new(21);
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    let later = base::Clock::now(&*world.clock) + Duration::from_secs(1);
+    let spec = MappingSpec {
+        function: function_arn("f"),
+        role: role(),
+        source: stream_arn("s"),
+        start: Some(StartingPosition::AtTimestamp(later)),
+        settings: MappingChange::default(),
+    };
+    let refused = house.flow.mappings.create(&scope(), spec).await.unwrap_err();
+    assert_eq!(refused.to_string(), "StartingPositionTimestamp cannot be in the future");
     house.stop().await;
 }
 

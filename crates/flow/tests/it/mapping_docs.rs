@@ -2,17 +2,21 @@
 
 const TABLE: &str = include_str!("../../../../docs/mappings.md");
 
-const TESTS: [&str; 10] = [
+const TESTS: [&str; 14] = [
     include_str!("mapping.rs"),
     include_str!("mapping_change.rs"),
+    include_str!("mapping_counts.rs"),
     include_str!("mapping_crash.rs"),
+    include_str!("mapping_fanout.rs"),
     include_str!("mapping_give_up.rs"),
     include_str!("mapping_lanes.rs"),
     include_str!("mapping_windows.rs"),
     include_str!("crash.rs"),
     include_str!("reshard.rs"),
     include_str!("../../src/consumer/step/tests.rs"),
+    include_str!("../../src/mapping/tags.rs"),
     include_str!("../../../../tests/e2e/test_mappings.py"),
+    include_str!("../../../../tests/e2e/test_mapping_options.py"),
 ];
 
 #[test]

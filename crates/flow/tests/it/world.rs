@@ -16,7 +16,7 @@ use flow::{Flow, FlowConfig, FlowPorts};
 use log::{Append, Log, LogConfig, NewRecord, ReadLimit, Record, ShardRef, Stream, StreamKey, StreamKind, StreamSpec};
 use state::Store;
 
-use crate::fakes::{Functions, PostOffice, Quill, Search, Web};
+use crate::fakes::{Consumers, Functions, PostOffice, Quill, Search, Web};
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 
@@ -65,6 +65,7 @@ pub struct World {
     pub web: Arc<Web>,
     pub post: Arc<PostOffice>,
     pub search: Arc<Search>,
+    pub consumers: Arc<Consumers>,
 }
 
 /// What outlives a process that ends without warning.
@@ -76,6 +77,7 @@ pub struct Outside {
     pub web: Arc<Web>,
     post: Arc<PostOffice>,
     search: Arc<Search>,
+    consumers: Arc<Consumers>,
 }
 
 impl Outside {
@@ -88,6 +90,7 @@ impl Outside {
             web: Arc::default(),
             post: Arc::default(),
             search: Arc::default(),
+            consumers: Arc::default(),
         }
     }
 
@@ -111,6 +114,7 @@ impl Outside {
                 web: self.web.clone(),
                 post: self.post.clone(),
                 search: self.search.clone(),
+                consumers: self.consumers.clone(),
             };
             let result = run(&world).await;
             *self.now.lock().unwrap() = world.clock.now();
@@ -149,6 +153,7 @@ impl World {
             web: Arc::default(),
             post: Arc::default(),
             search: Arc::default(),
+            consumers: Arc::default(),
         }
     }
 
@@ -174,6 +179,7 @@ impl World {
             signer: Arc::new(Quill),
             mailer: self.post.clone(),
             search: self.search.clone(),
+            fanout: self.consumers.clone(),
         };
         let config = FlowConfig {
             bus_retention: DAY,

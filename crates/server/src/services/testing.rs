@@ -10,6 +10,7 @@ use base::{
     Scope, SeededRng, TestClock, Timestamp,
 };
 use bytes::Bytes;
+use flow::mapping::{StreamConsumer, StreamConsumers};
 use flow::topic::{Mail, MailError, Mailer, SignatureVersion, Signed, Signer};
 use flow::{Flow, FlowConfig, FlowPorts, SearchDomains};
 use log::{Log, LogConfig, ReadLimit, StreamKey, StreamKind, StreamSpec};
@@ -45,7 +46,8 @@ impl House {
             master_key: base::MasterKey::new([7; 32]),
             signer: nobody.clone(),
             mailer: nobody.clone(),
-            search: nobody,
+            search: nobody.clone(),
+            fanout: nobody,
         };
         let config = FlowConfig {
             bus_retention: DAY,
@@ -122,6 +124,16 @@ impl Signer for Nobody {
     async fn sign(&self, _: SignatureVersion, _: String) -> Result<Signed, String> {
         Ok(Signed { signature: "signed".into(), certificate_url: "https://nobody/c.pem".into() })
     }
+}
+
+impl StreamConsumers for Nobody {
+    fn is_registered(&self, _: &StreamConsumer) -> bool {
+        false
+    }
+
+    fn take(&self, _: &StreamConsumer) {}
+
+    fn give_back(&self, _: &StreamConsumer) {}
 }
 
 #[async_trait]

@@ -8,7 +8,7 @@ use log::Log;
 
 use super::calls::CallQuotas;
 use super::ondemand::Policy;
-use super::{Accounts, SettingsTable, ShardBudget, Traffic};
+use super::{Accounts, Fanout, SettingsTable, ShardBudget, Traffic};
 use crate::config;
 
 /// See the module. Clones are handles to the same room.
@@ -24,6 +24,8 @@ pub(crate) struct Streams {
     pub traffic: Arc<Traffic>,
     /// How often the control plane may be called.
     pub calls: Arc<CallQuotas>,
+    /// Which registered consumers mappings read as.
+    pub fanout: Fanout,
     /// When on-demand streams change their shards.
     pub scaling: Policy,
 }
@@ -37,8 +39,10 @@ impl Streams {
         config: &config::Streams,
     ) -> Result<Self, StateError> {
         let clock = || Arc::clone(&env.clock);
+        let settings = SettingsTable::open(Arc::clone(state), log.clone()).await?;
         Ok(Self {
-            settings: SettingsTable::open(Arc::clone(state), log.clone()).await?,
+            fanout: Fanout::new(log.clone(), settings.clone()),
+            settings,
             accounts: Accounts::new(Arc::clone(state)),
             budget: ShardBudget::new(log.clone(), config.max_shards),
             traffic: Arc::new(Traffic::new(clock(), config.aws_limits)),

@@ -60,6 +60,8 @@ pub(in crate::mapping) fn apply(mapping: &mut Mapping, change: &MappingChange) -
         window_secs: _,
         filters: _,
         report_item_failures: _,
+        event_counts: _,
+        tags: _,
         max_concurrency,
         max_retries,
         max_age_secs,

@@ -20,6 +20,7 @@ use super::elsewhere::Elsewhere;
 use super::event::{Surroundings, for_filter, payload, weigh};
 use super::pace::{Pace, Sign};
 use crate::consumer::DRAIN;
+use crate::mapping::counts::{EventCount, EventCounts};
 use crate::mapping::handler::engine;
 use crate::mapping::settings::Mapping;
 use crate::mapping::stuck::Progress;
@@ -79,6 +80,7 @@ pub(super) struct Poller {
     calling: AtomicUsize,
     elsewhere: Arc<Elsewhere>,
     last: Arc<Progress>,
+    counts: EventCounts,
     env: Env,
     queues: Queues,
     invoke: Arc<dyn Invoke>,
@@ -113,6 +115,7 @@ impl Poller {
             calling: AtomicUsize::new(0),
             elsewhere,
             last,
+            counts: EventCounts::new(mapping),
             env: ports.consumers.env.clone(),
             queues: ports.queues.clone(),
             invoke: Arc::clone(&ports.invoke),
@@ -226,7 +229,7 @@ impl Poller {
             admitted
         });
         let handed = handed.await?;
-        metrics::mapping_events(&self.id, "polled", handed.received.len());
+        self.counts.add(EventCount::Polled, handed.received.len());
         let full = handed.full;
         batch.take(handed, taken);
         Ok(full)
@@ -269,6 +272,7 @@ impl Poller {
                         self.pace().note(Sign::Busy, true);
                     }
                     metrics::retried(&self.id, "later");
+                    self.counts.add(EventCount::FailedInvoke, records);
                     tracing::warn!(consumer = self.id, records, reason, attempts, "a batch is put off");
                     self.last.set(format!("PROBLEM: {reason}"));
                     // Half the time that they are invisible, so that they can be kept so over the next pause, too.
@@ -292,7 +296,7 @@ impl Poller {
         });
         drop(scratch);
         if !unwanted.is_empty() {
-            metrics::mapping_events(&self.id, "filtered", unwanted.len());
+            self.counts.add(EventCount::FilteredOut, unwanted.len());
             self.delete(unwanted.into_iter().map(|one| one.handle).collect()).await;
         }
     }
@@ -313,17 +317,19 @@ impl Poller {
         match self.invoke.invoke(call).await {
             Err(error) if error.kind == base::ErrorKind::Invalid => Called::Failed(error.message),
             Err(error) => Called::Later(error.message),
-            Ok(outcome) => match outcome.failure() {
-                Some(failure) => Called::Failed(failure),
-                None => Called::Done(outcome.payload),
-            },
+            Ok(outcome) => {
+                self.counts.add(EventCount::Invoked, batch.messages.len());
+                match outcome.failure() {
+                    Some(failure) => Called::Failed(failure),
+                    None => Called::Done(outcome.payload),
+                }
+            }
         }
     }
 
     /// The function answered: what it dealt with is deleted.
     async fn done(&self, batch: &Batch, answer: &[u8]) -> Sign {
         let records = batch.messages.len();
-        metrics::mapping_events(&self.id, "invoked", records);
         let ids = batch.messages.iter().map(|one| one.message.head.id.as_str());
         let failed = if self.report_item_failures { failures(answer, ids) } else { Ok(Default::default()) };
         let failed = match failed {
@@ -332,7 +338,8 @@ impl Poller {
         };
         let handles = batch.handles_but(&failed);
         metrics::handled(&self.id, handles.len());
-        self.delete(handles).await;
+        let deleted = self.delete(handles).await;
+        self.counts.add(EventCount::Deleted, deleted);
         if failed.is_empty() {
             self.last.set("OK");
             return Sign::Taken;
@@ -343,23 +350,22 @@ impl Poller {
     /// They stay in the queue, and become visible when their time is up.
     fn failed(&self, records: usize, reason: &str) -> Sign {
         metrics::retried(&self.id, "failed");
-        metrics::mapping_events(&self.id, "failed", records);
+        self.counts.add(EventCount::FailedInvoke, records);
         tracing::warn!(consumer = self.id, records, reason, "a batch failed");
         self.last.set("PROBLEM: Function call failed");
         Sign::Failed
     }
 
-    /// Deletes messages. What cannot be deleted comes back.
-    async fn delete(&self, handles: Vec<String>) {
+    /// Deletes messages; how many. What cannot be deleted comes back.
+    async fn delete(&self, handles: Vec<String>) -> usize {
         let mut failures = 0;
         if handles.is_empty() {
-            return;
+            return 0;
         }
         loop {
             match self.queues.settle(&self.scope, &self.name, &handles).await {
                 Ok(settled) => {
                     let late = settled.iter().filter(|settled| **settled != Settled::Done).count();
-                    metrics::mapping_events(&self.id, "deleted", settled.len() - late);
                     if late > 0 {
                         tracing::warn!(
                             consumer = self.id,
@@ -367,7 +373,7 @@ impl Poller {
                             "messages were visible again before the function ended"
                         );
                     }
-                    return;
+                    return settled.len() - late;
                 }
                 Err(error) if failures < DELETIONS => {
                     failures += 1;
@@ -376,7 +382,8 @@ impl Poller {
                 }
                 Err(error) => {
                     let messages = handles.len();
-                    return tracing::error!(consumer = self.id, %error, messages, "messages that were dealt with come back");
+                    tracing::error!(consumer = self.id, %error, messages, "messages that were dealt with come back");
+                    return 0;
                 }
             }
         }

@@ -1,12 +1,14 @@
 //! SubscribeToShard: a shard's records, pushed to a registered consumer as soon as they are durable.
 //!
 //! Promises that a subscription lives for five minutes, that there is one of a consumer on a shard (a later call takes
-//! over), and that it ends when its shard, its stream or its consumer does. Must not know how events get to the client.
+//! over, and so does an event-source mapping), and that it ends when its shard, its stream or its consumer does. Must not
+//! know how events get to the client.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Clock, Position, SequenceNumber};
+use flow::mapping::StreamConsumer;
 use futures::StreamExt;
 use futures::stream;
 use log::{Log, LogError, ReadLimit, Shard, Slice, Stream};
@@ -17,8 +19,8 @@ use super::address::{ConsumerAddress, consumer, shard};
 use super::describe::children;
 use super::position::Start;
 use super::read::{behind, shown};
-use super::subscriptions::Subscription;
-use super::{DataStreams, Events, SERVICE, dry_run, failed};
+use super::subscriptions::{Subscription, another};
+use super::{DataStreams, Events, SERVICE, dry_run, failed, in_use};
 use crate::streams::{Amount, Pace, Streams};
 
 /// A subscription is over afterwards.
@@ -46,6 +48,10 @@ pub(super) async fn shard_of(
     };
     let next = start.find(&service.log, call, &stream, shard).await?;
     dry_run(input.dry_run)?;
+    let reads_as = StreamConsumer { stream: stream.key.clone(), name: consumer.name.clone(), epoch: consumer.epoch };
+    if service.streams.fanout.is_taken(&reads_as) {
+        return Err(in_use(another(&call.scope, &consumer, shard.id)));
+    }
     let now = service.env.clock.instant();
     let subscription = service.subscriptions.begin(&call.scope, &stream, &consumer, shard.id, now)?;
     let reader = Reader {
@@ -56,6 +62,7 @@ pub(super) async fn shard_of(
         shard: shard.clone(),
         stream: Arc::clone(&stream),
         consumer,
+        reads_as,
         subscription,
         pace: service.streams.traffic.pace(),
         next,
@@ -78,6 +85,8 @@ struct Reader {
     shard: Shard,
     stream: Arc<Stream>,
     consumer: ConsumerAddress,
+    /// The same, as mappings name it: one that takes it ends the subscription.
+    reads_as: StreamConsumer,
     subscription: Subscription,
     pace: Pace,
     next: Position,
@@ -114,6 +123,9 @@ impl Reader {
         loop {
             if let Err(error) = self.still_registered() {
                 return Some(Err(error));
+            }
+            if self.streams.fanout.is_taken(&self.reads_as) {
+                return Some(Err(self.subscription.taken_over()));
             }
             // With the service's quotas: what was pushed too fast is waited for.
             let pause = self.pace.pause(self.clock.instant());
@@ -156,6 +168,7 @@ impl Reader {
         tokio::select! {
             readable = self.log.wait(self.shard.slot, self.next) => readable.map(|()| Woken::Readable),
             () = self.subscription.until_taken_over() => Ok(Woken::TakenOver),
+            () = self.streams.fanout.until_taken(&self.reads_as) => Ok(Woken::TakenOver),
             () = self.subscription.until_orphaned() => Ok(Woken::Readable),
             () = self.clock.sleep(HEARTBEAT.min(left)) => Ok(if left > HEARTBEAT { Woken::Silence } else { Woken::Over }),
         }

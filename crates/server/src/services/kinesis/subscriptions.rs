@@ -46,6 +46,12 @@ pub(super) struct Subscription {
     gone: CancellationToken,
 }
 
+/// What is told to who subscribes as a consumer that another reads as.
+pub(super) fn another(scope: &Scope, consumer: &ConsumerAddress, shard: ShardId) -> String {
+    let ConsumerAddress { stream, name, .. } = consumer;
+    format!("Another active subscription exists for this consumer: {}:{stream}:{shard}:{name}", scope.account)
+}
+
 impl Subscriptions {
     /// Takes a consumer's place on a shard.
     pub fn begin(
@@ -56,11 +62,7 @@ impl Subscriptions {
         shard: ShardId,
         now: Duration,
     ) -> Result<Subscription, ServiceError> {
-        let ConsumerAddress { stream: stream_name, name, .. } = consumer;
-        let message = format!(
-            "Another active subscription exists for this consumer: {}:{stream_name}:{shard}:{name}",
-            scope.account
-        );
+        let message = another(scope, consumer, shard);
         let key = (stream.id.number(), consumer.clone(), shard);
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         let is_fresh = |active: &Active| now.saturating_sub(active.since) < SETTLED;

@@ -1,4 +1,6 @@
-//! What belongs to a function beside its versions: tags, reserved concurrency, its policy.
+//! What belongs to a function beside its versions: tags, which mappings have as well, reserved concurrency, its policy.
+
+use std::collections::BTreeMap;
 
 use base::{Arn, FunctionName};
 use functions::{Capacity, Permission};
@@ -6,38 +8,62 @@ use wire::lambda::*;
 use wire::{Call, ServiceError, only};
 
 use super::address::{address, unqualified};
-use super::{LambdaService, SERVICE, failed, invalid};
+use super::{LambdaService, SERVICE, failed, flow_failed, invalid};
 
 /// Bytes of an archive and of what it unpacks to ("Lambda quotas"), as `functions` holds to them.
 const ZIPPED_BYTES: i64 = 50 << 20;
 const UNZIPPED_BYTES: i64 = 250 << 20;
 
+/// What has tags.
+enum Tagged {
+    Function(FunctionName),
+    /// By its id.
+    Mapping(String),
+}
+
 impl LambdaService {
-    /// The function that a call about tags names by its ARN.
-    fn tagged(&self, call: &Call, resource: &str) -> Result<FunctionName, ServiceError> {
+    /// What a call about tags names by its ARN.
+    fn tagged(&self, call: &Call, resource: &str) -> Result<Tagged, ServiceError> {
         let arn: Arn = resource.parse().map_err(|e: base::ArnError| invalid(e.to_string()))?;
-        if arn.service() == "lambda" && arn.resource_of("event-source-mapping").is_some() {
-            return Err(ServiceError::not_done(SERVICE, "tags of an event source mapping"));
+        let mapping = arn.resource_of("event-source-mapping").filter(|_| arn.service() == "lambda");
+        if let Some(id) = mapping {
+            if arn.scope().as_ref() != Some(&call.scope) {
+                return Err(invalid(format!("{resource} is not of this account and region")));
+            }
+            return Ok(Tagged::Mapping(id.to_owned()));
         }
         let at = unqualified(&call.scope, resource)?;
         self.functions.get(&call.scope, &at.name).map_err(failed)?;
-        Ok(at.name)
+        Ok(Tagged::Function(at.name))
+    }
+
+    async fn retag(
+        &self,
+        call: &Call,
+        resource: &str,
+        set: BTreeMap<String, String>,
+        remove: &[String],
+    ) -> Result<(), ServiceError> {
+        match self.tagged(call, resource)? {
+            Tagged::Function(name) => self.functions.tag(&call.scope, &name, set, remove).await.map_err(failed),
+            Tagged::Mapping(id) => self.mappings.tag(&call.scope, &id, &set, remove).await.map_err(flow_failed),
+        }
     }
 
     pub(super) async fn tag(&self, call: &Call, input: TagResourceInput) -> Result<(), ServiceError> {
-        let name = self.tagged(call, &input.resource)?;
-        self.functions.tag(&call.scope, &name, input.tags, &[]).await.map_err(failed)
+        self.retag(call, &input.resource, input.tags, &[]).await
     }
 
     pub(super) async fn untag(&self, call: &Call, input: UntagResourceInput) -> Result<(), ServiceError> {
-        let name = self.tagged(call, &input.resource)?;
-        self.functions.tag(&call.scope, &name, Default::default(), &input.tag_keys).await.map_err(failed)
+        self.retag(call, &input.resource, BTreeMap::new(), &input.tag_keys).await
     }
 
     pub(super) fn tags(&self, call: &Call, input: ListTagsInput) -> Result<ListTagsOutput, ServiceError> {
-        let name = self.tagged(call, &input.resource)?;
-        let function = self.functions.get(&call.scope, &name).map_err(failed)?;
-        Ok(ListTagsOutput { tags: Some(function.tags.clone()) })
+        let tags = match self.tagged(call, &input.resource)? {
+            Tagged::Function(name) => self.functions.get(&call.scope, &name).map_err(failed)?.tags.clone(),
+            Tagged::Mapping(id) => self.mappings.get(&call.scope, &id).map_err(flow_failed)?.mapping.tags,
+        };
+        Ok(ListTagsOutput { tags: Some(tags) })
     }
 
     pub(super) async fn reserve(

@@ -2,7 +2,9 @@
 
 use base::{Arn, Scope};
 use flow::mapping::{MappingChange, MappingSpec, MappingView, StartingPosition};
+use wire::data::Structure;
 use wire::lambda::*;
+use wire::model::Kind;
 use wire::{Call, ServiceError, only};
 
 use super::super::page::page;
@@ -12,9 +14,10 @@ use super::{LambdaService, SERVICE, bad_marker, failed, flow_failed, invalid, pa
 /// Mappings on a page ("ListEventSourceMappings": 100 by default, 10,000 at most).
 const MAPPINGS_A_PAGE: usize = 100;
 const REPORT_ITEMS: &str = "ReportBatchItemFailures";
+const EVENT_COUNT: &str = "EventCount";
 
 /// Members of a change that are also members of a creation.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 14] = [
     "FunctionName",
     "Enabled",
     "BatchSize",
@@ -28,11 +31,47 @@ const SETTINGS: [&str; 13] = [
     "TumblingWindowInSeconds",
     "DestinationConfig",
     "ScalingConfig",
+    "MetricsConfig",
 ];
+
+/// Members that only other sources than streams and queues have.
+const OF_OTHERS: [&str; 8] = [
+    "Queues",
+    "Topics",
+    "SourceAccessConfigurations",
+    "SelfManagedEventSource",
+    "AmazonManagedKafkaEventSourceConfig",
+    "SelfManagedKafkaEventSourceConfig",
+    "DocumentDBEventSourceConfig",
+    "LoggingConfig",
+];
+
+/// Refuses what no source that is read has, and what is not done: every member besides the `known` ones.
+fn check(input: &dyn Structure, known: &[&str]) -> Result<(), ServiceError> {
+    let Kind::Structure(members) = &input.shape().kind else { return Ok(()) };
+    let says = |name: &str| {
+        let others: Vec<&str> = members.iter().map(|member| member.name).filter(|other| *other != name).collect();
+        only(SERVICE, input, &others).is_err()
+    };
+    match OF_OTHERS.into_iter().find(|name| says(name)) {
+        Some(name) => Err(invalid(format!("Unsupported {name} parameter for given event source mapping type."))),
+        None => only(SERVICE, input, known),
+    }
+}
 
 /// What a mapping's scaling is set to: an empty document takes the bound away.
 fn concurrency(scaling: Option<&ScalingConfig>) -> Option<Option<u32>> {
     scaling.map(|scaling| scaling.maximum_concurrency.and_then(|most| u32::try_from(most).ok()))
+}
+
+/// Whether events are counted. The other groups of metrics are of sources that are not read.
+fn event_counts(config: Option<EventSourceMappingMetricsConfig>) -> Result<Option<bool>, ServiceError> {
+    let Some(config) = config else { return Ok(None) };
+    let groups = config.metrics.unwrap_or_default();
+    match groups.iter().find(|group| *group != EVENT_COUNT) {
+        Some(other) => Err(invalid(format!("MetricsConfig: {other} is of Kafka event sources only"))),
+        None => Ok(Some(!groups.is_empty())),
+    }
 }
 
 /// The destination of what is given up: none of an empty configuration takes it away.
@@ -93,8 +132,8 @@ impl LambdaService {
         call: &Call,
         input: CreateEventSourceMappingInput,
     ) -> Result<EventSourceMappingConfiguration, ServiceError> {
-        let own = ["EventSourceArn", "StartingPosition", "StartingPositionTimestamp"];
-        only(SERVICE, &input, &[&SETTINGS[..], &own[..]].concat())?;
+        let own = ["EventSourceArn", "StartingPosition", "StartingPositionTimestamp", "Tags"];
+        check(&input, &[&SETTINGS[..], &own[..]].concat())?;
         let at = address(&call.scope, &input.function_name, None)?;
         let function = self.functions.resolve(&call.scope, &at.name, at.qualifier.as_ref()).map_err(failed)?;
         let source = input.event_source_arn.as_deref().ok_or_else(|| invalid("EventSourceArn is required"))?;
@@ -114,6 +153,8 @@ impl LambdaService {
                 bisect: input.bisect_batch_on_function_error,
                 report_item_failures: reports_items(input.function_response_types.as_deref()),
                 max_concurrency: concurrency(input.scaling_config.as_ref()),
+                tags: input.tags,
+                event_counts: event_counts(input.metrics_config)?,
                 filters: filters(input.filter_criteria),
                 on_failure: on_failure(input.destination_config)?,
                 parallelization: size(input.parallelization_factor),
@@ -132,7 +173,7 @@ impl LambdaService {
         call: &Call,
         input: UpdateEventSourceMappingInput,
     ) -> Result<EventSourceMappingConfiguration, ServiceError> {
-        only(SERVICE, &input, &[&SETTINGS[..], &["UUID"]].concat())?;
+        check(&input, &[&SETTINGS[..], &["UUID"]].concat())?;
         let function = match input.function_name.as_deref() {
             None => None,
             Some(text) => {
@@ -151,6 +192,8 @@ impl LambdaService {
             bisect: input.bisect_batch_on_function_error,
             report_item_failures: reports_items(input.function_response_types.as_deref()),
             max_concurrency: concurrency(input.scaling_config.as_ref()),
+            tags: None,
+            event_counts: event_counts(input.metrics_config)?,
             filters: filters(input.filter_criteria),
             on_failure: on_failure(input.destination_config)?,
             parallelization: size(input.parallelization_factor),
@@ -218,6 +261,9 @@ pub(super) fn shown(scope: &Scope, view: MappingView) -> EventSourceMappingConfi
         function_response_types: Some(
             mapping.report_item_failures.then(|| REPORT_ITEMS.to_owned()).into_iter().collect(),
         ),
+        metrics_config: mapping
+            .event_counts
+            .then(|| EventSourceMappingMetricsConfig { metrics: Some(vec![EVENT_COUNT.to_owned()]) }),
         filter_criteria: (!filters.is_empty()).then_some(FilterCriteria { filters: Some(filters) }),
         destination_config: of_stream.then(|| DestinationConfig {
             on_failure: Some(OnFailure { destination: mapping.on_failure.map(|to| to.to_string()) }),

@@ -1,5 +1,6 @@
 //! SubscribeToShard: what is pushed, how long, and to whom.
 
+use flow::mapping::{StreamConsumer, StreamConsumers};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
@@ -196,4 +197,30 @@ async fn what_cannot_be_subscribed_to_is_refused() {
     }
     // A call that was refused takes no place.
     assert!(world.subscribe(&arn, SHARD, from("AT_SEQUENCE_NUMBER", Some(&number))).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mapping_takes_the_consumer_and_nobody_else_subscribes_meanwhile() {
+    let (world, arn) = World::with_consumer().await;
+    let fanout = &world.service.streams.fanout;
+    let key = key(&world.call().scope, "s");
+    let epoch = arn.rsplit(':').next().unwrap().parse().unwrap();
+    let reads_as = StreamConsumer { stream: key, name: "c".into(), epoch };
+    assert!(fanout.is_registered(&reads_as));
+    let mut events = world.subscribe(&arn, SHARD, from("LATEST", None)).await.unwrap();
+    let (pushed, ()) = tokio::join!(events.next(), async { fanout.take(&reads_as) });
+    let Some(Err(ended)) = pushed else { panic!("the subscription goes on: {pushed:?}") };
+    assert_eq!(ended.code, "ResourceInUseException");
+    assert!(events.next().await.is_none());
+
+    world.env.clock.sleep(Duration::from_secs(6)).await;
+    let refused = world.subscribe(&arn, SHARD, from("LATEST", None)).await.err().unwrap();
+    assert_eq!((refused.code, refused.message), (ended.code, ended.message));
+    fanout.give_back(&reads_as);
+    let mut events = world.subscribe(&arn, SHARD, from("LATEST", None)).await.unwrap();
+    assert_eq!(data(&event(&mut events).await), [""; 0]);
+
+    let input = DeregisterStreamConsumerInput { consumer_arn: Some(arn), ..Default::default() };
+    world.service.deregister_stream_consumer(&world.call(), input).await.unwrap();
+    assert!(!fanout.is_registered(&reads_as));
 }
