@@ -89,7 +89,7 @@ def test_a_stuck_shard_is_seen_skipped_and_redriven(server, unique):
     code, failed = cli(server, "redrive", mapping)
     assert (code, failed["succeeded"], failed["failed"][0]["sequence"]) == (1, 0, sequence)
     server.client("lambda").update_function_code(FunctionName=unique, ZipFile=zipped({"main.py": CURED}))
-    assert cli(server, "redrive", mapping) == (0, {"succeeded": 1, "failed": []})
+    assert cli(server, "redrive", mapping) == (0, {"succeeded": 1, "failed": [], "interrupted": None})
     wait_for(lambda: logged(server, unique, "took poison"), 30, "the redriven record")
     assert cli(server, "status", mapping)[1]["quarantine"]["records"] == 0
     assert mapping in [m["id"] for m in cli(server, "status")[1]["mappings"]]
