@@ -1,7 +1,7 @@
 # make demo      the pipeline on a generated day of CloudTrail, to watch
 # make test      everything CI runs: format, lints, unit, property, crash and end-to-end tests
 # make soak      the long form of the crash gates
-# make fuzz      the decoders, the signatures and the journal under libFuzzer, FUZZ_SECONDS (30) each
+# make fuzz      the decoders, the policies, the signatures and the journal under libFuzzer, FUZZ_SECONDS (30) each
 # make bench     speed, with its conditions printed: Tidegate alone, within three minutes
 # make bench-peers   the same beside its peers, which it installs into .peers; takes about an hour
 SHELL := /bin/bash
@@ -70,6 +70,7 @@ bench-peers: venv
 	cargo build --locked --release --package tidegate --package bench
 	@target/release/bench --seconds 10 --all --bytes 200,1000 $(BENCH_ARGS) start put single read restart
 	@target/release/bench rules
+	@target/release/bench auth
 	@target/release/bench --seconds 10 $(BENCH_ARGS) cold subscribe shards volume segments overload bus entered calls records batches idle alert backlog
 
 # Known vulnerabilities, licences and sources of every dependency. Needs cargo-deny (cargo install cargo-deny) and the net.

@@ -71,7 +71,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// The best rate of several passes over `events`, in events per second: the least disturbed pass.
-fn best_rate(seconds: f64, events: usize, mut pass: impl FnMut()) -> f64 {
+pub fn best_rate(seconds: f64, events: usize, mut pass: impl FnMut()) -> f64 {
     let clock = SystemClock::new();
     let mut best = 0.0_f64;
     loop {
@@ -91,7 +91,7 @@ fn seconds_of(work: impl FnOnce()) -> f64 {
 }
 
 /// A rate as it is printed.
-fn rate(events_per_second: f64) -> String {
+pub fn rate(events_per_second: f64) -> String {
     if events_per_second >= 1e6 {
         format!("{:.2} M", events_per_second / 1e6)
     } else {

@@ -63,6 +63,11 @@ fn cbor() {
 }
 
 #[test]
+fn policies() {
+    run("policies", fuzz::policies, 300);
+}
+
+#[test]
 fn sigv4() {
     run("sigv4", fuzz::sigv4, 300);
 }

@@ -1,0 +1,4 @@
+//! `fuzz::policies` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::policies(data));
