@@ -207,6 +207,10 @@ impl<'p> Allows<'p> {
     pub(crate) fn add(&mut self, matched: Matched<'p>, reach: Reach) {
         let place = match matched.layer {
             Layer::Resource | Layer::Trust => {
+                // One that names nobody was read for something else: it gives nobody anything.
+                if !matched.policy.policy.kind().names_principals() {
+                    return;
+                }
                 if self.resource.is_none_or(|(_, held)| held < reach) {
                     self.resource = Some((matched, reach));
                 }

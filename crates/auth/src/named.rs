@@ -143,7 +143,7 @@ impl Named {
         }
         let parts: Vec<&str> = text.splitn(6, ':').collect();
         let &["arn", partition, service, "", account, resource] = parts.as_slice() else { return None };
-        if !partition.starts_with("aws") || !is_account(account) {
+        if !(partition == "aws" || partition.starts_with("aws-")) || !is_account(account) {
             return None;
         }
         let (class, name) = resource.split_once('/').unwrap_or((resource, ""));

@@ -293,3 +293,16 @@ fn an_explanation_tells_statements_places_and_missing_keys() {
     assert_eq!((explanation.decision.outcome, &*explanation.missing), (ImplicitDeny, &["aws:CurrentTime"][..]));
     assert_eq!(explanation.deciding().count(), 0);
 }
+
+/// A policy that was read for an identity and is handed in as a resource's gives nobody anything, and still denies.
+#[test]
+fn a_policy_in_the_wrong_place_allows_nothing() {
+    let attached = crate::case::attached(auth::PolicyKind::Inline, &allow("*"));
+    let policies = auth::Policies { resource: Some(&attached), ..auth::Policies::default() };
+    let case = Case::of(Principal::anonymous());
+    assert_eq!(policies.decide(&case.request("s3:GetObject", BUCKET)).outcome, ImplicitDeny);
+    let deny = json!({"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}});
+    let attached = crate::case::attached(auth::PolicyKind::Inline, &deny);
+    let policies = auth::Policies { resource: Some(&attached), ..auth::Policies::default() };
+    assert_eq!(policies.decide(&case.request("s3:GetObject", BUCKET)).outcome, ExplicitDeny);
+}
