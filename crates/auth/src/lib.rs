@@ -1,9 +1,9 @@
 //! Who may do what: policy documents and their evaluation.
 //!
 //! Owns the policy language of IAM (reads a document, refuses a malformed one in the service's words with the place of
-//! the mistake, and compiles it), callers as policies see them, the context of a request, and the decision with the
-//! statement that made it. Promises to be pure, to deny by default, and that what is malformed, unknown or cannot be
-//! resolved never allows anything.
+//! the mistake, and compiles it), callers as policies see them, the context of a request, the decision with the
+//! statement that made it, and the rules of users, groups, roles and what is attached to them. Promises to be pure, to
+//! deny by default, and that what is malformed, unknown or cannot be resolved never allows anything.
 //! Must not know where policies are kept, how a caller proved who they are, or what an operation does.
 //!
 //! The language is "IAM JSON policy element reference" and "Policy evaluation logic" (IAM User Guide). Where the guide
@@ -14,6 +14,7 @@ mod arn_pattern;
 mod condition;
 mod context;
 mod decide;
+pub mod directory;
 mod error;
 mod explain;
 mod json;

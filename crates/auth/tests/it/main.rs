@@ -3,6 +3,7 @@
 
 mod case;
 mod conditions;
+mod directory;
 mod documented;
 mod naive;
 mod pairs;
