@@ -450,7 +450,8 @@ impl Caller {
         }
         let reason = fanout::gone(&self.around.source);
         let records: Vec<&Record> = batch.records.iter().collect();
-        self.note(part_of(batch), (&records, None), &Called::Later(reason.clone()), None);
+        let closes = batch.window.filter(|(_, last)| *last).map(|(span, _)| span);
+        self.note(part_of(batch), (&records, closes), &Called::Later(reason.clone()), None);
         Some(reason)
     }
 
