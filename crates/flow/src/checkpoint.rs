@@ -115,7 +115,7 @@ impl Checkpoints {
     ) -> Result<bool, StateError> {
         let lanes = self.all_lanes(&key(consumer, stream, shard, Lane::WHOLE))?;
         let own = lanes.iter().filter(|(lane, _)| lane.has(partition_key));
-        Ok(own.into_iter().any(|(_, place)| position < place.next || place.was_done(partition_key, position)))
+        Ok(own.map(|(_, place)| place).any(|place| position < place.next || place.was_done(partition_key, position)))
     }
 
     /// The position before which a consumer has dealt with everything of a shard, if it was there before.
@@ -125,18 +125,25 @@ impl Checkpoints {
     }
 
     fn all_lanes(&self, whole: &[u8]) -> Result<BTreeMap<Lane, Place>, StateError> {
-        let mut rows: BTreeMap<Vec<u8>, Place> = BTreeMap::new();
+        let written = self.written_lanes(whole)?.into_iter().map(|(_, lane, place)| (lane, place));
+        let mut lanes: BTreeMap<Lane, Place> = written.collect();
+        let pending = self.pending();
+        for (key, place) in pending.writing.iter().chain(&pending.dirty).filter(|(key, _)| key.starts_with(whole)) {
+            lanes.extend(lane_of(key, whole).map(|lane| (lane, place.clone())));
+        }
+        Ok(lanes)
+    }
+
+    /// The rows of a shard's lanes, by the key of the whole.
+    fn written_lanes(&self, whole: &[u8]) -> Result<Vec<(Vec<u8>, Lane, Place)>, StateError> {
+        let mut lanes = Vec::new();
         for (key, bytes) in self.inner.state.scan(TABLE, whole, None, PAGE)? {
-            let place = decode(&key, &bytes)?;
-            rows.insert(key, place);
+            if let Some(lane) = lane_of(&key, whole) {
+                let place = decode(&key, &bytes)?;
+                lanes.push((key, lane, place));
+            }
         }
-        {
-            let pending = self.pending();
-            let newer = pending.writing.iter().chain(&pending.dirty).filter(|(key, _)| key.starts_with(whole));
-            rows.extend(newer.map(|(key, place)| (key.clone(), place.clone())));
-        }
-        let lane = |key: &[u8]| std::str::from_utf8(&key[whole.len()..]).ok().and_then(Lane::from_suffix);
-        Ok(rows.into_iter().filter_map(|(key, place)| lane(&key).map(|lane| (lane, place))).collect())
+        Ok(lanes)
     }
 
     /// The position that is written: from there on everything is handled again after a crash.
@@ -174,12 +181,9 @@ impl Checkpoints {
         self.flush().await?;
         let mut former: BTreeMap<Lane, Place> = BTreeMap::new();
         let mut batch = Batch::new();
-        for (key, bytes) in self.inner.state.scan(TABLE, &whole, None, PAGE)? {
-            let suffix = std::str::from_utf8(&key[whole.len()..]).unwrap_or("?");
-            if let Some(lane) = Lane::from_suffix(suffix) {
-                former.insert(lane, decode(&key, &bytes)?);
-                batch = batch.delete(TABLE, key);
-            }
+        for (key, lane, place) in self.written_lanes(&whole)? {
+            former.insert(lane, place);
+            batch = batch.delete(TABLE, key);
         }
         let former_of = former.keys().next().map_or(1, |lane| lane.of);
         let place = |index| former.get(&Lane { index, of: former_of }).cloned().unwrap_or_else(|| Place::at(start));
@@ -365,6 +369,11 @@ fn key(consumer: &str, stream: StreamId, shard: ShardId, lane: Lane) -> Vec<u8> 
     key.extend_from_slice(shard.to_string().as_bytes());
     key.extend_from_slice(lane.suffix().as_bytes());
     key
+}
+
+/// The lane of a key, where it is of the shard with the key of the whole, and not of one whose number begins alike.
+fn lane_of(key: &[u8], whole: &[u8]) -> Option<Lane> {
+    std::str::from_utf8(key.get(whole.len()..)?).ok().and_then(Lane::from_suffix)
 }
 
 /// The key of the shard of a lane's key.

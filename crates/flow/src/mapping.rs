@@ -172,7 +172,7 @@ fn policy(mapping: &Mapping) -> Policy {
             max_attempts: mapping.max_retries.map(|retries| retries.saturating_add(1)),
             max_age: None,
         },
-        max_age: mapping.max_age_secs.map(|secs| Duration::from_secs(secs.into())),
+        max_age: mapping.max_age(),
         bisect: mapping.bisect,
         lanes: mapping.parallelization,
         tumble,

@@ -71,32 +71,22 @@ const AWS: &[&str] = &[
     "AIDAAAAAAAAAAAAAAAAA",
     "AROABBBBBBBBBBBBBBBB",
 ];
+const STRING: &[&str] = &[
+    "StringEquals",
+    "StringNotEquals",
+    "StringEqualsIgnoreCase",
+    "StringNotEqualsIgnoreCase",
+    "StringLike",
+    "StringNotLike",
+];
 /// Operators by the type of what they compare; `Null` is for any.
 const OPERATORS: &[(&str, &[&str], &[&str])] = &[
     (
         "k:one",
-        &[
-            "StringEquals",
-            "StringNotEquals",
-            "StringEqualsIgnoreCase",
-            "StringNotEqualsIgnoreCase",
-            "StringLike",
-            "StringNotLike",
-        ],
+        STRING,
         &["a", "A", "b", "", "a*", "?", "*", "${aws:username}", "${k:many}", "${*}", "${aws:username, 'a'}", "a${$}b"],
     ),
-    (
-        "k:many",
-        &[
-            "StringEquals",
-            "StringNotEquals",
-            "StringEqualsIgnoreCase",
-            "StringNotEqualsIgnoreCase",
-            "StringLike",
-            "StringNotLike",
-        ],
-        &["a", "A", "b", "", "a*", "?", "${aws:username}", "${k:one}"],
-    ),
+    ("k:many", STRING, &["a", "A", "b", "", "a*", "?", "${aws:username}", "${k:one}"]),
     (
         "k:number",
         &[

@@ -288,9 +288,8 @@ impl Mappings {
             (Doing::AsSet, false) => "Disabled",
             (Doing::Changing, true) => "Updating",
             (Doing::Changing, false) => "Disabling",
+            (Doing::Ending, _) => "Deleting",
         };
-        let is_deleted = self.farewells().iter().any(|deleted| deleted.id == mapping.id);
-        let state = if is_deleted { "Deleting" } else { state };
         let consumer = consumer_of(&mapping.source).filter(|_| mapping.enabled);
         let last_result = match progress {
             _ if consumer.is_some_and(|consumer| !self.inner.ports.fanout.is_registered(&consumer)) => {

@@ -84,7 +84,7 @@ impl Caller {
             on_failure: mapping.on_failure.clone(),
             mapping: mapping.id.clone(),
             stream: fanout::stream_of(&mapping.source),
-            max_age: mapping.max_age_secs.map(|secs| Duration::from_secs(secs.into())),
+            max_age: mapping.max_age(),
             source: source_key(&mapping.source)?,
             ports: ports.clone(),
             progress: Arc::clone(progress),
@@ -221,11 +221,11 @@ impl Caller {
 
     /// How many records a call failed for: those that the function named, or all.
     fn failed(&self, called: &Called, outcome: Option<&InvokeOutcome>, records: &[&Record]) -> usize {
-        let named = outcome.and_then(|outcome| serde_json::from_slice::<Answer>(&outcome.payload).ok());
         match called {
             Called::Done => 0,
             Called::Failed { from: Some(_), .. } => {
-                let named = named.and_then(|answer| answer.batch_item_failures).unwrap_or_default();
+                let answer = outcome.and_then(|outcome| serde_json::from_slice::<Answer>(&outcome.payload).ok());
+                let named = answer.and_then(|answer| answer.batch_item_failures).unwrap_or_default();
                 let named: BTreeSet<_> = named.into_iter().filter_map(|failure| failure.item_identifier).collect();
                 named.len()
             }

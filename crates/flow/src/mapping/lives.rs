@@ -39,6 +39,8 @@ pub(super) enum Doing {
     AsSet,
     /// Something is under way that was begun before its last change.
     Changing,
+    /// The same, and it is deleted.
+    Ending,
 }
 
 impl Mappings {
@@ -98,6 +100,9 @@ impl Mappings {
     }
 
     pub(super) fn doing(&self, id: &str) -> Doing {
+        if self.lives().get(id).is_some_and(|life| life.deleted.is_some()) {
+            return Doing::Ending;
+        }
         if self.former(id).is_empty() { Doing::AsSet } else { Doing::Changing }
     }
 

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use std::time::Duration;
+
 use base::{Arn, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -181,6 +183,11 @@ impl Mapping {
             tags: BTreeMap::new(),
             modified,
         }
+    }
+
+    /// How old a record may become, by the mapping's own word.
+    pub(super) fn max_age(&self) -> Option<Duration> {
+        self.max_age_secs.map(|secs| Duration::from_secs(secs.into()))
     }
 
     pub(super) fn apply(&mut self, change: &MappingChange) -> Result<(), FlowError> {

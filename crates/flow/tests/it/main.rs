@@ -21,6 +21,7 @@ mod mapping_docs;
 mod mapping_fanout;
 mod mapping_give_up;
 mod mapping_lanes;
+mod mapping_quarantine;
 mod mapping_windows;
 mod outbox_kept;
 mod queue;

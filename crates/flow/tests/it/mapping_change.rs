@@ -22,7 +22,7 @@ fn enabled(enabled: bool) -> MappingChange {
     MappingChange { enabled: Some(enabled), ..Default::default() }
 }
 
-/// Calls with a text that begins with `slow` take a minute. How many are under way, and how many were at the most.
+/// Calls with a text that begins with `slow` take a minute.
 fn slow(world: &World) {
     world.functions.answer(|call| {
         let batch = batch_of(std::str::from_utf8(&call.payload).unwrap());
@@ -31,6 +31,17 @@ fn slow(world: &World) {
             false => Reply::Ok("{}".into()),
         }
     });
+}
+
+/// The function has `slow` for a minute, and `b` is behind it in the same shard.
+async fn in_a_call(world: &World) -> (House, MappingView) {
+    let house = world.open().await;
+    house.stream("s", 1).await;
+    slow(world);
+    house.put("s", "k", &["slow", "b"]).await;
+    let view = map(&house, StartingPosition::TrimHorizon, one_by_one()).await;
+    until("the call", || world.functions.calls().len() == 1).await;
+    (house, view)
 }
 
 impl House {
@@ -49,12 +60,7 @@ impl House {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_outlasts_a_change_is_finished_and_nothing_overtakes_it() {
     let world = World::new(801);
-    let house = world.open().await;
-    house.stream("s", 1).await;
-    slow(&world);
-    house.put("s", "k", &["slow", "b"]).await;
-    let view = map(&house, StartingPosition::TrimHorizon, one_by_one()).await;
-    until("the call", || world.functions.calls().len() == 1).await;
+    let (house, view) = in_a_call(&world).await;
     assert_eq!(
         house.change(&world, &view, &MappingChange { window_secs: Some(1), ..Default::default() }).await,
         "Updating"
@@ -76,12 +82,7 @@ async fn a_call_that_outlasts_a_change_is_finished_and_nothing_overtakes_it() {
 #[tokio::test(start_paused = true)]
 async fn a_mapping_that_is_disabled_during_a_call_ends_with_it() {
     let world = World::new(802);
-    let house = world.open().await;
-    house.stream("s", 1).await;
-    slow(&world);
-    house.put("s", "k", &["slow", "b"]).await;
-    let view = map(&house, StartingPosition::TrimHorizon, one_by_one()).await;
-    until("the call", || world.functions.calls().len() == 1).await;
+    let (house, view) = in_a_call(&world).await;
     assert_eq!(house.change(&world, &view, &enabled(false)).await, "Disabling");
     world.pass(2 * MINUTE).await;
     assert_eq!((world.functions.calls().len(), house.mapping_state(&view)), (1, "Disabled"));
@@ -186,12 +187,7 @@ async fn changes_in_the_middle_of_calls_keep_the_order_of_every_key() {
 #[tokio::test(start_paused = true)]
 async fn a_mapping_that_is_deleted_during_a_call_is_shown_until_its_end_and_leaves_nothing() {
     let world = World::new(806);
-    let house = world.open().await;
-    house.stream("s", 1).await;
-    slow(&world);
-    house.put("s", "k", &["slow", "b"]).await;
-    let view = map(&house, StartingPosition::TrimHorizon, one_by_one()).await;
-    until("the call", || world.functions.calls().len() == 1).await;
+    let (house, view) = in_a_call(&world).await;
     let (mappings, id, before) = (&house.flow.mappings, &view.mapping.id, world.clock.instant());
     assert_eq!(mappings.delete(&scope(), id).await.unwrap().state, "Deleting");
     assert!(world.clock.instant() - before < SECOND);
@@ -220,12 +216,7 @@ async fn a_mapping_that_is_deleted_during_a_call_is_shown_until_its_end_and_leav
 #[tokio::test(start_paused = true)]
 async fn when_all_stop_a_call_has_a_few_seconds_and_is_made_again_later() {
     let world = World::new(807);
-    let house = world.open().await;
-    house.stream("s", 1).await;
-    slow(&world);
-    house.put("s", "k", &["slow", "b"]).await;
-    map(&house, StartingPosition::TrimHorizon, one_by_one()).await;
-    until("the call", || world.functions.calls().len() == 1).await;
+    let (house, _) = in_a_call(&world).await;
     let before = world.clock.instant();
     house.stop().await;
     assert!(world.clock.instant() - before < 10 * SECOND);
