@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Arn, Clock, ErrorKind, Fs, Kinded, PartitionKey, Position, Rng, Timestamp};
+use crate::{AccountId, Arn, Clock, ErrorKind, Fs, Kinded, PartitionKey, Position, Rng, Timestamp};
 
 /// Time, randomness and the file system, handed in together.
 #[derive(Clone)]
@@ -198,13 +198,55 @@ pub enum Principal {
     Root,
     /// Nobody known: the call carries its own proof, as a subscription's confirmation link does.
     Anonymous,
-    /// A function's session, by the function that holds it.
-    FunctionSession {
-        /// The function.
-        function: Arn,
-        /// The role it was created with.
-        role: Arn,
+    /// A user.
+    User {
+        /// `arn:aws:iam::ACCOUNT:user/PATH/NAME`.
+        arn: Arn,
+        /// Begins with `AIDA`.
+        id: String,
     },
+    /// A session of a role: of a function, of a service that acts for somebody, or of whoever assumed it.
+    Session {
+        /// `arn:aws:iam::ACCOUNT:role/PATH/NAME`.
+        role: Arn,
+        /// Begins with `AROA`; empty where the role was not known when the session was made: it is then whichever role
+        /// has the name.
+        role_id: String,
+        /// The session's own name; a function's.
+        name: String,
+    },
+    /// A service that acts for itself.
+    Service {
+        /// Such as `events.amazonaws.com`.
+        name: String,
+    },
+}
+
+impl Principal {
+    /// As STS and denials name the caller.
+    pub fn arn(&self, account: &AccountId) -> String {
+        match self {
+            Self::Root => format!("arn:aws:iam::{account}:root"),
+            Self::Anonymous => "anonymous".to_owned(),
+            Self::User { arn, .. } => arn.to_string(),
+            Self::Session { role, name, .. } => {
+                let role = role.resource().rsplit('/').next().unwrap_or_default();
+                format!("arn:aws:sts::{account}:assumed-role/{role}/{name}")
+            }
+            Self::Service { name } => name.clone(),
+        }
+    }
+
+    /// The unique id, as STS tells it: the account's for its owner, `AROA…:NAME` for a session.
+    pub fn id(&self, account: &AccountId) -> String {
+        match self {
+            Self::Root => account.to_string(),
+            Self::Anonymous => "anonymous".to_owned(),
+            Self::User { id, .. } => id.clone(),
+            Self::Session { role_id, name, .. } => format!("{role_id}:{name}"),
+            Self::Service { name } => name.clone(),
+        }
+    }
 }
 
 /// What is asked for: an action such as `kinesis:PutRecord` on a resource (`*` when the call names none).
@@ -216,6 +258,8 @@ pub struct Access<'a> {
     pub action: &'a str,
     /// The resource's ARN, or `*`.
     pub resource: &'a str,
+    /// Condition keys and their values, such as `aws:SourceArn`.
+    pub context: &'a [(&'a str, &'a str)],
 }
 
 /// The answer to an [`Access`].
@@ -231,6 +275,10 @@ pub enum Decision {
 pub trait Authorizer: Send + Sync {
     /// Decides one access.
     fn decide(&self, access: &Access<'_>) -> Decision;
+
+    /// The session named `session` in which `service`, such as `lambda.amazonaws.com`, acts as `role`. Denied with the
+    /// reason when there is no such role, or its trust policy does not let the service assume it.
+    fn assume(&self, service: &str, role: &Arn, session: &str, context: &[(&str, &str)]) -> Result<Principal, String>;
 }
 
 /// Temporary credentials.

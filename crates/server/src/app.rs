@@ -327,7 +327,12 @@ impl App {
 
     fn permit(&self, call: &Call, service: &str, operation: &str) -> Result<(), Refusal> {
         let action = format!("{service}:{operation}");
-        match self.authorizer.decide(&Access { principal: &call.principal, action: &action, resource: "*" }) {
+        match self.authorizer.decide(&Access {
+            principal: &call.principal,
+            action: &action,
+            resource: "*",
+            context: &[],
+        }) {
             Decision::Allow => Ok(()),
             Decision::Deny(reason) => Err(Refusal::Denied(reason)),
         }

@@ -311,7 +311,7 @@ mod tests {
             gate.admit(Requirement::Signed, &request)
         };
         let caller = admit(Some(&session_token)).unwrap();
-        assert_eq!(caller.principal, Principal::FunctionSession { function, role });
+        assert_eq!(caller.principal, Principal::Session { role, role_id: String::new(), name: "alert".to_owned() });
         assert_eq!(caller.service.as_deref(), Some("events"));
         assert_eq!(reason(admit(None)), Reason::UnknownKey);
         assert_eq!(reason(admit(Some("another"))), Reason::UnknownKey);

@@ -9,6 +9,6 @@ mod root;
 mod sessions;
 
 pub(crate) use gate::{Caller, Gate};
-pub use policy::{FixedPolicy, caller_arn};
+pub use policy::FixedPolicy;
 pub use root::{RootKey, RootKeyError, RootKeyOrigin};
 pub use sessions::{Session, SessionStore};

@@ -1,6 +1,6 @@
 //! The fixed policy that holds until roles carry their own: the owner may everything, functions may use data.
 
-use base::{Access, AccountId, Authorizer, Decision, Principal};
+use base::{Access, AccountId, Arn, Authorizer, Decision, Principal};
 
 /// What a function's session may do, on any resource of the account: move and read data, call functions, publish.
 /// Nothing here creates, changes or deletes a resource, but for an index: a document that is put into one that is not
@@ -49,37 +49,28 @@ impl Authorizer for FixedPolicy {
     fn decide(&self, access: &Access<'_>) -> Decision {
         let allowed = match access.principal {
             Principal::Root => true,
-            Principal::Anonymous => false,
-            Principal::FunctionSession { .. } => FUNCTION_ACTIONS.iter().any(|pattern| matches(pattern, access.action)),
+            Principal::Anonymous | Principal::User { .. } | Principal::Service { .. } => false,
+            Principal::Session { .. } => FUNCTION_ACTIONS.iter().any(|pattern| matches(pattern, access.action)),
         };
         if allowed {
             return Decision::Allow;
         }
         Decision::Deny(format!(
             "User: {} is not authorized to perform: {} on resource: {} because no identity-based policy allows the {} action",
-            caller_arn(&self.account, access.principal),
+            access.principal.arn(&self.account),
             access.action,
             access.resource,
             access.action
         ))
     }
+
+    fn assume(&self, _: &str, role: &Arn, session: &str, _: &[(&str, &str)]) -> Result<Principal, String> {
+        Ok(Principal::Session { role: role.clone(), role_id: String::new(), name: session.to_owned() })
+    }
 }
 
 fn matches(pattern: &str, action: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == action, |prefix| action.starts_with(prefix))
-}
-
-/// How a caller is named in messages and by STS.
-pub fn caller_arn(account: &AccountId, principal: &Principal) -> String {
-    match principal {
-        Principal::Root => format!("arn:aws:iam::{account}:root"),
-        Principal::Anonymous => "anonymous".to_owned(),
-        Principal::FunctionSession { function, role } => {
-            let role = role.resource().rsplit('/').next().unwrap_or_default();
-            let session = function.resource_of("function").and_then(|name| name.split(':').next()).unwrap_or_default();
-            format!("arn:aws:sts::{account}:assumed-role/{role}/{session}")
-        }
-    }
 }
 
 #[cfg(test)]
@@ -88,14 +79,15 @@ mod tests {
 
     fn decide(principal: &Principal, action: &str) -> Decision {
         let policy = FixedPolicy::new("000000000000".parse().unwrap());
-        policy.decide(&Access { principal, action, resource: "*" })
+        policy.decide(&Access { principal, action, resource: "*", context: &[] })
     }
 
     #[test]
     fn functions_use_data_and_change_nothing() {
-        let function = Principal::FunctionSession {
-            function: "arn:aws:lambda:us-east-1:000000000000:function:alert".parse().unwrap(),
+        let function = Principal::Session {
             role: "arn:aws:iam::000000000000:role/service/worker".parse().unwrap(),
+            role_id: String::new(),
+            name: "alert".to_owned(),
         };
         for action in ["sns:Publish", "kinesis:PutRecords", "kinesis:DescribeStreamSummary", "es:ESHttpPost"] {
             assert_eq!(decide(&function, action), Decision::Allow, "{action}");

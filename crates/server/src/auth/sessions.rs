@@ -88,7 +88,15 @@ impl Sessions for SessionStore {
             expires: self.clock.now() + lifetime,
         };
         let session = Arc::new(Session {
-            principal: Principal::FunctionSession { function: function.clone(), role: role.clone() },
+            principal: Principal::Session {
+                role: role.clone(),
+                role_id: String::new(),
+                name: function
+                    .resource_of("function")
+                    .and_then(|name| name.split(':').next())
+                    .unwrap_or_default()
+                    .to_owned(),
+            },
             secret: keys.secret_access_key.as_str().into(),
             token: keys.session_token.clone().into(),
             expires: keys.expires,

@@ -1,11 +1,8 @@
 //! STS: who am I.
 
 use async_trait::async_trait;
-use base::Principal;
 use wire::sts::{GetCallerIdentityInput, GetCallerIdentityOutput, Sts};
 use wire::{Call, ServiceError};
-
-use crate::auth::caller_arn;
 
 /// Answers with the caller's name. Stateless.
 pub(crate) struct Identity;
@@ -18,15 +15,10 @@ impl Sts for Identity {
         _: GetCallerIdentityInput,
     ) -> Result<GetCallerIdentityOutput, ServiceError> {
         let account = &call.scope.account;
-        let arn = caller_arn(account, &call.principal);
-        let user_id = match &call.principal {
-            Principal::Root | Principal::Anonymous => account.to_string(),
-            Principal::FunctionSession { .. } => {
-                let mut parts = arn.rsplit('/');
-                let session = parts.next().unwrap_or_default();
-                format!("{}:{session}", parts.next().unwrap_or_default())
-            }
-        };
-        Ok(GetCallerIdentityOutput { user_id: Some(user_id), account: Some(account.to_string()), arn: Some(arn) })
+        Ok(GetCallerIdentityOutput {
+            user_id: Some(call.principal.id(account)),
+            account: Some(account.to_string()),
+            arn: Some(call.principal.arn(account)),
+        })
     }
 }

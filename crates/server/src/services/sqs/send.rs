@@ -168,11 +168,8 @@ fn read(
 /// Who a message's receivers are told sent it.
 fn sender(call: &Call) -> String {
     match &call.principal {
-        Principal::FunctionSession { function, role } => {
-            let role = role.resource().rsplit('/').next().unwrap_or_default();
-            format!("{role}:{}", function.resource_of("function").unwrap_or_default())
-        }
-        Principal::Root | Principal::Anonymous => call.scope.account.to_string(),
+        Principal::Anonymous => call.scope.account.to_string(),
+        known => known.id(&call.scope.account),
     }
 }
 
