@@ -9,6 +9,7 @@ use std::time::Duration;
 use base::{Access, AccountId, Arn, Authorizer, Decision, Env, FunctionName, Region, Scope};
 use bytes::Bytes;
 use futures::StreamExt;
+use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -16,19 +17,22 @@ use log::{StreamKey, StreamKind};
 use tokio_util::sync::CancellationToken;
 use wire::{Body, Call, ServiceId, Unidentified};
 
-use crate::auth::{Caller, Gate, RootKey, SessionStore};
+use crate::auth::{Caller, Gate, Guard, RootKey, SessionStore, Told};
 use crate::config::Config;
-use crate::edge::{Answer, AnswerBody, BodyError, BodyLimits, Handler, Left};
+use crate::edge::{Answer, AnswerBody, BodyError, BodyLimits, Handler, Left, Peer};
 use crate::ingest;
 use crate::mappings;
 use crate::metrics::Answered;
 use crate::refusal::{NotReady, Refusal, Voice, json};
 use crate::rooms::{Doors, Rooms};
 use crate::route::{Destination, LOGS, Requirement, Route, route, traced_by, traffic_of};
+use crate::services::ResourceNames;
 use crate::streams::traffic_report;
 
 /// A longer tracing header is none: the service's own has some 100 bytes.
 const MAX_TRACE_BYTES: usize = 512;
+/// Of what a client calls itself; CloudTrail keeps no more.
+const MAX_AGENT_CHARACTERS: usize = 1_024;
 /// A function's package of 50 MB in base64, and its settings ("Lambda quotas").
 const LARGE_BODY_BYTES: usize = 70 << 20;
 /// Of a request that anybody may send; none needs a body.
@@ -260,6 +264,10 @@ impl App {
             now: self.env.clock.now(),
             endpoint: doors.rooms.endpoints.of(request),
             trace: trace_of(request),
+            source_ip: request.extensions().get::<Peer>().map(|peer| peer.address),
+            secure: request.extensions().get::<Peer>().is_some_and(|peer| peer.secure),
+            user_agent: agent_of(request),
+            access_key_id: caller.access_key_id,
             left: request.extensions().get::<Left>().cloned().unwrap_or_default().0,
         };
         let console = |note: &mut Note, operation: &'static str| {
@@ -268,7 +276,7 @@ impl App {
                 let reason = format!("this path is signed for the service '{CONSOLE}'");
                 return Err(Refusal::WrongService(reason));
             }
-            self.permit(&call, CONSOLE, operation)
+            self.permit(&call, &format!("{CONSOLE}:{operation}"), "*")
         };
         // A request's work is moved to where it stays: what few calls need is kept from making all of them large.
         match destination {
@@ -325,14 +333,11 @@ impl App {
         }
     }
 
-    fn permit(&self, call: &Call, service: &str, operation: &str) -> Result<(), Refusal> {
-        let action = format!("{service}:{operation}");
-        match self.authorizer.decide(&Access {
-            principal: &call.principal,
-            action: &action,
-            resource: "*",
-            context: &[],
-        }) {
+    /// Whether a call may, that is of no service's model.
+    fn permit(&self, call: &Call, action: &str, resource: &str) -> Result<(), Refusal> {
+        let told = Told::of_call(call);
+        let access = Access { principal: &call.principal, action, resource, context: &told.pairs() };
+        match self.authorizer.decide(&access) {
             Decision::Allow => Ok(()),
             Decision::Deny(reason) => Err(Refusal::Denied(reason)),
         }
@@ -361,8 +366,9 @@ impl App {
             }
         };
         *note = Note { service: operation.service.model().name, operation: operation.name };
-        self.permit(call, action_prefix(operation.service), action_name(operation.service, operation.name))?;
-        Ok(doors.services.call(call, operation, request).await)
+        let names = ResourceNames(&doors.rooms);
+        let guard = Guard { authorizer: &*self.authorizer, names: &names, by_link: false };
+        Ok(doors.services.call(&guard, call, operation, request).await)
     }
 
     async fn search(
@@ -383,7 +389,10 @@ impl App {
             _ => "ESHttpOther",
         };
         *note = Note { service: SEARCH, operation: action };
-        self.permit(call, SEARCH, action)?;
+        // The embedded index is every domain of the account; a path of it is a resource of its own.
+        let (Scope { account, region }, path) = (&call.scope, request.uri().path().trim_start_matches('/'));
+        let resource = format!("arn:aws:es:{region}:{account}:domain/{CONSOLE}/{path}");
+        self.permit(call, &format!("{SEARCH}:{action}"), &resource)?;
         Ok(doors.rooms.index.handle(&call.scope, request.clone()).await.map(Into::into))
     }
 
@@ -403,7 +412,9 @@ impl App {
         if let Some(scope) = scope_of(request.uri().query().unwrap_or_default(), of) {
             call.scope.region = scope.region;
         }
-        Ok(doors.services.call(&call, operation, request).await)
+        let names = ResourceNames(&doors.rooms);
+        let guard = Guard { authorizer: &*self.authorizer, names: &names, by_link: true };
+        Ok(doors.services.call(&guard, &call, operation, request).await)
     }
 }
 
@@ -421,6 +432,12 @@ async fn function_log(doors: &Doors, scope: &Scope, uri: &http::Uri) -> Result<R
 fn trace_of(request: &Request<Bytes>) -> Option<String> {
     let value = request.headers().get("x-amzn-trace-id")?.to_str().ok()?;
     (value.len() <= MAX_TRACE_BYTES).then(|| value.to_owned())
+}
+
+/// What the client calls itself, as far as it is kept.
+fn agent_of(request: &Request<Bytes>) -> Option<String> {
+    let agent = request.headers().get(USER_AGENT)?.to_str().ok()?;
+    Some(agent.chars().take(MAX_AGENT_CHARACTERS).collect())
 }
 
 /// The way of an event, by its id.
@@ -459,19 +476,4 @@ fn scope_of(query: &str, name: &str) -> Option<Scope> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     let arn: Arn = percent_encoding::percent_decode_str(value).decode_utf8().ok()?.parse().ok()?;
     arn.scope()
-}
-
-/// The service's name in actions, which is that of its signature.
-fn action_prefix(service: ServiceId) -> &'static str {
-    service.model().signing_name
-}
-
-/// The operation's name in actions. Lambda's are those of its own reference: `Invoke` is `InvokeFunction`. A batch of
-/// SQS is permitted as what it is a batch of.
-fn action_name(service: ServiceId, operation: &'static str) -> &'static str {
-    match (service, operation) {
-        (ServiceId::Lambda, "Invoke" | "InvokeAsync") => "InvokeFunction",
-        (ServiceId::Sqs, batch) => batch.strip_suffix("Batch").unwrap_or(batch),
-        _ => operation,
-    }
 }

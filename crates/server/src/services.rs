@@ -6,6 +6,7 @@ mod events;
 mod firehose;
 mod kinesis;
 mod lambda;
+mod names;
 mod page;
 mod scheduler;
 mod sns;
@@ -25,6 +26,7 @@ use events::EventBridge;
 use firehose::DeliveryService;
 use kinesis::DataStreams;
 use lambda::LambdaService;
+pub(crate) use names::ResourceNames;
 use scheduler::SchedulerService;
 use sns::Notifications;
 use sqs::QueueService;
@@ -61,22 +63,23 @@ impl Services {
         }
     }
 
-    /// Hands an authorised call to its service.
+    /// Hands a call to its service, past its guard.
     pub async fn call(
         &self,
+        guard: &dyn wire::Guard,
         call: &Call,
         operation: &'static Operation,
         request: &http::Request<Bytes>,
     ) -> http::Response<wire::Body> {
         match operation.service {
-            ServiceId::Kinesis => wire::kinesis::dispatch(&*self.kinesis, call, operation, request).await,
-            ServiceId::Events => wire::events::dispatch(&*self.events, call, operation, request).await,
-            ServiceId::Lambda => wire::lambda::dispatch(&*self.lambda, call, operation, request).await,
-            ServiceId::Scheduler => wire::scheduler::dispatch(&*self.scheduler, call, operation, request).await,
-            ServiceId::Sns => wire::sns::dispatch(&*self.sns, call, operation, request).await,
-            ServiceId::Sqs => wire::sqs::dispatch(&*self.sqs, call, operation, request).await,
-            ServiceId::Firehose => wire::firehose::dispatch(&*self.firehose, call, operation, request).await,
-            ServiceId::Sts => wire::sts::dispatch(&*self.sts, call, operation, request).await,
+            ServiceId::Kinesis => wire::kinesis::dispatch(&*self.kinesis, guard, call, operation, request).await,
+            ServiceId::Events => wire::events::dispatch(&*self.events, guard, call, operation, request).await,
+            ServiceId::Lambda => wire::lambda::dispatch(&*self.lambda, guard, call, operation, request).await,
+            ServiceId::Scheduler => wire::scheduler::dispatch(&*self.scheduler, guard, call, operation, request).await,
+            ServiceId::Sns => wire::sns::dispatch(&*self.sns, guard, call, operation, request).await,
+            ServiceId::Sqs => wire::sqs::dispatch(&*self.sqs, guard, call, operation, request).await,
+            ServiceId::Firehose => wire::firehose::dispatch(&*self.firehose, guard, call, operation, request).await,
+            ServiceId::Sts => wire::sts::dispatch(&*self.sts, guard, call, operation, request).await,
         }
     }
 }

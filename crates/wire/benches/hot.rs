@@ -46,6 +46,10 @@ fn main() {
         trace: None,
         now,
         endpoint: "http://localhost:4566".into(),
+        source_ip: None,
+        secure: false,
+        user_agent: None,
+        access_key_id: None,
         left: Default::default(),
     };
     let records = (0..RECORDS).map(|i| PutRecordsRequestEntry {

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "a build script reads its models and writes its output")]
 #![allow(clippy::print_stdout, reason = "so does a build script speak to cargo")]
 
+mod access;
 mod model;
 mod names;
 mod service;
@@ -24,21 +25,30 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=models");
     println!("cargo::rerun-if-changed=build");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let text = std::fs::read_to_string("models/access.toml")?;
+    let access = access::parse(&text).map_err(|e| format!("models/access.toml: {e}"))?;
     for service in SERVICES {
         let path = Path::new("models").join(format!("{service}.json"));
         let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         let model = Model::parse(&text).map_err(|e| format!("{}: {e}", path.display()))?;
-        std::fs::write(out.join(format!("{service}.rs")), generate(&model)?)?;
+        std::fs::write(
+            out.join(format!("{service}.rs")),
+            generate(
+                &model,
+                access.get(*service).ok_or_else(|| format!("models/access.toml says nothing of {service}"))?,
+            )?,
+        )?;
     }
     std::fs::write(out.join("services.rs"), services())?;
     Ok(())
 }
 
-fn generate(model: &Model) -> Result<String, String> {
+fn generate(model: &Model, access: &access::Table) -> Result<String, String> {
     let mut out = String::new();
     service::write(model, &mut out)?;
     structures::write(model, &mut out)?;
-    tables::write(model, &mut out)?;
+    access.check(model)?;
+    tables::write(model, access, &mut out)?;
     Ok(out)
 }
 

@@ -28,10 +28,10 @@ pub fn write(model: &Model, out: &mut String) -> Result<(), String> {
     }
     let _ = writeln!(
         out,
-        "}}\n\n/// Decodes the request, validates it, calls the operation's method and encodes its answer or error.\n\
-         pub async fn dispatch(\n    service: &dyn {service},\n    call: &crate::Call,\n    \
+        "}}\n\n/// Decodes the request, validates it, asks the guard, calls the operation's method and encodes its answer or error.\n\
+         pub async fn dispatch(\n    service: &dyn {service},\n    guard: &dyn crate::Guard,\n    call: &crate::Call,\n    \
          operation: &'static crate::model::Operation,\n    request: &http::Request<bytes::Bytes>,\n\
-         ) -> http::Response<crate::Body> {{\n    use crate::protocol::{{read, stream, write}};\n    let encoding = crate::Encoding::of(request.headers());\n    \
+         ) -> http::Response<crate::Body> {{\n    use crate::guard::through;\n    use crate::protocol::{{stream, write}};\n    let encoding = crate::Encoding::of(request.headers());\n    \
          let outcome = match operation.name {{"
     );
     for (name, operation) in model.done() {
@@ -42,9 +42,8 @@ pub fn write(model: &Model, out: &mut String) -> Result<(), String> {
         };
         let _ = writeln!(
             out,
-            "        {name:?} => match read::<{name}Input>(operation, request) {{\n            \
-             Ok(input) => service.{}(call, input).await.map(|output| {write}),\n            \
-             Err(error) => Err(error),\n        }},",
+            "        {name:?} => through(guard, call, operation, request, |input: {name}Input| service.{}(call, input))\n            \
+             .await\n            .map(|output| {write}),",
             snake(name)
         );
     }

@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
+use crate::access;
 use crate::model::{Member, Model, Shape};
 use crate::names::{camel, upper};
 
-pub fn write(model: &Model, out: &mut String) -> Result<(), String> {
-    write_service(model, out)?;
+pub fn write(model: &Model, access: &access::Table, out: &mut String) -> Result<(), String> {
+    write_service(model, access, out)?;
     out.push_str("/// The shapes as tables.\npub mod shapes {\n    use crate::model::*;\n\n");
     for (name, shape) in &model.shapes {
         write_shape(model, name, shape, out).map_err(|e| format!("shape {name}: {e}"))?;
@@ -15,7 +16,7 @@ pub fn write(model: &Model, out: &mut String) -> Result<(), String> {
     Ok(())
 }
 
-fn write_service(model: &Model, out: &mut String) -> Result<(), String> {
+fn write_service(model: &Model, access: &access::Table, out: &mut String) -> Result<(), String> {
     let protocol = match model.protocol.as_str() {
         "json" => "AwsJson",
         "query" => "Query",
@@ -39,17 +40,18 @@ fn write_service(model: &Model, out: &mut String) -> Result<(), String> {
     );
     let _ = writeln!(
         out,
-        "static OPERATIONS: [crate::model::Operation; {}] = {{\n    use crate::model::Operation;\n    [",
+        "static OPERATIONS: [crate::model::Operation; {}] = {{\n    use crate::access::{{Access, Ask, How, Template}};\n    use crate::model::Operation;\n    [",
         model.operations.len()
     );
     for (name, operation) in &model.operations {
+        let asks = if operation.done { access.of(model, name)? } else { "Access::NotDone".to_owned() };
         let (method, uri) = operation.http.split_once(' ').ok_or("http without path")?;
         let wrapped = model.query_compatible && operation.output.is_some();
         let wrapper = operation.result_wrapper.clone().or_else(|| wrapped.then(|| format!("{name}Result")));
         let _ = writeln!(
             out,
             "        Operation {{ service: crate::ServiceId::{id}, name: {name:?}, method: {method:?}, uri: {uri:?}, \
-             done: {}, status: {}, result_wrapper: {:?} }},",
+             done: {}, status: {}, result_wrapper: {:?}, access: {asks} }},",
             operation.done,
             operation.status.unwrap_or(200),
             wrapper,

@@ -5,7 +5,8 @@
 //! identification of a request, and Signature Version 4.
 //! An operation that answers with an event stream is handed to the server as a stream of frames.
 //! Promises that a handler sees only input that meets its model's constraints, that all violations of a call are
-//! reported at once and in AWS's words, and that an operation that is known but not done is refused by name.
+//! reported at once and in AWS's words, that a service is not reached but through its [`Guard`], and that an operation that
+//! is known but not done is refused by name.
 //! Must not do I/O, know where data lives, or decide who may call what.
 //!
 //! awsJson is read and written as JSON or as CBOR, as the request comes ([`Encoding`]).
@@ -13,12 +14,14 @@
 //! Not spoken: rpc-v2-cbor (no SDK speaks it to a service that is here) and REST-XML. They would enter as variants of
 //! [`model::Protocol`] and a module beside [`protocol`]'s; types, validation and services stay as they are.
 
+pub mod access;
 mod body;
 mod call;
 pub mod data;
 mod encoding;
 mod error;
 mod event;
+mod guard;
 mod identify;
 pub mod model;
 mod options;
@@ -32,6 +35,7 @@ pub use call::Call;
 pub use encoding::Encoding;
 pub use error::ServiceError;
 pub use event::{Event, EventStream};
+pub use guard::Guard;
 pub use identify::{Unidentified, identify};
 pub use options::only;
 pub use services::{ServiceId, events, firehose, kinesis, lambda, scheduler, sns, sqs, sts};

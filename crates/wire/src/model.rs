@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 
 use crate::ServiceId;
+use crate::access::Access;
 use crate::validate::pattern::Matcher;
 
 /// How a service's requests and answers are written.
@@ -77,6 +78,8 @@ pub struct Operation {
     pub status: u16,
     /// The element around the result in query answers.
     pub result_wrapper: Option<&'static str>,
+    /// What it asks of policies.
+    pub access: Access,
 }
 
 /// An error that a service's model declares.

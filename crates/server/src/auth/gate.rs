@@ -28,6 +28,8 @@ pub(crate) struct Caller {
     pub region: Option<Region>,
     /// The service that the signature names; absent without a signature.
     pub service: Option<String>,
+    /// The key that it is signed with.
+    pub access_key_id: Option<String>,
 }
 
 /// A caller who was not, with the service that they meant to call, as far as they said.
@@ -73,9 +75,12 @@ impl Gate {
     pub fn look<'r>(&self, requirement: Requirement, head: impl Into<Head<'r>>) -> Result<Looked<'r>, TurnedAway> {
         let head = head.into();
         let seen = match requirement {
-            Requirement::Public => {
-                Seen::Proven(Caller { principal: Principal::Anonymous, region: None, service: None })
-            }
+            Requirement::Public => Seen::Proven(Caller {
+                principal: Principal::Anonymous,
+                region: None,
+                service: None,
+                access_key_id: None,
+            }),
             Requirement::SignedOrBasic if is_basic(head.headers) => Seen::Proven(self.basic(head.headers)?),
             Requirement::Signed | Requirement::SignedOrBasic => {
                 let claim = self.verifier.claim(head, self.clock.now(), |id| self.credential(id));
@@ -111,7 +116,8 @@ impl Gate {
         let wanted = format!("{}:{}", self.root.access_key_id, self.root.secret.reveal());
         // Of the digests, so that not even the length is told.
         if bool::from(Sha256::digest(given).ct_eq(&Sha256::digest(wanted))) {
-            return Ok(Caller { principal: Principal::Root, region: None, service: None });
+            let access_key_id = Some(self.root.access_key_id.clone());
+            return Ok(Caller { principal: Principal::Root, region: None, service: None, access_key_id });
         }
         Err(TurnedAway { refusal: Refusal::WrongPassword, claimed_service: None })
     }
@@ -136,6 +142,7 @@ impl Looked<'_> {
                 principal: verified.principal,
                 region: Some(verified.region),
                 service: Some(verified.service),
+                access_key_id: Some(verified.access_key),
             }),
             Err(rejection) => Err(unproven(rejection, claimed(head))),
         }

@@ -4,11 +4,13 @@
 //! allowed is denied. Must not know what an operation does.
 
 mod gate;
+mod guard;
 mod policy;
 mod root;
 mod sessions;
 
 pub(crate) use gate::{Caller, Gate};
+pub(crate) use guard::{Guard, Told};
 pub use policy::FixedPolicy;
 pub use root::{RootKey, RootKeyError, RootKeyOrigin};
 pub use sessions::{Session, SessionStore};

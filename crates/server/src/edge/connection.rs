@@ -148,6 +148,7 @@ impl<H: Handler> Shared<H> {
         let service = service_fn(|mut request: http::Request<Incoming>| {
             let (handler, left) = (Arc::clone(&self.handler), Left::default());
             request.extensions_mut().insert(left.clone());
+            request.extensions_mut().insert(works.peer());
             let answered = works.finishing(left, async move { handler.handle(request).await });
             async move { Ok::<_, Infallible>(answered.await) }
         });
@@ -179,6 +180,7 @@ impl<H: Handler> Shared<H> {
         let service = service_fn(|mut request: http::Request<Incoming>| {
             let (handler, left) = (Arc::clone(&self.handler), Left::default());
             request.extensions_mut().insert(left.clone());
+            request.extensions_mut().insert(works.peer());
             // A field that was sent before costs its sender a byte, so what is held of a head is bounded by number.
             let request = Some(request).filter(|request| request.headers().len() <= HEADERS);
             let answered = works.finishing(left, async move {

@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::future::Future;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,8 +39,30 @@ impl Finisher {
     }
 }
 
-/// A connection's place among all connections, shared with the work that it leaves behind.
-pub(super) type Seat = Arc<OwnedSemaphorePermit>;
+/// Among a request's extensions: who is at the other end of its connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it came by TLS.
+    pub secure: bool,
+}
+
+/// A connection's place among all connections.
+pub(super) struct Place {
+    /// Given back when nothing of the connection is left.
+    _permit: OwnedSemaphorePermit,
+    peer: Peer,
+}
+
+impl Place {
+    pub fn new(permit: OwnedSemaphorePermit, peer: Peer) -> Self {
+        Self { _permit: permit, peer }
+    }
+}
+
+/// A place, shared with the work that its connection leaves behind.
+pub(super) type Seat = Arc<Place>;
 
 /// Where the requests of one connection are worked on.
 pub(super) struct Workplace {
@@ -49,6 +72,11 @@ pub(super) struct Workplace {
 }
 
 impl Workplace {
+    /// Who is at the other end.
+    pub fn peer(&self) -> Peer {
+        self.seat.peer
+    }
+
     /// For `at_once` requests.
     pub fn new(finisher: Finisher, seat: Seat, at_once: usize) -> Self {
         Self { finisher, seat, turns: Arc::new(Semaphore::new(at_once)) }

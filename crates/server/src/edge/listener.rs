@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::answer::Answer;
 use super::connection::{self, Shared};
 use super::finishing::Finisher;
+use super::finishing::{Peer, Place};
 use super::tls::Tls;
 
 /// Before accepting is tried again after it failed (out of file descriptors, mostly).
@@ -87,18 +88,20 @@ impl Listener {
                     Ok(place) => tokio::select! {
                         biased;
                         () = stopping.cancelled() => break,
-                        accepted = self.socket.accept() => accepted.map(|(stream, _)| (stream, place)),
+                        accepted = self.socket.accept() => accepted.map(|(stream, from)| (stream, from, place)),
                     },
                 },
             };
             match accepted {
-                Ok((stream, place)) => {
+                Ok((stream, from, permit)) => {
+                    let peer = Peer { address: from.ip().to_canonical(), secure: self.tls.is_some() };
+                    let place = Arc::new(Place::new(permit, peer));
                     // A token of its own: waiting on one that all share would cost each poll a contended lock.
                     let (shared, stopping) = (Arc::clone(&shared), ending.child_token());
                     tasks.spawn(async move {
                         crate::metrics::connections(1.0);
                         match stream.set_nodelay(true) {
-                            Ok(()) => connection::serve(stream, Arc::new(place), shared, stopping).await,
+                            Ok(()) => connection::serve(stream, place, shared, stopping).await,
                             Err(error) => tracing::debug!(%error, "a connection closed at once"),
                         }
                         crate::metrics::connections(-1.0);

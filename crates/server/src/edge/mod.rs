@@ -19,7 +19,7 @@ mod trust;
 pub use answer::{Answer, AnswerBody};
 pub use body::{BodyError, BodyLimits};
 pub use client::PooledClient;
-pub use finishing::Left;
+pub use finishing::{Left, Peer};
 pub use listener::{ConnectionLimits, Handler, Listener};
 pub use outgoing::Outgoing;
 pub use tls::{Tls, TlsError, certificates};

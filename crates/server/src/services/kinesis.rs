@@ -15,6 +15,7 @@ mod encryption;
 mod endings;
 mod mode;
 mod monitoring;
+mod named;
 mod position;
 mod put;
 mod read;
@@ -41,6 +42,7 @@ use wire::{Call, ServiceError, ServiceId};
 use crate::streams::{Daily, Exceeded, Settings, Streams};
 use address::{ConsumerAddress, key, no_stream, stream_name};
 use endings::Endings;
+pub(crate) use named::{consumer_arn, stream_of_iterator, stream_of_shards};
 use subscriptions::Subscriptions;
 use token::Seal;
 

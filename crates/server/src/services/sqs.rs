@@ -28,6 +28,8 @@ use flow::queue::Queues;
 use wire::sqs::*;
 use wire::{Call, ServiceError, ServiceId};
 
+pub(crate) use redrive::source_of_task;
+
 const SERVICE: ServiceId = ServiceId::Sqs;
 
 /// The service.

@@ -68,6 +68,10 @@ impl House {
             now,
             endpoint,
             trace: None,
+            source_ip: None,
+            secure: false,
+            user_agent: None,
+            access_key_id: None,
             left: Default::default(),
         }
     }

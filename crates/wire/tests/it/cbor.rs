@@ -12,7 +12,7 @@ use wire::data::Structure;
 use wire::kinesis::{self, Kinesis};
 use wire::{Body, Call, Encoding, EventStream, ServiceError, Unidentified};
 
-use crate::{call, operation, soon, whole};
+use crate::{Anybody, call, operation, soon, whole};
 
 const CBOR: &str = "application/x-amz-cbor-1.1";
 
@@ -69,7 +69,7 @@ fn request(target: &str, body: impl Into<Bytes>) -> Request<Bytes> {
 
 async fn send(target: &str, body: impl Into<Bytes>) -> Response<Bytes> {
     let request = request(target, body);
-    whole(soon(kinesis::dispatch(&Streams, &call(), operation("kinesis", &request), &request)).await)
+    whole(soon(kinesis::dispatch(&Streams, &Anybody, &call(), operation("kinesis", &request), &request)).await)
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn the_events_of_a_stream_are_cbor() {
         "SubscribeToShard",
         &b"\xa3\x6bConsumerARN\x78\x3carn:aws:kinesis:us-east-1:123456789012:stream/s/consumer/c:1\x67ShardId\x61s\x70StartingPosition\xa1\x64Type\x66LATEST"[..],
     );
-    let response = soon(kinesis::dispatch(&Streams, &call(), operation("kinesis", &request), &request)).await;
+    let response = soon(kinesis::dispatch(&Streams, &Anybody, &call(), operation("kinesis", &request), &request)).await;
     let body = match response.into_body() {
         Body::Events(frames) => frames.collect::<Vec<_>>().await.concat(),
         Body::Whole(bytes) => panic!("{bytes:?}"),
@@ -151,7 +151,8 @@ async fn the_events_of_a_stream_are_cbor() {
 async fn other_dresses_of_cbor_are_refused_by_name() {
     let mut plain = request("CreateStream", &b"\xa0"[..]);
     plain.headers_mut().insert("content-type", "application/cbor".parse().unwrap());
-    let response = whole(soon(kinesis::dispatch(&Streams, &call(), operation("kinesis", &plain), &plain)).await);
+    let response =
+        whole(soon(kinesis::dispatch(&Streams, &Anybody, &call(), operation("kinesis", &plain), &plain)).await);
     assert_eq!(response.status(), 415);
     assert!(crate::body(&response).contains("not as application/cbor"));
     let request =

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use wire::kinesis::{self, Kinesis, SubscribeToShardEvent, SubscribeToShardEventStream};
 use wire::{Body, Call, EventStream, ServiceError};
 
-use crate::{call, operation, soon};
+use crate::{Anybody, call, operation, soon};
 
 /// Pushes one event, then ends with the error if there is one; what follows an error must not be sent.
 struct Subscription(Option<ServiceError>);
@@ -52,7 +52,7 @@ async fn subscribe(service: Subscription, shard: &str) -> Response<Body> {
     );
     let request = Request::post("/").header("x-amz-target", "Kinesis_20131202.SubscribeToShard").body(text.into());
     let request = request.unwrap();
-    soon(kinesis::dispatch(&service, &call(), operation("kinesis", &request), &request)).await
+    soon(kinesis::dispatch(&service, &Anybody, &call(), operation("kinesis", &request), &request)).await
 }
 
 /// A frame's headers and payload, read by the specification, with both checksums checked.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use wire::kinesis::{self, Kinesis};
 use wire::{Call, ServiceError};
 
-use crate::{body, call, operation, soon, whole};
+use crate::{Anybody, body, call, operation, soon, whole};
 
 struct Streams;
 
@@ -48,7 +48,7 @@ impl Kinesis for Streams {
 async fn send(target: &str, body: impl Into<Bytes>) -> Response<Bytes> {
     let request = Request::post("/").header("x-amz-target", format!("Kinesis_20131202.{target}")).body(body.into());
     let request = request.unwrap();
-    whole(soon(kinesis::dispatch(&Streams, &call(), operation("kinesis", &request), &request)).await)
+    whole(soon(kinesis::dispatch(&Streams, &Anybody, &call(), operation("kinesis", &request), &request)).await)
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use wire::sqs::{self, Sqs};
 use wire::sts::{self, Sts};
 use wire::{Call, ServiceError};
 
-use crate::{body, call, operation, soon, whole};
+use crate::{Anybody, body, call, operation, soon, whole};
 
 struct Topics;
 
@@ -68,7 +68,7 @@ fn form(text: &str) -> Request<Bytes> {
 
 async fn send(text: &str) -> Response<Bytes> {
     let request = form(&format!("{text}&Version=2010-03-31"));
-    whole(soon(sns::dispatch(&Topics, &call(), operation("sns", &request), &request)).await)
+    whole(soon(sns::dispatch(&Topics, &Anybody, &call(), operation("sns", &request), &request)).await)
 }
 
 const ID: &str = "7d6e3fd1-0a4f-4b0f-9c43-5e8f0d5f8a11";
@@ -153,7 +153,7 @@ async fn a_list_keeps_the_order_of_its_numbers() {
 #[tokio::test]
 async fn the_caller_learns_who_it_is() {
     let request = form("Action=GetCallerIdentity&Version=2011-06-15");
-    let response = whole(soon(sts::dispatch(&Callers, &call(), operation("sts", &request), &request)).await);
+    let response = whole(soon(sts::dispatch(&Callers, &Anybody, &call(), operation("sts", &request), &request)).await);
     assert!(body(&response).contains(
         "<GetCallerIdentityResult><Account>000000000000</Account><Arn>arn:aws:iam::000000000000:root</Arn><UserId>000000000000</UserId></GetCallerIdentityResult>"
     ));
@@ -220,7 +220,7 @@ impl Sqs for Queues {
 }
 
 async fn ask_queues(request: Request<Bytes>) -> Response<Bytes> {
-    whole(sqs::dispatch(&Queues, &call(), operation("sqs", &request), &request).await)
+    whole(sqs::dispatch(&Queues, &Anybody, &call(), operation("sqs", &request), &request).await)
 }
 
 fn queue_form(path: &str, form: &'static str) -> Request<Bytes> {

@@ -6,7 +6,7 @@ use http::{Request, Response};
 use wire::lambda::{self, Lambda};
 use wire::{Call, ServiceError, Unidentified};
 
-use crate::{body, call, operation, soon, whole};
+use crate::{Anybody, body, call, operation, soon, whole};
 
 struct Functions;
 
@@ -44,7 +44,7 @@ impl Lambda for Functions {
 }
 
 async fn send(request: Request<Bytes>) -> Response<Bytes> {
-    whole(soon(lambda::dispatch(&Functions, &call(), operation("lambda", &request), &request)).await)
+    whole(soon(lambda::dispatch(&Functions, &Anybody, &call(), operation("lambda", &request), &request)).await)
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsConnector;
 
+use super::super::finishing::{Peer, Place};
 use super::*;
 use crate::edge::{Answer, AnswerBody, Tls, TlsError, Trust};
 
@@ -115,6 +116,8 @@ impl Running {
     fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(PIPE);
         let seat = Arc::clone(&self.seats).try_acquire_owned().unwrap();
+        let peer = Peer { address: [127, 0, 0, 1].into(), secure: false };
+        let seat = Place::new(seat, peer);
         self.on.tasks.spawn(serve(far, Arc::new(seat), Arc::clone(&self.on), self.stopping.child_token()));
         near
     }

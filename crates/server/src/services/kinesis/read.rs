@@ -25,9 +25,9 @@ const TIME: &str = "%a %b %d %H:%M:%S UTC %Y";
 
 /// What an iterator says.
 #[derive(Serialize, Deserialize)]
-struct Iterator {
+pub(super) struct Iterator {
     /// The stream's name and its number, so that one deleted and created again is not taken for the other.
-    stream: String,
+    pub stream: String,
     id: u32,
     shard: ShardId,
     next: Position,

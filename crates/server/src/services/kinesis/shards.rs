@@ -16,8 +16,8 @@ const PAGE: usize = 1_000;
 /// What a next token says.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Rest {
-    stream: String,
+pub(super) struct Rest {
+    pub stream: String,
     /// The stream's number: one deleted and created again, or of another region, is not taken for it.
     id: u32,
     after: ShardId,

@@ -69,6 +69,10 @@ impl World {
             now: self.env.clock.now(),
             endpoint: String::new(),
             trace: None,
+            source_ip: None,
+            secure: false,
+            user_agent: None,
+            access_key_id: None,
             left: Default::default(),
         }
     }

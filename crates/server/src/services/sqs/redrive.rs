@@ -1,5 +1,6 @@
 //! Dead-letter queues' sources, and moving messages back.
 
+use base::Arn;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flow::FlowError;
@@ -76,16 +77,29 @@ fn handle(task: &MoveTask) -> String {
     STANDARD.encode(serde_json::to_vec(&handle).unwrap_or_default())
 }
 
+fn read(handle: &str) -> Option<Handle> {
+    serde_json::from_slice(&STANDARD.decode(handle).ok()?).ok()
+}
+
+/// The queue that a task's handle says it moves from, unproven.
+pub(crate) fn source_of_task(handle: &str) -> Option<String> {
+    read(handle).map(|handle| handle.source_arn)
+}
+
 pub(super) async fn cancel(
     service: &QueueService,
     _: &Call,
     input: CancelMessageMoveTaskInput,
 ) -> Result<CancelMessageMoveTaskOutput, ServiceError> {
-    let bytes = STANDARD.decode(&input.task_handle).ok();
-    let handle: Option<Handle> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let handle = read(&input.task_handle);
     let handle = handle.ok_or_else(|| invalid_value(&input.task_handle, "TaskHandle", "It is not a task's handle."))?;
-    let task = service.queues.cancel_move(&handle.task_id).await;
-    let task = task.map_err(|_| no_resource("Task does not exist."))?;
+    let absent = || no_resource("Task does not exist.");
+    // Its caller may do this to the queue that the handle names: no other's task is to be had by it.
+    let source: Arn = handle.source_arn.parse().map_err(|_| absent())?;
+    if !service.queues.moves(&source).map_err(failed_task)?.iter().any(|task| task.id == handle.task_id) {
+        return Err(absent());
+    }
+    let task = service.queues.cancel_move(&handle.task_id).await.map_err(|_| absent())?;
     Ok(CancelMessageMoveTaskOutput { approximate_number_of_messages_moved: Some(count(task.moved)) })
 }
 
