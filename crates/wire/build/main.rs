@@ -69,5 +69,15 @@ fn services() -> String {
         let _ = writeln!(out, "            Self::{} => &crate::{service}::SERVICE,", names::camel(service));
     }
     out.push_str("        }\n    }\n}\n");
+    out.push_str("\n/// The input of an operation of a service, from its JSON form.\n#[cfg(test)]\n");
+    out.push_str("pub(crate) fn input_of(service: ServiceId, operation: &str, document: &[u8]) -> serde_json::Result<Box<dyn crate::data::Structure>> {\n    match service {\n");
+    for service in SERVICES {
+        let _ = writeln!(
+            out,
+            "        ServiceId::{} => crate::{service}::input_of(operation, document),",
+            names::camel(service)
+        );
+    }
+    out.push_str("    }\n}\n");
     out
 }

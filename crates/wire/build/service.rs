@@ -52,5 +52,22 @@ pub fn write(model: &Model, out: &mut String) -> Result<(), String> {
         "        name => Err(crate::ServiceError::not_done(crate::ServiceId::{service}, name)),\n    }};\n    \
          outcome.unwrap_or_else(|error| crate::protocol::refuse(&SERVICE, encoding, &error, &call.request_id).map(Into::into))\n}}\n"
     );
+    write_inputs(model, out);
     Ok(())
+}
+
+/// For tests that walk all operations.
+fn write_inputs(model: &Model, out: &mut String) {
+    out.push_str("/// An operation's input from its JSON form, whether it is valid or not.\n#[cfg(test)]\n");
+    out.push_str(
+        "pub(crate) fn input_of(operation: &str, document: &[u8]) -> serde_json::Result<Box<dyn crate::data::Structure>> {\n    \
+         use crate::data::{Accept, decode_json};\n    match operation {\n",
+    );
+    for (name, _) in model.done() {
+        let _ = writeln!(
+            out,
+            "        {name:?} => {{ let mut input = {name}Input::default(); for accept in [Accept::Body, Accept::Bound] {{ decode_json(&mut input, document, accept)?; }} Ok(Box::new(input)) }}"
+        );
+    }
+    out.push_str("        other => panic!(\"{other} is not done\"),\n    }\n}\n\n");
 }

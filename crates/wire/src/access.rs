@@ -144,4 +144,6 @@ fn each(view: View<'_>, path: &[usize], show: &mut dyn FnMut(Option<String>)) {
 }
 
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tests;
