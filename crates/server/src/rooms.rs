@@ -22,6 +22,7 @@ use crate::auth::SessionStore;
 use crate::config::Config;
 use crate::edge::{Outgoing, PooledClient, Trust};
 use crate::endpoints::Endpoints;
+use crate::identity::Identities;
 use crate::logs::FunctionLogs;
 use crate::mail::Mails;
 use crate::services::Services;
@@ -51,6 +52,7 @@ pub(crate) struct Rooms {
     pub env: Env,
     pub endpoints: Endpoints,
     pub state: Arc<Store>,
+    pub identities: Identities,
     pub log: Log,
     pub streams: Streams,
     pub index: Index,
@@ -105,6 +107,8 @@ impl Rooms {
         let state = Store::open(&env, &dir.join("state.redb")).await.map_err(RoomsError::opening("state"))?;
         let state = Arc::new(state);
         let store: Arc<dyn StateStore> = state.clone();
+        let identities = Identities::open(&env, &store, &master_key, &config.account.id, &tasks);
+        let identities = identities.map_err(RoomsError::opening("identities"))?;
         let signing = Signing::new(&env, &dir, &master_key, &endpoint);
         let log = Log::open(&env, &dir.join("journal"), log_config(&config, master_key.clone()))
             .await
@@ -146,7 +150,7 @@ impl Rooms {
         };
         let flow = Flow::start(ports, settings).await.map_err(RoomsError::opening("flow"))?;
         let endpoints = Endpoints::new(&endpoint, &inside_endpoint);
-        Ok(Self { env, endpoints, state, log, streams, index, functions, logs, signing, flow, tasks })
+        Ok(Self { env, endpoints, state, identities, log, streams, index, functions, logs, signing, flow, tasks })
     }
 
     /// What requests reach.

@@ -4,6 +4,7 @@
 
 mod events;
 mod firehose;
+mod iam;
 mod kinesis;
 mod lambda;
 mod names;
@@ -24,6 +25,7 @@ use wire::{Call, ServiceId};
 use crate::rooms::Rooms;
 use events::EventBridge;
 use firehose::DeliveryService;
+use iam::AccessManagement;
 use kinesis::DataStreams;
 use lambda::LambdaService;
 pub(crate) use names::ResourceNames;
@@ -41,6 +43,7 @@ pub(crate) struct Services {
     pub sns: Arc<dyn wire::sns::Sns>,
     pub sqs: Arc<dyn wire::sqs::Sqs>,
     pub firehose: Arc<dyn wire::firehose::Firehose>,
+    pub iam: Arc<dyn wire::iam::Iam>,
     pub sts: Arc<dyn wire::sts::Sts>,
 }
 
@@ -59,6 +62,7 @@ impl Services {
             sns: Notifications::new(rooms.flow.topics.clone(), rooms.env.clone()),
             sqs: QueueService::new(rooms.flow.queues.clone(), rooms.env.clone()),
             firehose: DeliveryService::new(rooms.flow.deliveries.clone()),
+            iam: AccessManagement::new(rooms.identities.clone()),
             sts: Arc::new(Identity),
         }
     }
@@ -79,6 +83,7 @@ impl Services {
             ServiceId::Sns => wire::sns::dispatch(&*self.sns, guard, call, operation, request).await,
             ServiceId::Sqs => wire::sqs::dispatch(&*self.sqs, guard, call, operation, request).await,
             ServiceId::Firehose => wire::firehose::dispatch(&*self.firehose, guard, call, operation, request).await,
+            ServiceId::Iam => wire::iam::dispatch(&*self.iam, guard, call, operation, request).await,
             ServiceId::Sts => wire::sts::dispatch(&*self.sts, guard, call, operation, request).await,
         }
     }

@@ -177,6 +177,15 @@ fn code(service: ServiceId, kind: ErrorKind) -> (&'static str, u16) {
             Throttled | Unavailable => ("ServiceUnavailableException", 500),
             Corrupt | Internal => ("InternalFailure", 500),
         },
+        ServiceId::Iam => match kind {
+            Invalid => ("ValidationError", 400),
+            NotFound => ("NoSuchEntity", 404),
+            Conflict => ("EntityAlreadyExists", 409),
+            Throttled => ("Throttling", 400),
+            Denied => ("AccessDenied", 403),
+            Unavailable => ("ServiceUnavailable", 503),
+            Corrupt | Internal => ("ServiceFailure", 500),
+        },
         ServiceId::Sts => match kind {
             Invalid | NotFound | Conflict => ("ValidationError", 400),
             Throttled => ("Throttling", 400),

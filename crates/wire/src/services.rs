@@ -22,6 +22,10 @@ service!(
     firehose, "firehose.rs"
 );
 service!(
+    /// AWS Identity and Access Management.
+    iam, "iam.rs"
+);
+service!(
     /// Amazon Kinesis Data Streams.
     kinesis, "kinesis.rs"
 );

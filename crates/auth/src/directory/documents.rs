@@ -7,6 +7,7 @@ use crate::{Policy, PolicyKind};
 
 /// "IAM object quotas" (IAM User Guide).
 const VERSIONS: usize = 5;
+const POLICIES: usize = 1_500;
 
 impl Directory {
     /// Makes a managed policy as it is handed in, with one version.
@@ -15,6 +16,9 @@ impl Directory {
         if self.has_policy(&policy.name) {
             let message = format!("A policy called {} already exists. Duplicate names are not allowed.", policy.name);
             return Err(DirectoryError::EntityAlreadyExists(message));
+        }
+        if self.policies().count() >= POLICIES {
+            return Err(DirectoryError::quota("PoliciesPerAccount", POLICIES));
         }
         Ok(vec![Change::PutPolicy(policy)])
     }

@@ -23,6 +23,10 @@ impl Directory {
         if let Some(boundary) = &entity.boundary {
             self.attachable(boundary)?;
         }
+        let (quota, most) = quota(class);
+        if self.entities(class).count() >= most {
+            return Err(DirectoryError::quota(quota, most));
+        }
         Ok(vec![Change::Put(entity)])
     }
 
@@ -98,6 +102,15 @@ impl Directory {
             return Err(DirectoryError::NoSuchEntity(format!("User {user} is not in the group {group}.")));
         }
         Ok(vec![Change::Put(entity)])
+    }
+}
+
+/// How many there may be of a class in an account; of users it cannot be raised ("IAM object quotas", IAM User Guide).
+fn quota(class: Class) -> (&'static str, usize) {
+    match class {
+        Class::User => ("UsersPerAccount", 5_000),
+        Class::Group => ("GroupsPerAccount", 300),
+        Class::Role => ("RolesPerAccount", 1_000),
     }
 }
 

@@ -19,6 +19,9 @@ pub enum DirectoryError {
     /// `LimitExceeded`.
     #[error("{0}")]
     LimitExceeded(String),
+    /// `InvalidInput`.
+    #[error("{0}")]
+    InvalidInput(String),
     /// `ValidationError`.
     #[error("{0}")]
     Validation(String),
@@ -35,6 +38,7 @@ impl DirectoryError {
             Self::EntityAlreadyExists(_) => "EntityAlreadyExists",
             Self::DeleteConflict(_) => "DeleteConflict",
             Self::LimitExceeded(_) | Self::Policy(PolicyError::TooLong { .. }) => "LimitExceeded",
+            Self::InvalidInput(_) => "InvalidInput",
             Self::Validation(_) => "ValidationError",
             Self::Policy(PolicyError::Malformed { .. }) => "MalformedPolicyDocument",
         }
@@ -51,7 +55,7 @@ impl Kinded for DirectoryError {
         match self {
             Self::NoSuchEntity(_) => ErrorKind::NotFound,
             Self::EntityAlreadyExists(_) | Self::DeleteConflict(_) | Self::LimitExceeded(_) => ErrorKind::Conflict,
-            Self::Validation(_) => ErrorKind::Invalid,
+            Self::InvalidInput(_) | Self::Validation(_) => ErrorKind::Invalid,
             Self::Policy(error) => error.kind(),
         }
     }

@@ -11,11 +11,14 @@ mod entities;
 mod error;
 mod grants;
 mod names;
+mod renames;
 mod rows;
 mod state;
+mod tags;
 
 pub use error::DirectoryError;
 pub use grants::Grants;
 pub use names::{EntityName, EntityPath};
 pub use rows::{AccessKey, Change, Class, CustomerPolicy, Entity, Kind, PolicyVersion};
 pub use state::Directory;
+pub use tags::tags_of;

@@ -56,8 +56,8 @@ impl EntityName {
         &self.0
     }
 
-    /// What it is told apart by.
-    pub(super) fn key(&self) -> String {
+    /// What it is told apart by: itself in lower case.
+    pub fn key(&self) -> String {
         self.0.to_ascii_lowercase()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use auth::directory::{
     AccessKey, Change, Class, CustomerPolicy, Directory, DirectoryError, Entity, EntityName, EntityPath, Kind,
-    PolicyVersion,
+    PolicyVersion, tags_of,
 };
 use auth::{Context, Outcome, Principal, Request};
 use base::Timestamp;
@@ -258,4 +258,69 @@ fn rows_of_before_are_read() {
     assert_eq!((entity.class(), entity.attached.len()), (Class::Role, 0));
     let written: Value = serde_json::to_value(&entity).unwrap();
     assert_eq!(serde_json::from_value::<Entity>(written).unwrap(), entity);
+}
+
+#[test]
+fn a_renamed_user_keeps_what_they_had_and_a_renamed_group_its_users() {
+    let mut directory = directory();
+    let (bob, devs) = (name(Class::User, "bob"), name(Class::Group, "devs"));
+    let key = AccessKey { id: "AKIAONE".to_owned(), sealed_secret: String::new(), active: true, created: NOW };
+    done(&mut directory, |d| d.add_key(&bob, key));
+    done(&mut directory, |d| d.attach(Class::Group, &devs, READS));
+    done(&mut directory, |d| d.rename(Class::Group, &devs, Some(name(Class::Group, "Makers")), None));
+    assert!(directory.entity(Class::Group, &devs).is_err());
+    assert!(may(&directory, Class::User, "Bob", "s3:GetObject"));
+    done(&mut directory, |d| d.create(user("eve")));
+    let taken = refused(directory.rename(Class::User, &bob, Some(name(Class::User, "EVE")), None));
+    assert_eq!(taken, ("EntityAlreadyExists", "User with name EVE already exists.".to_owned()));
+    let path = EntityPath::of(Some("/team/")).unwrap();
+    done(&mut directory, |d| d.rename(Class::User, &bob, Some(name(Class::User, "Robert")), Some(path)));
+    let robert = directory.key_holder("AKIAONE").unwrap();
+    assert_eq!(robert.arn(&account(ACCOUNT)), "arn:aws:iam::111122223333:user/team/Robert");
+    assert!(may(&directory, Class::User, "robert", "s3:GetObject"));
+    // The same name in another case is a rename, too.
+    done(&mut directory, |d| {
+        d.rename(Class::User, &name(Class::User, "robert"), Some(name(Class::User, "ROBERT")), None)
+    });
+    assert_eq!(directory.key_holder("AKIAONE").unwrap().name.as_str(), "ROBERT");
+    assert_eq!(directory.members(&name(Class::Group, "makers")).count(), 1);
+    assert_eq!(refused(directory.rename(Class::Role, &name(Class::Role, "worker"), None, None)).0, "ValidationError");
+}
+
+#[test]
+fn tags_are_one_in_any_case_and_fifty_at_most() {
+    let mut directory = directory();
+    let bob = name(Class::User, "bob");
+    let tags = |from: std::ops::Range<u32>| tags_of(from.map(|n| (format!("Key{n}"), "v".to_owned()))).unwrap();
+    done(&mut directory, |d| d.tag(Class::User, &bob, tags(0..50)));
+    assert_eq!(
+        refused(directory.tag(Class::User, &bob, tags(50..51))),
+        ("LimitExceeded", "Cannot exceed quota for TagsPerResource: 50".to_owned())
+    );
+    let again = tags_of([("KEY0".to_owned(), "w".to_owned())]).unwrap();
+    done(&mut directory, |d| d.tag(Class::User, &bob, again));
+    let held = directory.entity(Class::User, &bob).unwrap();
+    assert_eq!((held.tags.len(), held.tags.get("Key0"), &*held.tags["KEY0"]), (50, None, "w"));
+    done(&mut directory, |d| d.untag(Class::User, &bob, &["key0".to_owned(), "none".to_owned()]));
+    assert_eq!(directory.entity(Class::User, &bob).unwrap().tags.len(), 49);
+    for wrong in [&["a", "A"][..], &["aws:x"], &["AWS:x"]] {
+        let error = tags_of(wrong.iter().map(|key| ((*key).to_owned(), String::new()))).unwrap_err();
+        assert_eq!(error.code(), "InvalidInput", "{wrong:?}");
+    }
+    assert_eq!(refused(directory.tag(Class::Group, &name(Class::Group, "devs"), tags(0..1))).0, "ValidationError");
+    done(&mut directory, |d| d.tag_policy(READS, tags(0..2)));
+    done(&mut directory, |d| d.untag_policy(READS, &["Key1".to_owned()]));
+    assert_eq!(directory.policy(READS).unwrap().tags.len(), 1);
+}
+
+#[test]
+fn there_are_as_many_groups_as_the_quota_says() {
+    let mut directory = directory();
+    for number in 1..300 {
+        done(&mut directory, |d| d.create(entity(&format!("group{number}"), Kind::Group)));
+    }
+    assert_eq!(
+        refused(directory.create(entity("more", Kind::Group))),
+        ("LimitExceeded", "Cannot exceed quota for GroupsPerAccount: 300".to_owned())
+    );
 }

@@ -13,4 +13,5 @@ pub(crate) use gate::{Caller, Gate};
 pub(crate) use guard::{Guard, Told};
 pub use policy::FixedPolicy;
 pub use root::{RootKey, RootKeyError, RootKeyOrigin};
+pub(crate) use root::{access_key_id, secret};
 pub use sessions::{Session, SessionStore};

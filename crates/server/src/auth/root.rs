@@ -129,14 +129,14 @@ impl RootKey {
 }
 
 /// A new access key id: the prefix and 80 random bits in base 32, as AWS writes them.
-pub(super) fn access_key_id(prefix: &str, rng: &dyn Rng) -> String {
+pub(crate) fn access_key_id(prefix: &str, rng: &dyn Rng) -> String {
     let mut bits = [0; 16];
     rng.fill(&mut bits);
     prefix.chars().chain(bits.iter().map(|b| char::from(BASE32[usize::from(b & 31)]))).collect()
 }
 
 /// A new secret: 240 random bits in 40 characters.
-pub(super) fn secret(rng: &dyn Rng) -> String {
+pub(crate) fn secret(rng: &dyn Rng) -> String {
     let mut bits = [0; 30];
     rng.fill(&mut bits);
     STANDARD.encode(bits)

@@ -36,6 +36,14 @@ pub enum How {
     Group,
     /// A role by name.
     Role,
+    /// A user that is to be made: its path, which may be absent, and its name.
+    NewUser,
+    /// A group that is to be made.
+    NewGroup,
+    /// A role that is to be made.
+    NewRole,
+    /// A managed policy that is to be made.
+    NewPolicy,
 }
 
 /// What is named by something that its service alone can read.
@@ -103,8 +111,17 @@ impl How {
                 let name = first.as_deref()?;
                 Some(find(Named::Role(name)).unwrap_or_else(|| format!("arn:aws:iam::{}:role/{name}", scope.account)))
             }
+            Self::NewUser => Some(made("user", first.as_deref(), other?, scope)),
+            Self::NewGroup => Some(made("group", first.as_deref(), other?, scope)),
+            Self::NewRole => Some(made("role", first.as_deref(), other?, scope)),
+            Self::NewPolicy => Some(made("policy", first.as_deref(), other?, scope)),
         }
     }
+}
+
+/// What is made has its path from the call.
+fn made(kind: &str, path: Option<&str>, name: &str, scope: &Scope) -> String {
+    format!("arn:aws:iam::{}:{kind}{}{name}", scope.account, path.unwrap_or("/"))
 }
 
 fn own(service: &str, scope: &Scope, rest: &str) -> String {

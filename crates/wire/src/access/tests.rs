@@ -149,3 +149,15 @@ fn tags_are_told_however_a_service_writes_them() {
     let keys = tags(&lambda::UntagResourceInput { tag_keys: vec!["k".into()], ..Default::default() });
     assert_eq!((keys.given, keys.keys), (Vec::new(), vec!["k".to_owned()]));
 }
+
+#[test]
+fn what_is_made_has_the_path_that_the_call_gives() {
+    use crate::iam::{CreatePolicyInput, CreateRoleInput, DeleteRoleInput};
+    let create = |input| asks::<CreateRoleInput>(ServiceId::Iam, "CreateRole", input);
+    assert_eq!(create(r#"{"RoleName": "r"}"#), ["iam:CreateRole iam::000000000000:role/r"]);
+    assert_eq!(create(r#"{"RoleName": "r", "Path": "/team/"}"#), ["iam:CreateRole iam::000000000000:role/team/r"]);
+    let policy = asks::<CreatePolicyInput>(ServiceId::Iam, "CreatePolicy", r#"{"PolicyName": "p", "Path": "/a/b/"}"#);
+    assert_eq!(policy, ["iam:CreatePolicy iam::000000000000:policy/a/b/p"]);
+    let delete = asks::<DeleteRoleInput>(ServiceId::Iam, "DeleteRole", r#"{"RoleName": "r"}"#);
+    assert_eq!(delete, ["iam:DeleteRole iam::000000000000:role/r"]);
+}
