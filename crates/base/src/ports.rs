@@ -176,6 +176,11 @@ pub trait Invoke: Send + Sync {
         false
     }
 
+    /// The role that the function has, if it is there: what is done for it is done with that.
+    fn role(&self, _function: &Arn) -> Option<Arn> {
+        None
+    }
+
     /// The queue or topic that gets the function's events which are given up, if it has one.
     async fn dead_letters(&self, _function: &Arn) -> Option<Arn> {
         None

@@ -34,7 +34,7 @@ Examples:
   tidegate mapping skip 14e0db71-… --shard 0 --sequence 49590338271490256608559692538361571095921575989136588898
   tidegate mapping redrive 14e0db71-…
 
-Exit status: 0 all is well or was done, 1 something is stuck or unreadable (status) or was not taken (redrive), 2 nothing can be done.";
+Exit status: 0 all is well or was done, 1 something is stuck, unreadable or not permitted (status) or was not taken (redrive), 2 nothing can be done.";
 
 /// How it is called.
 pub fn command() -> Command {
@@ -127,7 +127,9 @@ fn status(args: &ArgMatches) -> anyhow::Result<ExitCode> {
         (false, Some(_)) => mappings.iter().map(One::text).collect(),
         (false, None) => text::table(&mappings),
     })?;
-    let stuck = mappings.iter().any(|mapping| !mapping.stuck.is_empty() || mapping.quarantine.error.is_some());
+    let stuck = mappings
+        .iter()
+        .any(|mapping| !mapping.stuck.is_empty() || mapping.quarantine.error.is_some() || mapping.denied.is_some());
     Ok(if stuck { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -43,6 +43,7 @@ use crate::consumer::{Consumer, Loop, Policy, Running, Start};
 use crate::dead_letter::DeadLetters;
 use crate::destinations::Destinations;
 use crate::queue::Queues;
+use crate::roles::Roles;
 use crate::stored;
 use dispatch::{Dispatcher, RuleSet};
 use outbox::Outboxes;
@@ -76,6 +77,7 @@ pub(crate) struct BusPorts {
     pub destinations: Destinations,
     pub queues: Queues,
     pub dead_letters: DeadLetters,
+    pub roles: Roles,
     /// How long events stay in a bus's log.
     pub retention: Duration,
 }
@@ -213,6 +215,7 @@ impl Buses {
             replays: self.inner.replays.clone(),
             router: Arc::clone(&ports.router),
             dead_letters: ports.dead_letters.clone(),
+            roles: ports.roles.clone(),
             outboxes: self.inner.outboxes.clone(),
             trace: self.inner.trace.clone(),
             counted: Mutex::default(),

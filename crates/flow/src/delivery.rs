@@ -11,6 +11,7 @@ mod bulk;
 mod config;
 mod direct;
 mod handler;
+mod permissions;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,9 +30,11 @@ pub(crate) use direct::fits;
 pub use direct::{DeliveryTarget, MAX_RECORD_BYTES};
 
 use crate::consumer::{Consumer, Loop, Policy, Running, Start};
+use crate::roles::Roles;
 use crate::{FlowError, stored};
 use backup::Bucket;
 use handler::Indexer;
+use permissions::Permissions;
 
 /// Speaks HTTP to a search domain, signed as its service needs it. The domain of the own account is the embedded index.
 #[async_trait]
@@ -52,6 +55,7 @@ pub(crate) struct DeliveryPorts {
     pub consumers: Loop,
     pub state: Arc<dyn StateStore>,
     pub search: Arc<dyn SearchDomains>,
+    pub roles: Roles,
     /// The folder of buckets.
     pub objects: PathBuf,
 }
@@ -99,6 +103,7 @@ impl Deliveries {
         let handler = Indexer {
             name: stream.name.clone(),
             destination: to.clone(),
+            permissions: Permissions::new(scope, stream, &ports.roles),
             search: Arc::clone(&ports.search),
             env: ports.consumers.env.clone(),
             bucket: Bucket::new(ports.consumers.env.fs.clone(), &ports.objects, &to.bucket),

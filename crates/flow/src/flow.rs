@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Env, HttpClient, Invoke, MasterKey, StateStore, Target, TaskGroup};
+use base::{Authorizer, Env, HttpClient, Invoke, MasterKey, StateStore, Target, TaskGroup};
 use log::Log;
 
 use crate::FlowError;
@@ -21,6 +21,7 @@ use crate::destinations::{DestinationPorts, Destinations};
 use crate::invocations::{Invocations, Outlets};
 use crate::mapping::{MappingPorts, Mappings, StreamConsumers};
 use crate::queue::{QueueTarget, Queues};
+use crate::roles::Roles;
 use crate::router::{FunctionTarget, Router, StreamTarget, TopicTarget};
 use crate::scheduler::{SchedulePorts, Schedules};
 use crate::topic::{Mailer, Signer, TopicPorts, Topics};
@@ -48,6 +49,8 @@ pub struct FlowPorts {
     pub search: Arc<dyn SearchDomains>,
     /// Registered consumers of streams.
     pub fanout: Arc<dyn StreamConsumers>,
+    /// Decides what may be done with owners' roles.
+    pub authorizer: Arc<dyn Authorizer>,
 }
 
 /// How flow is set up.
@@ -103,6 +106,7 @@ impl Flow {
         let checkpoints = Checkpoints::new(Arc::clone(&state));
         checkpoints.run(&keeping, Arc::clone(&env.clock));
         let lag = Lag::default();
+        let roles = Roles::new(ports.authorizer, Arc::clone(&env.clock));
         let context = Loop { env, log: ports.log.clone(), checkpoints: checkpoints.clone(), lag: lag.clone() };
 
         let invocations = Invocations::new(context.clone(), Arc::clone(&state), Arc::clone(&ports.invoke), &consumers);
@@ -117,6 +121,7 @@ impl Flow {
             consumers: context.clone(),
             state: Arc::clone(&state),
             search: ports.search,
+            roles: roles.clone(),
             objects: config.objects,
         };
         let deliveries = Deliveries::new(delivery_ports, &consumers);
@@ -151,6 +156,7 @@ impl Flow {
             destinations: destinations.clone(),
             queues: queues.clone(),
             dead_letters: dead_letters.clone(),
+            roles: roles.clone(),
             retention: config.bus_retention,
         };
         let buses = Buses::new(bus_ports, &consumers);
@@ -159,6 +165,8 @@ impl Flow {
             buses: buses.clone(),
             topics: topics.clone(),
             dead_letters: dead_letters.clone(),
+            invoke: Arc::clone(&ports.invoke),
+            roles: roles.clone(),
         });
         invocations.connect(&outlets);
         let archive_ports = ArchivePorts {
@@ -175,6 +183,7 @@ impl Flow {
             router: Arc::clone(&router),
             buses: buses.clone(),
             dead_letters,
+            roles: roles.clone(),
         };
         let schedules = Schedules::new(schedule_ports, &consumers);
         let mapping_ports = MappingPorts {
@@ -184,6 +193,7 @@ impl Flow {
             router,
             queues: queues.clone(),
             fanout: ports.fanout,
+            roles,
         };
         let mappings = Mappings::new(mapping_ports, &consumers);
         let this = Self {

@@ -257,6 +257,9 @@ fn decode(data: &Bytes) -> Result<Invocation, String> {
 /// How often a success is told once more, which takes two minutes; then it is not told, which is counted and logged.
 const TELL_AGAIN: u32 = 7;
 
+/// Successes of a function that wait for the permission to be told, at most: what waits takes the place of events.
+const MOST_UNTOLD: usize = 1_000;
+
 /// Bytes of answers of failed calls that are kept until it is decided about their events, for a function's events
 /// together; those of further ones are told without.
 const MOST_ANSWERS: usize = 32 << 20;
@@ -325,7 +328,8 @@ impl Caller {
         if let Some(to) = self.config(call).on_success
             && let Err(error) = self.tell_success(&to, record, call, &success.outcome).await
         {
-            if error.kind.is_transient() && self.keep(record, success) {
+            let is_denied = error.kind == ErrorKind::Denied;
+            if (is_denied || error.kind.is_transient()) && self.keep(record, success, is_denied) {
                 return Attempted::Later(error.message);
             }
             self.untold("destination", &to, &error.message);
@@ -336,11 +340,14 @@ impl Caller {
     }
 
     /// Keeps a success that is to be told again, if it may be and there is room for it.
-    fn keep(&self, record: &Record, success: Success) -> bool {
+    fn keep(&self, record: &Record, success: Success, is_denied: bool) -> bool {
         let mut calls = self.calls();
         let bytes = |calls: &Calls| calls.success.as_ref().map_or(0, |success| success.outcome.payload.len());
         let kept: usize = calls.values().map(bytes).sum();
-        let may = success.told < TELL_AGAIN && kept + success.outcome.payload.len() <= MOST_ANSWERS;
+        let waiting = calls.values().filter(|calls| calls.success.is_some()).count();
+        // A permission is waited for as long as the event lives.
+        let again = if is_denied { waiting < MOST_UNTOLD } else { success.told < TELL_AGAIN };
+        let may = again && kept + success.outcome.payload.len() <= MOST_ANSWERS;
         if may {
             let told = success.told + 1;
             calls.entry(record.position).or_default().success = Some(Success { told, ..success });
@@ -481,6 +488,7 @@ impl Attempt for Caller {
             reason: &end.reason,
             now: self.room.inner.consumers.env.clock.now(),
         };
+        let mut waits = None;
         for (way, to) in [("dead_letter", grave), ("destination", config.on_failure)] {
             let Some(to) = to.filter(|_| !done.iter().any(|done| done == way)) else { continue };
             let outlets = self.room.outlets().ok_or("the server is stopping")?;
@@ -488,10 +496,17 @@ impl Attempt for Caller {
                 if way == "dead_letter" { outlets.bury(&to, &told).await } else { outlets.tell(&to, &told).await };
             match put {
                 Ok(()) => {}
-                Err(error) if error.kind.is_transient() => return Err(error.message),
+                // What has to be permitted first is tried again, and holds up no other way.
+                Err(error) if error.kind.is_transient() || error.kind == ErrorKind::Denied => {
+                    waits = waits.or(Some(error.message));
+                    continue;
+                }
                 Err(error) => self.untold(way, &to, &error.message),
             }
             done.push(way.to_owned());
+        }
+        if let Some(reason) = waits {
+            return Err(reason);
         }
         self.gave_up(record, &end.reason);
         Ok(())

@@ -23,6 +23,7 @@ mod needed;
 pub mod plan;
 pub mod producer;
 pub mod queue;
+mod roles;
 pub mod router;
 pub mod schedule;
 pub mod scheduler;

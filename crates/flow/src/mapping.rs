@@ -14,6 +14,7 @@ mod fanout;
 mod give_up;
 mod handler;
 mod lives;
+mod permissions;
 mod quarantine;
 mod queue;
 mod settings;
@@ -39,6 +40,7 @@ pub use stuck::Stuck;
 use crate::FlowError;
 use crate::consumer::{Consumer, Loop, Policy, Start};
 use crate::queue::Queues;
+use crate::roles::Roles;
 use crate::stored;
 pub(crate) use counts::EventCount;
 use counts::EventCounts;
@@ -62,6 +64,7 @@ pub(crate) struct MappingPorts {
     pub router: Arc<dyn Target>,
     pub queues: Queues,
     pub fanout: Arc<dyn StreamConsumers>,
+    pub roles: Roles,
 }
 
 /// The room of event-source mappings. Cloning gives another handle.

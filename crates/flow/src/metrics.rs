@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::ShardId;
+use base::{Arn, ShardId};
 use metrics::{counter, gauge, histogram};
 
 use crate::mapping::EventCount;
@@ -17,6 +17,12 @@ pub(crate) fn iterator_age(consumer: &str, shard: ShardId, age: Duration) {
 pub(crate) fn handled(consumer: &str, records: usize) {
     counter!("tidegate_consumer_batches_total", "consumer" => consumer.to_owned()).increment(1);
     counter!("tidegate_consumer_records_total", "consumer" => consumer.to_owned()).increment(records as u64);
+}
+
+/// What is done for an owner was not permitted to the role that it is done with.
+pub(crate) fn denied(by: &Arn, action: &str) {
+    let labels = [("by", by.to_string()), ("action", action.to_owned())];
+    counter!("tidegate_role_denials_total", &labels).increment(1);
 }
 
 /// A batch is put off or tried again. `reason` is `failed` or `later`.

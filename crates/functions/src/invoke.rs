@@ -104,6 +104,11 @@ impl Invoke for Functions {
         matches!(self.reserved(&scope, &name), Ok(Some(0)))
     }
 
+    fn role(&self, function: &Arn) -> Option<Arn> {
+        let (scope, name, qualifier) = address(function).ok()?;
+        Some(self.resolve(&scope, &name, qualifier.as_ref()).ok()?.settings.role.clone())
+    }
+
     async fn dead_letters(&self, function: &Arn) -> Option<Arn> {
         let (scope, name, qualifier) = address(function).ok()?;
         self.resolve(&scope, &name, qualifier.as_ref()).ok()?.settings.dead_letters.clone()

@@ -128,6 +128,7 @@ fn shown(status: &MappingStatus, listed: usize) -> Value {
         "on_failure": mapping.on_failure.as_ref().map(ToString::to_string),
         "state": status.view.state,
         "last_result": status.view.last_result,
+        "denied": status.view.denied,
         "age_s": status.age.map(|age| age.as_secs_f64()),
         "stuck": status.stuck.iter().map(stuck).collect::<Vec<_>>(),
         "quarantine": {

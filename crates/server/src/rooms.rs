@@ -3,13 +3,14 @@
 //! Promises that what is opened later is closed earlier, so that no room loses what another still owes it. Must not
 //! decide anything: which room gets which port is all that is said here.
 
+mod acting;
 mod search;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Env, ErrorKind, Kinded, MasterKey, StateStore, TaskGroup};
+use base::{Authorizer, Env, ErrorKind, Kinded, MasterKey, StateStore, TaskGroup};
 use bytes::Bytes;
 use flow::{Flow, FlowConfig, FlowPorts};
 use functions::Functions;
@@ -28,6 +29,7 @@ use crate::mail::Mails;
 use crate::services::Services;
 use crate::signing::Signing;
 use crate::streams::{Scaler, Streams, prometheus};
+use acting::Unchecked;
 use search::EmbeddedSearch;
 
 /// What the rooms stand on.
@@ -60,6 +62,8 @@ pub(crate) struct Rooms {
     pub logs: FunctionLogs,
     pub signing: Signing,
     pub flow: Flow,
+    /// Decides over what is done with owners' roles.
+    pub authorizer: Arc<dyn Authorizer>,
     tasks: TaskGroup,
 }
 
@@ -128,6 +132,7 @@ impl Rooms {
             Functions::open(&env, ports, settings, &tasks).await.map_err(RoomsError::opening("functions"))?;
 
         let mails = Mails::new(&env, &dir, &config.mail).map_err(RoomsError::opening("mail"))?;
+        let authorizer: Arc<dyn Authorizer> = Arc::new(Unchecked);
         let trust = Trust::of_this_machine().map_err(RoomsError::opening("flow"))?;
         let outgoing = Outgoing::new(&config.outgoing.networks, config.server.listen.ip().is_loopback());
         let ports = FlowPorts {
@@ -141,6 +146,7 @@ impl Rooms {
             mailer: Arc::new(mails),
             search: Arc::new(EmbeddedSearch::new(index.clone(), config.account.id.clone())),
             fanout: Arc::new(streams.fanout.clone()),
+            authorizer: Arc::clone(&authorizer),
         };
         let settings = FlowConfig {
             queue_memory: config.queues.memory_bytes,
@@ -150,7 +156,21 @@ impl Rooms {
         };
         let flow = Flow::start(ports, settings).await.map_err(RoomsError::opening("flow"))?;
         let endpoints = Endpoints::new(&endpoint, &inside_endpoint);
-        Ok(Self { env, endpoints, state, identities, log, streams, index, functions, logs, signing, flow, tasks })
+        Ok(Self {
+            env,
+            endpoints,
+            state,
+            identities,
+            log,
+            streams,
+            index,
+            functions,
+            logs,
+            signing,
+            flow,
+            authorizer,
+            tasks,
+        })
     }
 
     /// What requests reach.

@@ -24,6 +24,9 @@ pub struct One {
     pub on_failure: Option<String>,
     pub state: String,
     pub last_result: String,
+    /// What its function's role lacks for reading.
+    #[serde(default)]
+    pub denied: Option<String>,
     pub age_s: Option<f64>,
     pub stuck: Vec<Stuck>,
     pub quarantine: Quarantine,
@@ -139,6 +142,9 @@ impl One {
         line(2, format!("on failure   {}", self.on_failure.as_deref().unwrap_or("quarantine")));
         line(2, format!("last result  {}", self.last_result));
         line(2, format!("age          {}", age(self.age_s)));
+        if let Some(denied) = &self.denied {
+            line(2, format!("reads nothing for want of a permission: {denied}"));
+        }
         for stuck in &self.stuck {
             let (on, from, to) = match &stuck.window {
                 Some(window) => ("the close of a window".to_owned(), Some(&window.start), Some(&window.end)),
@@ -222,7 +228,7 @@ mod tests {
         let mapping: One = serde_json::from_value(json!({
             "id": "14e0db71", "source": "arn:aws:kinesis:us-east-1:000000000000:stream/s",
             "function": "arn:aws:lambda:us-east-1:000000000000:function:f", "on_failure": null, "state": "Enabled",
-            "last_result": "PROBLEM: Function call failed", "age_s": 61.0,
+            "last_result": "PROBLEM: Function call failed", "age_s": 61.0, "denied": "User: r is not authorized",
             "stuck": [{"shard": "shardId-000000000000", "first": "491", "last": "492", "records": 2,
                 "since": "2026-11-23T00:00:01.000Z", "failures": 3, "postponed": 0,
                 "error": "the function failed: KeyError\u{1b}", "log": "a\nb", "expires": "2026-11-23T23:00:00.000Z"}],
@@ -238,6 +244,7 @@ mapping 14e0db71 is Enabled
   on failure   quarantine
   last result  PROBLEM: Function call failed
   age          1 min 01 s
+  reads nothing for want of a permission: User: r is not authorized
   shardId-000000000000 is stuck on 2 records since 2026-11-23T00:00:01.000Z
     from     491
     to       492

@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 
 use base::{Arn, Batch, BusName, Kinded, RuleName, Scope, StateStore, Table};
 
-use super::rule::{Rule, RuleSpec, RuleState, RuleTarget};
+use super::rule::{Rule, RuleSpec, RuleState, RuleTarget, check_role};
 use super::{BusInfo, Buses, bus_arn, consumer_id, rule_arn, stream_key, timed};
 use crate::FlowError;
 use crate::archive::has_archives;
@@ -134,6 +134,9 @@ impl Buses {
     pub async fn put_rule(&self, scope: &Scope, bus: &BusName, spec: RuleSpec) -> Result<Arn, FlowError> {
         self.bus(scope, bus)?;
         spec.validate()?;
+        if let Some(role) = &spec.role {
+            check_role(&self.inner.ports.roles, role, &spec.name, &rule_arn(scope, bus, &spec.name))?;
+        }
         if let Some(pattern) = &spec.pattern {
             rules::Pattern::parse(pattern).map_err(|e| FlowError::Invalid(e.to_string()))?;
         }
@@ -240,6 +243,9 @@ impl Buses {
         let (mut good, mut failed) = (Vec::new(), Vec::new());
         for mut target in targets {
             target.compile(rule, &rule_arn(scope, bus, rule))?;
+            if let Some(role) = &target.role {
+                check_role(&self.inner.ports.roles, role, rule, &rule_arn(scope, bus, rule))?;
+            }
             if target.message_group.is_none() && self.inner.ports.queues.is_fifo(&target.arn) {
                 let id = &target.id;
                 return Err(FlowError::Invalid(format!(

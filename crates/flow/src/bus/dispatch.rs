@@ -35,6 +35,7 @@ use crate::consumer::{Batch, Handler, Outcome};
 use crate::dead_letter::DeadLetters;
 use crate::metrics;
 use crate::producer::{from_shard, producer_id};
+use crate::roles::Roles;
 use crate::spool::{End, Why};
 
 /// The enabled rules of a bus, replaced whole when one changes.
@@ -71,6 +72,7 @@ pub(crate) struct Dispatcher {
     pub replays: ReplayFilters,
     pub router: Arc<dyn Target>,
     pub dead_letters: DeadLetters,
+    pub roles: Roles,
     pub outboxes: Outboxes,
     pub trace: Trace,
     /// Up to where each target's events of the batch under way are counted: they are once, however often it is tried.
@@ -84,6 +86,19 @@ pub(crate) enum Lane {
     Given,
     /// What it was not to be given at all.
     KeptBack,
+}
+
+/// Why a target did not take events: whether it may later, and what was wrong.
+struct Missed {
+    why: Why,
+    reason: String,
+}
+
+impl From<&TargetError> for Missed {
+    fn from(error: &TargetError) -> Self {
+        let why = if error.kind().is_transient() { Why::Attempts } else { Why::Refused };
+        Self { why, reason: letter::coded(letter::error_code(error.kind), &error.message) }
+    }
 }
 
 /// What a batch comes to.
@@ -212,6 +227,13 @@ impl Dispatcher {
         if target.is_slow() {
             return self.wait(batch, target, producer, deliveries, None).await.map(drop);
         }
+        if let Err(denial) = target.permit(&self.roles) {
+            // What it took before a crash it has.
+            let rest = behind(deliveries, self.router.taken(&target.arn, producer));
+            self.delivered(target, &deliveries[..deliveries.len() - rest.len()]);
+            let missed = Missed { why: Why::Refused, reason: letter::denied(&denial) };
+            return self.not_taken(batch, target, producer, rest, missed).await;
+        }
         let error = match self.router.deliver(&target.arn, producer, deliveries).await {
             Ok(()) => {
                 self.delivered(target, deliveries);
@@ -232,10 +254,7 @@ impl Dispatcher {
             }
             return Ok(());
         }
-        if rest.is_empty() {
-            return Ok(());
-        }
-        self.not_taken(batch, target, producer, rest, &error).await
+        self.not_taken(batch, target, producer, rest, Missed::from(&error)).await
     }
 
     fn delivered(&self, target: &ActiveTarget, deliveries: &[Delivery]) {
@@ -252,10 +271,11 @@ impl Dispatcher {
         target: &ActiveTarget,
         producer: ProducerId,
         deliveries: &[Delivery],
-        error: &TargetError,
+        Missed { why, reason }: Missed,
     ) -> Result<(), String> {
-        let reason = letter::coded(letter::error_code(error.kind), &error.message);
-        let why = if error.kind().is_transient() { Why::Attempts } else { Why::Refused };
+        if deliveries.is_empty() {
+            return Ok(());
+        }
         let is_over = why == Why::Refused || target.max_attempts == 0;
         let end = is_over.then(|| End { why, attempts: 1, reason: reason.clone() });
         let mut deliveries = deliveries;

@@ -14,6 +14,7 @@ use super::trace::Fate;
 use crate::dead_letter::{DeadLetters, Letter, text};
 use crate::producer::{producer_id, stable_uuid};
 use crate::queue::Attribute;
+use crate::roles::Denial;
 use crate::spool::{End, Why};
 
 /// Characters of an error message that a letter keeps.
@@ -29,6 +30,12 @@ pub(super) fn error_code(kind: ErrorKind) -> &'static str {
         ErrorKind::Unavailable => "ERROR_FROM_TARGET",
         ErrorKind::Conflict | ErrorKind::Corrupt | ErrorKind::Internal => "INTERNAL_ERROR",
     }
+}
+
+/// The reason of what a target's role does not permit. It is no reason to try again: only its owner can change it.
+pub(super) fn denied(denial: &Denial) -> String {
+    let code = if denial.unassumed { "FAILED_TO_ASSUME_ROLE" } else { error_code(ErrorKind::Denied) };
+    coded(code, &denial.message)
 }
 
 /// A reason with its code before it, as it is kept of an attempt.

@@ -15,6 +15,7 @@ use super::path::Path;
 use super::timed;
 use crate::FlowError;
 use crate::destinations::HttpParameters;
+use crate::roles::{Acting, Denial, Roles};
 
 /// Whether a rule sees events, and which ("Rule states", EventBridge User Guide).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +64,7 @@ pub struct RuleSpec {
     pub state: RuleState,
     /// Free text, at most 512 characters.
     pub description: Option<String>,
-    /// Kept and shown; targets need no role while everything belongs to the own account.
+    /// Kept and shown, and looked at when the rule is put; what gives a target its events is the target's own.
     pub role: Option<Arn>,
 }
 
@@ -126,7 +127,7 @@ pub struct RuleTarget {
     /// The standard queue that gets what the target does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<Arn>,
-    /// Kept and shown.
+    /// What it is given its events with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Arn>,
     /// It gets events from this position on. Set by the bus.
@@ -180,6 +181,8 @@ pub(crate) struct ActiveTarget {
     pub id: String,
     pub arn: Arn,
     pub dead_letter: Option<Arn>,
+    /// What it is given its events with.
+    pub role: Option<Arn>,
     pub input: Arc<Input>,
     pub partition_key_path: Option<Path>,
     pub message_group: Option<PartitionKey>,
@@ -260,6 +263,7 @@ impl RuleTarget {
             id: self.id.clone(),
             arn: self.arn.clone(),
             dead_letter: self.dead_letter.clone(),
+            role: self.role.clone(),
             input: Arc::new(self.input.compile(&self.id)?),
             message_group: self.message_group.clone(),
             http: self.http.clone().unwrap_or_default(),
@@ -271,7 +275,24 @@ impl RuleTarget {
     }
 }
 
+/// Who assumes the roles of rules and their targets.
+const SERVICE: &str = "events.amazonaws.com";
+
+/// Refuses a role that the bus could not use.
+pub(super) fn check_role(roles: &Roles, role: &Arn, rule: &RuleName, rule_arn: &Arn) -> Result<(), FlowError> {
+    let acting = Acting { service: SERVICE, role, session: rule.as_str(), source: rule_arn };
+    let refused = |_| format!("Provided role '{role}' cannot be assumed by principal '{SERVICE}'.");
+    roles.assume(&acting).map_err(refused).map_err(FlowError::Invalid)
+}
+
 impl ActiveTarget {
+    /// Whether its role, if it has one, may give it events.
+    pub fn permit(&self, roles: &Roles) -> Result<(), Denial> {
+        let Some(role) = &self.role else { return Ok(()) };
+        let acting = Acting { service: SERVICE, role, session: self.rule.as_str(), source: &self.rule_arn };
+        roles.permit_delivery(&acting, &self.arn)
+    }
+
     /// Whether it is an event bus.
     pub fn is_bus(&self) -> bool {
         self.arn.service() == "events" && self.arn.resource_of("event-bus").is_some()

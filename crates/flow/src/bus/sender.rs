@@ -52,6 +52,9 @@ impl Sender {
     }
 
     async fn give(&self, target: &ActiveTarget, waiting: &Waiting, record: &Record) -> Attempted {
+        if let Err(denial) = target.permit(&self.ports.roles) {
+            return Attempted::Refused(letter::denied(&denial));
+        }
         if target.is_slow() {
             let destinations = &self.ports.destinations;
             let texts = (&waiting.event, &waiting.payload);

@@ -10,6 +10,7 @@ use base::{
 use log::{StreamKey, StreamKind};
 use serde::{Deserialize, Serialize};
 
+use super::permissions::Permissions;
 use super::{Deliveries, direct};
 use crate::FlowError;
 use crate::checkpoint::Checkpoints;
@@ -96,9 +97,9 @@ pub struct Destination {
     /// Goes before the names of objects with errors, instead of `prefix` and `elasticsearch-failed/`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_prefix: Option<String>,
-    /// Kept and shown; the own account's resources need no role yet.
+    /// What the domain is written to with.
     pub role: Arn,
-    /// Kept and shown, likewise.
+    /// The same for the bucket.
     pub bucket_role: Arn,
 }
 
@@ -119,7 +120,7 @@ pub enum Source {
     /// They are put on it. The throughput in MiB/s that its owner foresees is kept and shown, and does nothing, as at
     /// the service.
     Direct(Option<u32>),
-    /// A Kinesis stream, and a role that is kept and shown.
+    /// A Kinesis stream, and the role that it is read with.
     Stream(Arn, Arn),
 }
 
@@ -139,7 +140,7 @@ pub struct DeliveryStream {
     /// The Kinesis stream that it reads; absent where records are put on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Arn>,
-    /// Kept and shown, with a source.
+    /// What the source is read with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_role: Option<Arn>,
     /// Kept and shown, without a source.
@@ -267,6 +268,7 @@ impl Deliveries {
             throughput_hint,
             destination: spec.destination,
         };
+        Permissions::new(scope, &stream, &self.inner.ports.roles).check()?;
         let log = &self.inner.ports.consumers.log;
         let source = match &stream.source {
             None => self.create_log(scope, &stream).await?,

@@ -13,7 +13,8 @@ use log::Record;
 use super::SearchDomains;
 use super::backup::{Bucket, FailedDocument, object_name};
 use super::bulk::{Document, Fate, body, fates};
-use super::config::{BackupMode, Destination};
+use super::config::{BackupMode, Destination, DomainFamily};
+use super::permissions::Permissions;
 use crate::consumer::{Batch, Handler, Outcome};
 use crate::{FlowError, metrics};
 
@@ -26,6 +27,7 @@ const REQUEST_BYTES: usize = 8 << 20;
 pub(super) struct Indexer {
     pub name: DeliveryStreamName,
     pub destination: Destination,
+    pub permissions: Permissions,
     pub search: Arc<dyn SearchDomains>,
     pub env: Env,
     pub bucket: Bucket,
@@ -41,6 +43,9 @@ struct Failure<'a> {
 #[async_trait]
 impl Handler for Indexer {
     async fn handle(&self, batch: &Batch) -> Outcome {
+        if let Err(denial) = self.permissions.read() {
+            return Outcome::Later(denial.message);
+        }
         let documents: Vec<Document> =
             batch.records.iter().map(|record| Document::new(&self.destination, batch.shard, record)).collect();
         let failures = self.index(&documents).await;
@@ -118,7 +123,19 @@ impl Indexer {
         fates
     }
 
+    /// As Firehose calls it ("Data Delivery Errors", Firehose Developer Guide).
+    fn access_denied(&self) -> &'static str {
+        match self.destination.family {
+            DomainFamily::OpenSearch => "OS.AccessDenied",
+            DomainFamily::Elasticsearch => "ES.AccessDenied",
+        }
+    }
+
     async fn request(&self, documents: &[&Document]) -> Vec<Fate> {
+        if let Err(denial) = self.permissions.index() {
+            let fate = Fate::Later { code: self.access_denied().to_owned(), message: denial.message };
+            return vec![fate; documents.len()];
+        }
         let body = body(documents);
         metrics::delivery_bytes(self.name.as_str(), body.len());
         let request = Request::post("/_bulk").header("content-type", "application/x-ndjson").body(body);
@@ -144,7 +161,7 @@ impl Indexer {
             let records: Vec<&Record> = batch.records.iter().collect();
             if let Some(name) = object_name(&to.prefix, stream, batch.shard, &records) {
                 let content = records.iter().flat_map(|record| record.data.iter().copied()).collect();
-                self.bucket.put(&name, content).await?;
+                self.put(&name, content).await?;
             }
         }
         let records: Vec<&Record> = failures.iter().map(|failure| &failure.document.record).collect();
@@ -170,6 +187,11 @@ impl Indexer {
         }
         let (documents, object) = (failures.len(), &name);
         tracing::error!(stream, documents, object, "documents that the index did not take are in the backup bucket");
-        self.bucket.put(&name, content).await
+        self.put(&name, content).await
+    }
+
+    async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), FlowError> {
+        self.permissions.back_up(name).map_err(|denial| FlowError::Denied(denial.message))?;
+        self.bucket.put(name, content).await
     }
 }

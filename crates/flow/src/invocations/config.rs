@@ -8,6 +8,7 @@ use base::{Arn, Batch, FunctionName, Scope, Table, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Invocations;
+use crate::roles::not_permitted;
 use crate::{FlowError, stored};
 
 const TABLE: Table = Table("flow.invoke_configs");
@@ -135,6 +136,8 @@ impl Invocations {
                 return Err(FlowError::Invalid(message));
             }
             self.check_destination(scope, destination).await?;
+            let at = Arn::new("lambda", scope, format!("function:{function}"));
+            self.check_permission(&at, destination)?;
         }
         let old = match self.config(scope, function, Some(qualifier))? {
             Some(old) if !anew => old,
@@ -177,8 +180,32 @@ impl Invocations {
         Ok(all.iter().fold(batch, |batch, config| batch.delete(TABLE, key(scope, function, &config.qualifier))))
     }
 
+    /// Whether a function's role may tell results to `destination`.
+    fn check_permission(&self, function: &Arn, destination: &Arn) -> Result<(), FlowError> {
+        let (Some(outlets), Some(role)) = (self.outlets(), self.inner.invoke.role(function)) else { return Ok(()) };
+        outlets.look(function, &role, destination).map_err(|denial| {
+            let call = denial.action.split_once(':').map_or("", |(_, call)| call);
+            FlowError::Invalid(format!(
+                "The function's execution role does not have permissions to call {call} on {destination}"
+            ))
+        })
+    }
+
+    /// Whether a queue or topic can be where a function with this role puts what it gives up.
+    pub async fn check_dead_letters(
+        &self,
+        scope: &Scope,
+        function: &Arn,
+        role: &Arn,
+        to: &Arn,
+    ) -> Result<(), FlowError> {
+        self.check_destination(scope, to).await?;
+        let Some(outlets) = self.outlets() else { return Ok(()) };
+        outlets.look(function, role, to).map_err(|denial| not_permitted(&denial.action))
+    }
+
     /// Whether results of a function of this account and region can be told to `destination`.
-    pub async fn check_destination(&self, scope: &Scope, destination: &Arn) -> Result<(), FlowError> {
+    async fn check_destination(&self, scope: &Scope, destination: &Arn) -> Result<(), FlowError> {
         let invalid =
             |why: &str| Err(FlowError::Invalid(format!("The destination ARN {destination} is invalid. It {why}.")));
         match destination.service() {

@@ -6,9 +6,10 @@
 //! is the same to destinations of this server's journal, and is there once. Must not know when an event is given up.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base::{
-    Arn, BusName, Delivery, ErrorKind, Event, Invocation, InvokeOutcome, Kinded, Target, TargetError, Timestamp,
+    Arn, BusName, Delivery, ErrorKind, Event, Invocation, Invoke, InvokeOutcome, Kinded, Target, TargetError, Timestamp,
 };
 use bytes::Bytes;
 use log::Record;
@@ -19,6 +20,7 @@ use crate::bus::Buses;
 use crate::dead_letter::{DeadLetters, Letter, text};
 use crate::producer::{producer_id, stable_uuid};
 use crate::queue;
+use crate::roles::{Acting, Denial, LAMBDA, Roles, action_of, unqualified};
 use crate::topic::{self, Topics};
 
 /// Characters of an error message that a dead letter keeps ("up to 1 KB").
@@ -28,10 +30,12 @@ const SERVICE_SOURCE: &str = "lambda";
 /// The rooms that results go to.
 #[derive(Clone)]
 pub(crate) struct Outlets {
-    pub router: std::sync::Arc<dyn Target>,
+    pub router: Arc<dyn Target>,
     pub buses: Buses,
     pub topics: Topics,
     pub dead_letters: DeadLetters,
+    pub invoke: Arc<dyn Invoke>,
+    pub roles: Roles,
 }
 
 /// Why a result is told.
@@ -126,8 +130,27 @@ impl Told<'_> {
 }
 
 impl Outlets {
+    /// Whether a function's role may hand something to `to`.
+    fn permit(&self, function: &Arn, to: &Arn) -> Result<(), TargetError> {
+        let gone = || TargetError { kind: ErrorKind::NotFound, message: format!("{function} is gone, and its role") };
+        let role = self.invoke.role(function).ok_or_else(gone)?;
+        let source = unqualified(function);
+        let session = source.resource_of("function").unwrap_or_default();
+        let acting = Acting { service: LAMBDA, role: &role, session, source: &source };
+        Ok(self.roles.permit_delivery(&acting, to)?)
+    }
+
+    /// The same with a role that a function has or is to have, for whoever only wants to know: the action that may not
+    /// be done, and why.
+    pub(super) fn look(&self, function: &Arn, role: &Arn, to: &Arn) -> Result<(), Denial> {
+        let (source, action) = (unqualified(function), action_of(to).unwrap_or_default());
+        let session = source.resource_of("function").unwrap_or_default();
+        self.roles.look(&Acting { service: LAMBDA, role, session, source: &source }, action, to)
+    }
+
     /// Tells a destination; one that can never take the whole document is told without the payloads.
     pub(super) async fn tell(&self, to: &Arn, told: &Told<'_>) -> Result<(), TargetError> {
+        self.permit(&told.call.function, to)?;
         let whole = self.tell_as(to, told, told.document()).await;
         match whole {
             Err(error) if error.kind == ErrorKind::Invalid => {
@@ -178,6 +201,7 @@ impl Outlets {
 
     /// Puts an event that is given up into a dead-letter queue or topic, as it came.
     pub(super) async fn bury(&self, grave: &Arn, told: &Told<'_>) -> Result<(), TargetError> {
+        self.permit(&told.call.function, grave)?;
         let failed = |kind: ErrorKind, message: String| TargetError { kind, message };
         let producer = producer_id(&[b"invocation-letter", told.request_id().as_bytes()]);
         let id = stable_uuid(producer, told.record.position);

@@ -8,6 +8,7 @@ use base::{Arn, Batch, Kinded, Scope, StateStore, Table, Write};
 
 use super::fanout::{self, consumer_of};
 use super::lives::Doing;
+use super::permissions::Permissions;
 use super::quarantine;
 use super::queue::{self, is_queue};
 use super::settings::{Mapping, MappingChange, MappingSpec, MappingView, StartingPosition};
@@ -62,6 +63,7 @@ impl Mappings {
             let facts = self.facts(&spec.source, Some(&spec.function)).await;
             queue::check(&mapping, &queue::new(spec.start, facts)?)?;
         }
+        Permissions::new(&mapping, &self.inner.ports).check(mapping.on_failure.as_ref())?;
         // Of two calls at once, one has to see the other's mapping.
         let turn = self.inner.turn.acquire().await;
         let unqualified = |arn: &Arn| arn.resource().to_owned();
@@ -193,6 +195,7 @@ impl Mappings {
         if let Some(Some(to)) = &change.on_failure {
             self.check_destination(scope, to).await?;
         }
+        self.check_permissions(&old, change)?;
         let begin = match old.unplaced && change.enabled == Some(true) {
             true => self.beginning(&Mapping { unplaced: false, ..old }).await?,
             false => Vec::new(),
@@ -212,6 +215,18 @@ impl Mappings {
         .await?;
         self.settle(scope, id).await?;
         Ok(self.view(changed))
+    }
+
+    /// What a change makes anew has to be permitted: reading for another function, or again, and telling a destination.
+    fn check_permissions(&self, old: &Mapping, change: &MappingChange) -> Result<(), FlowError> {
+        let begins = change.function.is_some() || (change.enabled == Some(true) && !old.enabled);
+        let on_failure = change.on_failure.as_ref().unwrap_or(&old.on_failure);
+        if !begins && change.on_failure.is_none() {
+            return Ok(());
+        }
+        let function = change.function.as_ref().unwrap_or(&old.function).clone();
+        let changed = Mapping { function, ..old.clone() };
+        Permissions::new(&changed, &self.inner.ports).check(on_failure.as_ref())
     }
 
     /// Deletes a mapping with its checkpoints. What the function holds of it is finished; until then it is shown as
@@ -291,16 +306,19 @@ impl Mappings {
             (Doing::Ending, _) => "Deleting",
         };
         let consumer = consumer_of(&mapping.source).filter(|_| mapping.enabled);
+        let denied = mapping.enabled.then(|| Permissions::new(&mapping, &self.inner.ports).look().err()).flatten();
+        let denied = denied.map(|denial| denial.message);
         let last_result = match progress {
             _ if consumer.is_some_and(|consumer| !self.inner.ports.fanout.is_registered(&consumer)) => {
                 format!("PROBLEM: {}", fanout::gone(&mapping.source))
             }
+            _ if denied.is_some() => format!("PROBLEM: {}", denied.as_deref().unwrap_or_default()),
             Some(progress) => progress.last_result(),
             None if self.inactive().contains(&mapping.id) => {
                 "PROBLEM: It does not run, for its settings are not accepted any more; change them".to_owned()
             }
             None => Progress::default().last_result(),
         };
-        MappingView { state, last_result, mapping }
+        MappingView { state, last_result, denied, mapping }
     }
 }

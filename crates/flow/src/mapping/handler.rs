@@ -16,6 +16,7 @@ use super::counts::{EventCount, EventCounts};
 use super::event::{Surroundings, for_filter, payload};
 use super::fanout::{self, Hold};
 use super::give_up::Lost;
+use super::permissions::Permissions;
 use super::quarantine::{Quarantine, Reason, Why};
 use super::settings::Mapping;
 use super::stuck::{Failure, Part, Progress};
@@ -41,6 +42,7 @@ pub(super) struct Caller {
     max_age: Option<Duration>,
     source: StreamKey,
     ports: MappingPorts,
+    permissions: Permissions,
     progress: Arc<Progress>,
     quarantine: Arc<Quarantine>,
     windows: Windows,
@@ -87,6 +89,7 @@ impl Caller {
             max_age: mapping.max_age(),
             source: source_key(&mapping.source)?,
             ports: ports.clone(),
+            permissions: Permissions::new(mapping, ports),
             progress: Arc::clone(progress),
             quarantine: Arc::clone(quarantine),
             windows: Windows::default(),
@@ -328,6 +331,8 @@ impl Caller {
             reason = error;
         }
         if let Some(to) = &self.on_failure {
+            // Nothing is let go for want of a permission: it waits for that.
+            self.permissions.tell(to).map_err(|denial| denial.message)?;
             let lost = Lost {
                 mapping: &self.mapping,
                 function: &self.function,
@@ -369,7 +374,7 @@ impl Caller {
 #[async_trait]
 impl Handler for Caller {
     async fn handle(&self, batch: &Batch) -> Outcome {
-        if let Some(reason) = self.without_consumer(batch) {
+        if let Some(reason) = self.unreadable(batch) {
             return Outcome::Later(reason);
         }
         self.read(batch);
@@ -443,12 +448,13 @@ impl Handler for Caller {
 }
 
 impl Caller {
-    /// Why nothing is handled: the consumer that is read as is gone. What was read waits, and is seen to.
-    fn without_consumer(&self, batch: &Batch) -> Option<String> {
-        if self.hold.as_ref().is_none_or(Hold::is_good) {
-            return None;
-        }
-        let reason = fanout::gone(&self.around.source);
+    /// Why nothing is handled: the consumer that is read as is gone, or the function's role may not read. What was read
+    /// waits, and is seen to.
+    fn unreadable(&self, batch: &Batch) -> Option<String> {
+        let reason = match self.hold.as_ref().is_none_or(Hold::is_good) {
+            true => self.permissions.read().err()?.message,
+            false => fanout::gone(&self.around.source),
+        };
         let records: Vec<&Record> = batch.records.iter().collect();
         let closes = batch.window.filter(|(_, last)| *last).map(|(span, _)| span);
         self.note(part_of(batch), (&records, closes), &Called::Later(reason.clone()), None);

@@ -140,8 +140,10 @@ pub struct MappingView {
     pub mapping: Mapping,
     /// `Enabled` or `Disabled`; `Updating`, `Disabling` or `Deleting` while a call lasts that was begun before.
     pub state: &'static str,
-    /// How the last batch ended.
+    /// How the last batch ended, or why there is none.
     pub last_result: String,
+    /// What its function's role lacks for reading: it is held until it has that, and goes on by itself.
+    pub denied: Option<String>,
 }
 
 fn one() -> u32 {

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use base::{Arn, BusName, Delivery, ErrorKind, Event, Kinded, PartitionKey, TargetError};
 
-use super::config::{Schedule, ScheduleTarget, schedule_arn};
+use super::config::{Schedule, ScheduleSpec, ScheduleTarget, schedule_arn};
 use super::input::{Context, fill, notification};
 use super::room::Schedules;
 use super::runs::Run;
 use crate::FlowError;
 use crate::dead_letter::{Letter, text};
 use crate::producer::producer_id;
+use crate::roles::{Acting, Denial};
 use crate::spool::{End, Why};
 
 /// Characters of an error message that a dead letter keeps.
@@ -40,9 +41,34 @@ fn payload(schedule: &Schedule, run: &Run) -> String {
     }
 }
 
+/// Who assumes the roles of schedules.
+const SERVICE: &str = "scheduler.amazonaws.com";
+
 impl Schedules {
+    /// Refuses a role that the schedule could not use.
+    pub(super) fn check_role(&self, schedule: &Arn, spec: &ScheduleSpec) -> Result<(), FlowError> {
+        let session = schedule.resource().rsplit('/').next().unwrap_or_default();
+        let acting = Acting { service: SERVICE, role: &spec.target.role, session, source: schedule };
+        let refused = |_| {
+            let message = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role.";
+            FlowError::Invalid(message.to_owned())
+        };
+        self.roles().assume(&acting).map_err(refused)
+    }
+
+    /// Whether the schedule's role may hand something to `to`.
+    fn permit(&self, schedule: &Schedule, run: &Run, to: &Arn) -> Result<(), Denial> {
+        let source = schedule_arn(&run.scope, &run.group, &run.name);
+        let (role, session) = (&schedule.spec.target.role, run.name.as_str());
+        self.roles().permit_delivery(&Acting { service: SERVICE, role, session, source: &source }, to)
+    }
+
     pub(super) async fn attempt(&self, schedule: &Schedule, run: &Run) -> Attempt {
         let target = &schedule.spec.target;
+        if let Err(denial) = self.permit(schedule, run, &target.arn) {
+            // Only its owner can change that, so it is not tried again.
+            return Attempt::Refused(denial.into());
+        }
         let payload = payload(schedule, run);
         let done = match &target.event {
             Some(_) => self.put_event(schedule, run, &payload).await,
@@ -105,7 +131,13 @@ impl Schedules {
             attributes.insert(TRUNCATED.to_owned(), text("true"));
         }
         let letter = Letter { id, body: body.into(), attributes, order: None };
-        match self.dead_letters().send(queue, letter).await {
+        // As the service does, with the schedule's own role.
+        let permitted = self.permit(schedule, run, queue).map_err(|denial| FlowError::Denied(denial.message));
+        let sent = match permitted {
+            Ok(()) => self.dead_letters().send(queue, letter).await,
+            Err(denied) => Err(denied),
+        };
+        match sent {
             Err(error) if error.kind().is_transient() => Err(error),
             Err(error) => {
                 tracing::error!(schedule = %name, %queue, %error, "a dead letter is lost");

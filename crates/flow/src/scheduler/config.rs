@@ -43,7 +43,7 @@ pub struct BusInput {
 pub struct ScheduleTarget {
     /// The address.
     pub arn: Arn,
-    /// Kept and shown.
+    /// What it invokes that with.
     pub role: Arn,
     /// What it gets; a notification when absent.
     #[serde(skip_serializing_if = "Option::is_none")]

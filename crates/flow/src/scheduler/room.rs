@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::creation;
-use super::config::{self, CLOCKS, Clock, Key, SCHEDULES, Schedule, ScheduleSpec, Update, beginning};
+use super::config::{self, CLOCKS, Clock, Key, SCHEDULES, Schedule, ScheduleSpec, Update, beginning, schedule_arn};
 use super::deletions::Deletions;
 use super::groups::{GROUPS, is_default, key as group_row};
 use super::queue::Waiting;
@@ -21,6 +21,7 @@ use super::quota::Quota;
 use super::runs::{self, RUNS, Run};
 use crate::bus::Buses;
 use crate::dead_letter::DeadLetters;
+use crate::roles::Roles;
 use crate::schedule::{Agenda, Expression};
 use crate::{FlowError, stored};
 
@@ -41,6 +42,7 @@ pub(crate) struct SchedulePorts {
     pub router: Arc<dyn Target>,
     pub buses: Buses,
     pub dead_letters: DeadLetters,
+    pub roles: Roles,
 }
 
 /// The room. Cloning gives another handle.
@@ -143,6 +145,10 @@ impl Schedules {
         &self.inner.ports.dead_letters
     }
 
+    pub(super) fn roles(&self) -> &Roles {
+        &self.inner.ports.roles
+    }
+
     pub(super) fn deletions(&self) -> &Deletions {
         &self.inner.deletions
     }
@@ -236,8 +242,14 @@ impl Schedules {
         Ok(())
     }
 
-    async fn check(&self, scope: &Scope, spec: &ScheduleSpec, old: Option<&ScheduleSpec>) -> Result<(), FlowError> {
+    async fn check(
+        &self,
+        (scope, group, name): &Key,
+        spec: &ScheduleSpec,
+        old: Option<&ScheduleSpec>,
+    ) -> Result<(), FlowError> {
         let table = spec.timetable(self.now())?;
+        self.check_role(&schedule_arn(scope, group, name), spec)?;
         let recurring = !matches!(table.expression, Expression::At(_));
         if let (Some(start), Some(end)) = (spec.start, spec.end)
             && start >= end
@@ -296,7 +308,7 @@ impl Schedules {
         if self.completions().knows(&row, creation(&spec, token.as_deref())?.as_ref()) {
             return Ok(());
         }
-        self.check(scope, &spec, None).await?;
+        self.check(&key, &spec, None).await?;
         let place = self.quota().place(scope)?;
         let now = self.now();
         let schedule = Schedule {
@@ -360,7 +372,7 @@ impl Schedules {
             {
                 return Ok(());
             }
-            self.check(scope, &spec, Some(&old.spec)).await?;
+            self.check(&key, &spec, Some(&old.spec)).await?;
             let (now, same) = (self.now(), same_times(&old.spec, &spec));
             let since = if same { old.since } else { now };
             let mut schedule = Schedule { spec: spec.clone(), modified: now, since, ..old };

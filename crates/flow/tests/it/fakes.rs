@@ -2,13 +2,16 @@
 //!
 //! Each keeps what it was given and answers what a test says. Must not know what flow makes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::{Arn, ErrorKind, HttpClient, HttpError, Invocation, Invoke, InvokeError, InvokeOutcome};
+use base::{
+    Access, Arn, Authorizer, Decision, ErrorKind, HttpClient, HttpError, Invocation, Invoke, InvokeError,
+    InvokeOutcome, Principal,
+};
 use bytes::Bytes;
 use flow::SearchDomains;
 use flow::mapping::{StreamConsumer, StreamConsumers};
@@ -176,6 +179,10 @@ impl Invoke for Functions {
 
     async fn timeout(&self, _function: &Arn) -> Option<Duration> {
         *self.3.lock().unwrap()
+    }
+
+    fn role(&self, _function: &Arn) -> Option<Arn> {
+        Some(crate::world::role())
     }
 
     async fn dead_letters(&self, _function: &Arn) -> Option<Arn> {
@@ -397,4 +404,66 @@ impl StreamConsumers for Consumers {
         let place = taken.iter().position(|one| one == consumer).expect("it was taken");
         taken.remove(place);
     }
+}
+
+/// Permits everything but what a test takes away.
+#[derive(Default)]
+pub struct Judge {
+    denied: Mutex<BTreeSet<(String, String)>>,
+    untrusting: Mutex<BTreeSet<String>>,
+    permitted: Mutex<BTreeSet<(String, String, String)>>,
+}
+
+impl Judge {
+    /// From now on nobody may do this on that.
+    pub fn take(&self, action: &str, resource: &Arn) {
+        self.denied.lock().unwrap().insert((action.to_owned(), resource.to_string()));
+    }
+
+    /// From now on it may be done again.
+    pub fn give_back(&self, action: &str, resource: &Arn) {
+        assert!(self.denied.lock().unwrap().remove(&(action.to_owned(), resource.to_string())), "it was taken");
+    }
+
+    /// Whether roles trust a service.
+    pub fn trust(&self, service: &str, trusted: bool) {
+        let mut untrusting = self.untrusting.lock().unwrap();
+        if trusted {
+            untrusting.remove(service)
+        } else {
+            untrusting.insert(service.to_owned())
+        };
+    }
+
+    /// What was permitted on a resource, and to whom.
+    pub fn permitted(&self, resource: &Arn) -> Vec<(String, String)> {
+        let resource = resource.to_string();
+        let all = self.permitted.lock().unwrap();
+        let of = all.iter().filter(|(on, ..)| *on == resource);
+        of.map(|(_, who, action)| (who.clone(), action.clone())).collect()
+    }
+}
+
+impl Authorizer for Judge {
+    fn decide(&self, access: &Access<'_>) -> Decision {
+        let (who, action) = (access.principal.arn(&crate::world::account()), access.action.to_owned());
+        let resource = access.resource.to_owned();
+        if self.denied.lock().unwrap().contains(&(action.clone(), resource.clone())) {
+            return Decision::Deny(denial(&who, &action, &resource));
+        }
+        self.permitted.lock().unwrap().insert((resource, who, action));
+        Decision::Allow
+    }
+
+    fn assume(&self, service: &str, role: &Arn, session: &str, _: &[(&str, &str)]) -> Result<Principal, String> {
+        if self.untrusting.lock().unwrap().contains(service) {
+            return Err("its trust policy does not name the service".to_owned());
+        }
+        Ok(Principal::Session { role: role.clone(), role_id: "AROA".to_owned(), name: session.to_owned() })
+    }
+}
+
+/// What is said to somebody who may not.
+pub fn denial(who: &str, action: &str, resource: &str) -> String {
+    format!("User: {who} is not authorized to perform: {action} on resource: {resource}")
 }

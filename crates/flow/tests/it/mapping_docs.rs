@@ -2,7 +2,7 @@
 
 const TABLE: &str = include_str!("../../../../docs/mappings.md");
 
-const TESTS: [&str; 15] = [
+const TESTS: [&str; 16] = [
     include_str!("mapping.rs"),
     include_str!("mapping_change.rs"),
     include_str!("mapping_counts.rs"),
@@ -11,6 +11,7 @@ const TESTS: [&str; 15] = [
     include_str!("mapping_give_up.rs"),
     include_str!("mapping_lanes.rs"),
     include_str!("mapping_quarantine.rs"),
+    include_str!("mapping_roles.rs"),
     include_str!("mapping_windows.rs"),
     include_str!("crash.rs"),
     include_str!("reshard.rs"),

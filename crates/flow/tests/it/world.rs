@@ -16,7 +16,7 @@ use flow::{Flow, FlowConfig, FlowPorts};
 use log::{Append, Log, LogConfig, NewRecord, ReadLimit, Record, ShardRef, Stream, StreamKey, StreamKind, StreamSpec};
 use state::Store;
 
-use crate::fakes::{Consumers, Functions, PostOffice, Quill, Search, Web};
+use crate::fakes::{Consumers, Functions, Judge, PostOffice, Quill, Search, Web};
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 
@@ -66,6 +66,7 @@ pub struct World {
     pub post: Arc<PostOffice>,
     pub search: Arc<Search>,
     pub consumers: Arc<Consumers>,
+    pub judge: Arc<Judge>,
 }
 
 /// What outlives a process that ends without warning.
@@ -78,6 +79,7 @@ pub struct Outside {
     post: Arc<PostOffice>,
     search: Arc<Search>,
     consumers: Arc<Consumers>,
+    pub judge: Arc<Judge>,
 }
 
 impl Outside {
@@ -91,6 +93,7 @@ impl Outside {
             post: Arc::default(),
             search: Arc::default(),
             consumers: Arc::default(),
+            judge: Arc::default(),
         }
     }
 
@@ -115,6 +118,7 @@ impl Outside {
                 post: self.post.clone(),
                 search: self.search.clone(),
                 consumers: self.consumers.clone(),
+                judge: self.judge.clone(),
             };
             let result = run(&world).await;
             *self.now.lock().unwrap() = world.clock.now();
@@ -154,6 +158,7 @@ impl World {
             post: Arc::default(),
             search: Arc::default(),
             consumers: Arc::default(),
+            judge: Arc::default(),
         }
     }
 
@@ -180,6 +185,7 @@ impl World {
             mailer: self.post.clone(),
             search: self.search.clone(),
             fanout: self.consumers.clone(),
+            authorizer: self.judge.clone(),
         };
         let config = FlowConfig {
             bus_retention: DAY,

@@ -68,6 +68,11 @@ const MEASURES: &[(Kind, &str, &str)] = &[
         "tidegate_inactive_documents_total",
         "Stored documents that were not accepted when they were to start, and do nothing.",
     ),
+    (
+        Counter,
+        "tidegate_role_denials_total",
+        "What was not permitted to the role that it is done with, by what it is done for (by) and action.",
+    ),
     (Counter, "tidegate_consumer_retries_total", "Batches put off or tried again, by consumer and reason."),
     (
         Histogram,

@@ -9,12 +9,13 @@ mod configuration;
 mod invoke_config;
 mod layers;
 mod mappings;
+mod roles;
 mod versions;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base::{Arn, ConcurrencyLimit, ErrorKind, Invocation, Invoke, InvokeError};
+use base::{Arn, Authorizer, ConcurrencyLimit, ErrorKind, Invocation, Invoke, InvokeError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -43,13 +44,20 @@ pub(crate) struct LambdaService {
     functions: Functions,
     invocations: Invocations,
     mappings: Mappings,
+    /// Knows the roles that functions may have.
+    authorizer: Arc<dyn Authorizer>,
     /// Held while what is left of a deleted function is removed and one of its name created.
     creating: Semaphore,
 }
 
 impl LambdaService {
-    pub fn new(functions: Functions, invocations: Invocations, mappings: Mappings) -> Arc<Self> {
-        Arc::new(Self { functions, invocations, mappings, creating: Semaphore::new(1) })
+    pub fn new(
+        functions: Functions,
+        invocations: Invocations,
+        mappings: Mappings,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> Arc<Self> {
+        Arc::new(Self { functions, invocations, mappings, authorizer, creating: Semaphore::new(1) })
     }
 }
 
@@ -118,7 +126,8 @@ impl Lambda for LambdaService {
         let (tags, publish) = (input.tags.take().unwrap_or_default(), input.publish.unwrap_or(false));
         let layers = self.layers_of(call, input.layers.take().unwrap_or_default())?;
         let settings = Settings { layers, ..configuration::settings(&call.scope, input)? };
-        self.check_dead_letters(call, settings.dead_letters.as_ref()).await?;
+        self.check_role(call, &name, &settings.role)?;
+        self.check_dead_letters(call, &name, Some(&settings.role), settings.dead_letters.as_ref()).await?;
         let new = NewFunction { name, settings, tags, publish };
         let function = self.create(call, new, archive).await?;
         Ok(configuration::shown(&function))
@@ -215,7 +224,11 @@ impl Lambda for LambdaService {
         let revision = input.revision_id.clone();
         let layers = input.layers.take().map(|layers| self.layers_of(call, layers)).transpose()?;
         let change = SettingsChange { layers, ..configuration::change(&call.scope, input)? };
-        self.check_dead_letters(call, change.dead_letters.as_ref().and_then(Option::as_ref)).await?;
+        if let Some(role) = &change.role {
+            self.check_role(call, &at.name, role)?;
+        }
+        let to = change.dead_letters.as_ref().and_then(Option::as_ref);
+        self.check_dead_letters(call, &at.name, change.role.as_ref(), to).await?;
         let updated = self.functions.update_settings(&call.scope, &at.name, change, revision.as_deref()).await;
         Ok(configuration::shown(&*updated.map_err(failed)?))
     }
@@ -534,14 +547,6 @@ impl LambdaService {
         }
         self.invocations.remove(&call.scope, &name).await.map_err(flow_failed)?;
         self.functions.create(&call.scope, new, archive).await.map_err(failed)
-    }
-
-    /// Whether events that are given up can go there.
-    async fn check_dead_letters(&self, call: &Call, to: Option<&Arn>) -> Result<(), ServiceError> {
-        match to {
-            None => Ok(()),
-            Some(to) => self.invocations.check_destination(&call.scope, to).await.map_err(flow_failed),
-        }
     }
 }
 

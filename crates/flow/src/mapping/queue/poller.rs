@@ -22,6 +22,7 @@ use super::pace::{Pace, Sign};
 use crate::consumer::DRAIN;
 use crate::mapping::counts::{EventCount, EventCounts};
 use crate::mapping::handler::engine;
+use crate::mapping::permissions::Permissions;
 use crate::mapping::settings::Mapping;
 use crate::mapping::stuck::Progress;
 use crate::mapping::{MAX_PAYLOAD, MappingPorts, consumer_id};
@@ -81,6 +82,7 @@ pub(super) struct Poller {
     elsewhere: Arc<Elsewhere>,
     last: Arc<Progress>,
     counts: EventCounts,
+    permissions: Permissions,
     env: Env,
     queues: Queues,
     invoke: Arc<dyn Invoke>,
@@ -116,6 +118,7 @@ impl Poller {
             elsewhere,
             last,
             counts: EventCounts::new(mapping),
+            permissions: Permissions::new(mapping, ports),
             env: ports.consumers.env.clone(),
             queues: ports.queues.clone(),
             invoke: Arc::clone(&ports.invoke),
@@ -189,7 +192,11 @@ impl Poller {
                 return batch;
             }
             let wait = self.hold(&mut batch, left).await;
-            match self.receive(&mut batch, wait, stopping).await {
+            let received = match self.permissions.read() {
+                Ok(()) => self.receive(&mut batch, wait, stopping).await,
+                Err(denial) => Err(FlowError::Denied(denial.message)),
+            };
+            match received {
                 Ok(true) => return batch,
                 Ok(false) if batch.is_empty() => {
                     // All of them may have gone while they were waited for; and without a queue nothing is waited for.
@@ -223,8 +230,12 @@ impl Poller {
         let mut first = batch.is_empty();
         let handed = self.queues.receive_while(&self.around.queue, &ask, |one| {
             let weight = weigh(&self.around, one);
-            // One that is too long for any event is handed over alone: the call says what is wrong with it.
-            let admitted = std::mem::take(&mut first) || taken + weight <= room;
+            // It may have been long ago that a first message began to be waited for.
+            let admitted = match std::mem::take(&mut first) {
+                // One that is too long for any event is handed over alone: the call says what is wrong with it.
+                true => self.permissions.look().is_ok(),
+                false => taken + weight <= room,
+            };
             taken += if admitted { weight } else { 0 };
             admitted
         });
@@ -265,7 +276,10 @@ impl Poller {
             let called = self.call(&batch).await;
             self.calling.fetch_sub(1, Ordering::Relaxed);
             match called {
-                Called::Done(answer) => return self.done(&batch, &answer).await,
+                Called::Done(answer) => {
+                    self.wait_to_delete(&mut batch, stopping).await;
+                    return self.done(&batch, &answer).await;
+                }
                 Called::Failed(reason) => return self.failed(records, &reason),
                 Called::Later(reason) => {
                     if attempts == 1 {
@@ -356,10 +370,32 @@ impl Poller {
         Sign::Failed
     }
 
+    /// What is dealt with is kept invisible for as long as it may not be deleted, so that it is not handed over again.
+    async fn wait_to_delete(&self, batch: &mut Batch, stopping: &CancellationToken) {
+        let mut denials = 0;
+        while let Err(denial) = self.permissions.delete() {
+            denials += 1;
+            let messages = batch.messages.len();
+            tracing::warn!(consumer = self.id, messages, %denial, denials, "messages that were dealt with are not deleted yet");
+            self.last.set(format!("PROBLEM: {denial}"));
+            let delay = self.delay(denials).min(self.visibility() / 2).max(AGAIN.first_delay);
+            self.keep(batch, delay + FRESH).await;
+            if stopping.is_cancelled() || batch.is_empty() {
+                return;
+            }
+            self.pause(delay, stopping).await;
+        }
+    }
+
     /// Deletes messages; how many. What cannot be deleted comes back.
     async fn delete(&self, handles: Vec<String>) -> usize {
         let mut failures = 0;
         if handles.is_empty() {
+            return 0;
+        }
+        if let Err(denial) = self.permissions.delete() {
+            let messages = handles.len();
+            tracing::error!(consumer = self.id, %denial, messages, "messages that were dealt with come back");
             return 0;
         }
         loop {
