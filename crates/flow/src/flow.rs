@@ -135,6 +135,7 @@ impl Flow {
             queues: queues.clone(),
             invocations: invocations.clone(),
             deliveries: deliveries.clone(),
+            roles: roles.clone(),
             base_url: config.base_url,
         };
         let topics = Topics::new(topic_ports, &consumers);

@@ -1,6 +1,7 @@
 //! Acting for an owner: whatever is read, written or called on somebody's behalf is so as a session of a role of theirs.
 //!
-//! Owns the sessions that services make of roles for themselves, and which action it is to hand something to a target.
+//! Owns the sessions that services make of roles for themselves, what services do without one by the word of a target's own
+//! policy, and which action it is to hand something to a target.
 //! Promises that every step is decided anew, so that a permission which comes or goes counts at the next one; a session
 //! is kept for [`KEPT`] at most, and made again at once when it is denied something, so that a role which is made anew
 //! heals without waiting. What is denied is counted and says who, what and on what.
@@ -109,6 +110,22 @@ impl Roles {
         action_of(target).map_or(Ok(()), |action| self.permit(acting, action, target))
     }
 
+    /// Whether a service may hand something to a target by itself, on behalf of what its owner has there: by the
+    /// target's own policy, to which `aws:SourceArn` and `aws:SourceAccount` say on behalf of what.
+    pub fn permit_service(&self, service: &str, source: &Arn, target: &Arn) -> Result<(), Denial> {
+        let Some(action) = action_of(target) else { return Ok(()) };
+        let (principal, resource) = (Principal::Service { name: service.to_owned() }, target.to_string());
+        let of = Source::new(source);
+        let access = Access { principal: &principal, action, resource: &resource, context: &of.context() };
+        match self.authorizer.decide(&access) {
+            Decision::Allow => Ok(()),
+            Decision::Deny(message) => {
+                metrics::denied(source, action);
+                Err(Denial { unassumed: false, action: action.to_owned(), message })
+            }
+        }
+    }
+
     fn decide(&self, principal: &Principal, action: &str, resource: &str) -> Decision {
         self.authorizer.decide(&Access { principal, action, resource, context: &[] })
     }
@@ -125,11 +142,9 @@ impl Roles {
     }
 
     fn session(&self, acting: &Acting<'_>, action: &str) -> Result<Principal, Denial> {
-        let (source, account) = (acting.source.to_string(), acting.source.account().map(ToString::to_string));
-        let mut context = vec![("aws:SourceArn", source.as_str())];
-        context.extend(account.as_deref().map(|account| ("aws:SourceAccount", account)));
         let name: String = acting.session.chars().take(MAX_NAME).collect();
-        let assumed = self.authorizer.assume(acting.service, acting.role, &name, &context);
+        let of = Source::new(acting.source);
+        let assumed = self.authorizer.assume(acting.service, acting.role, &name, &of.context());
         let now = self.clock.instant();
         let mut sessions = self.sessions();
         match assumed {
@@ -146,6 +161,22 @@ impl Roles {
                 Err(Denial { unassumed: true, action: action.to_owned(), message })
             }
         }
+    }
+}
+
+/// On behalf of what something is done, as conditions see it.
+struct Source {
+    arn: String,
+    account: String,
+}
+
+impl Source {
+    fn new(source: &Arn) -> Self {
+        Self { arn: source.to_string(), account: source.account().map(ToString::to_string).unwrap_or_default() }
+    }
+
+    fn context(&self) -> [(&str, &str); 2] {
+        [("aws:SourceArn", &self.arn), ("aws:SourceAccount", &self.account)]
     }
 }
 

@@ -62,6 +62,7 @@ use crate::invocations::Invocations;
 use crate::needed::FOREVER;
 use crate::producer::stable_uuid;
 use crate::queue::Queues;
+use crate::roles::Roles;
 use crate::router::{append_once, before_append, taken_by, target_error};
 use crate::spool::{Settings, Spool};
 use crate::{FlowError, metrics, stored};
@@ -93,6 +94,7 @@ pub(crate) struct TopicPorts {
     pub queues: Queues,
     pub invocations: Invocations,
     pub deliveries: Deliveries,
+    pub roles: Roles,
     /// The server's own address, such as `http://127.0.0.1:4566`: confirmation links lead there.
     pub base_url: String,
 }
@@ -290,7 +292,8 @@ impl Topics {
         let (source, start) = (stream.key.clone(), Start::TrimHorizon);
         let started = if protocol.is_local() {
             let (invocations, deliveries) = (ports.invocations.clone(), ports.deliveries.clone());
-            let local = Local { live: Arc::clone(&live), letters, invocations, deliveries };
+            let roles = ports.roles.clone();
+            let local = Local { live: Arc::clone(&live), letters, invocations, deliveries, roles };
             let consumer = Consumer { id, source, start, policy: local::policy() };
             ports.consumers.start(group, consumer, Arc::new(local))
         } else {

@@ -286,9 +286,9 @@ pub(super) fn check_role(roles: &Roles, role: &Arn, rule: &RuleName, rule_arn: &
 }
 
 impl ActiveTarget {
-    /// Whether its role, if it has one, may give it events.
+    /// Whether it may be given events: by its role, or without one by the bus itself.
     pub fn permit(&self, roles: &Roles) -> Result<(), Denial> {
-        let Some(role) = &self.role else { return Ok(()) };
+        let Some(role) = &self.role else { return roles.permit_service(SERVICE, &self.rule_arn, &self.arn) };
         let acting = Acting { service: SERVICE, role, session: self.rule.as_str(), source: &self.rule_arn };
         roles.permit_delivery(&acting, &self.arn)
     }

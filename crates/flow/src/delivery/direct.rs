@@ -148,6 +148,12 @@ impl Deliveries {
         Ok(())
     }
 
+    /// Up to which position a producer's records are on a delivery stream.
+    pub(crate) fn taken(&self, to: &Arn, producer: ProducerId) -> Option<Position> {
+        let (_, stream) = self.of_arn(to).ok()?;
+        taken_by(self.log(), &stream.key, producer)
+    }
+
     /// Lets the logs go as far as they are delivered, on a period.
     pub(super) async fn release_logs(self) {
         let (clock, stopping) = (&self.inner.ports.consumers.env.clock, self.inner.group.stopping());
@@ -208,7 +214,6 @@ impl Target for DeliveryTarget {
     }
 
     fn taken(&self, to: &Arn, producer: ProducerId) -> Option<Position> {
-        let (_, stream) = self.deliveries.of_arn(to).ok()?;
-        taken_by(self.deliveries.log(), &stream.key, producer)
+        self.deliveries.taken(to, producer)
     }
 }

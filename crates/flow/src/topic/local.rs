@@ -21,10 +21,12 @@ use super::endpoint::Protocol;
 use super::envelope::Published;
 use super::letter::Letters;
 use super::message::Message;
+use super::subscription::Subscription;
 use crate::consumer::{Batch, Handler, Outcome, Policy};
 use crate::delivery::{self, Deliveries};
 use crate::invocations::Invocations;
 use crate::producer::from_shard;
+use crate::roles::{Acting, Denial, Roles};
 use crate::{metrics, queue};
 
 /// How long a message is tried: 100,015 attempts over 23 days.
@@ -59,7 +61,11 @@ pub(super) struct Local {
     pub letters: Letters,
     pub invocations: Invocations,
     pub deliveries: Deliveries,
+    pub roles: Roles,
 }
+
+/// Who hands messages on.
+const SERVICE: &str = "sns.amazonaws.com";
 
 /// Messages on their way, by their positions.
 enum Ready {
@@ -81,10 +87,19 @@ impl Local {
             _ => Ready::Queue(Vec::new()),
         };
         let (mut on_the_way, mut refused) = (Vec::new(), Vec::new());
+        let permitted = self.permit(subscription, &to);
+        let taken = permitted.as_ref().err().and_then(|_| self.taken(&ready, &to, producer));
         for record in batch.records.iter() {
             let Some(message) = current.wanted(topic, record) else { continue };
             if self.age(record) > TRIED_FOR {
                 refused.push((record, message, "it could not be handed on for 23 days".to_owned()));
+                continue;
+            }
+            if let Err(denial) = &permitted {
+                // Only an owner can change that, so it is not tried again; what the subscriber has it keeps.
+                if taken.is_none_or(|taken| record.position > taken) {
+                    refused.push((record, message, denial.message.clone()));
+                }
                 continue;
             }
             match self.write(&mut ready, &to, &current, record, &message).await {
@@ -116,6 +131,22 @@ impl Local {
                 Ok(())
             }
             buried => buried,
+        }
+    }
+
+    /// Whether messages may be handed to the subscriber: with the subscription's role, or without one by its own policy.
+    fn permit(&self, subscription: &Subscription, to: &Arn) -> Result<(), Denial> {
+        let topic = &self.letters.envelope.topic;
+        let Some(role) = &subscription.role else { return self.roles.permit_service(SERVICE, topic, to) };
+        let acting = Acting { service: SERVICE, role, session: topic.resource(), source: topic };
+        self.roles.permit_delivery(&acting, to)
+    }
+
+    fn taken(&self, ready: &Ready, to: &Arn, producer: ProducerId) -> Option<Position> {
+        match ready {
+            Ready::Queue(_) => self.letters.queues.taken_by(to, producer),
+            Ready::Function(_) => self.invocations.taken(to, producer),
+            Ready::DeliveryStream(_) => self.deliveries.taken(to, producer),
         }
     }
 

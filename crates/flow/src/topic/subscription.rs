@@ -65,7 +65,7 @@ pub struct Subscription {
     /// The queue that gets what cannot be delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<Arn>,
-    /// Kept and shown, at a delivery stream.
+    /// What a delivery stream is given messages with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Arn>,
     /// In whose words messages are, when not in the service's.

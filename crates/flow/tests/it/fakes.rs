@@ -446,7 +446,11 @@ impl Judge {
 
 impl Authorizer for Judge {
     fn decide(&self, access: &Access<'_>) -> Decision {
-        let (who, action) = (access.principal.arn(&crate::world::account()), access.action.to_owned());
+        let mut who = access.principal.arn(&crate::world::account());
+        let action = access.action.to_owned();
+        if let Principal::Service { .. } = access.principal {
+            who = format!("{who} for {}", access.context.iter().map(|(_, value)| *value).collect::<Vec<_>>().join(" "));
+        }
         let resource = access.resource.to_owned();
         if self.denied.lock().unwrap().contains(&(action.clone(), resource.clone())) {
             return Decision::Deny(denial(&who, &action, &resource));

@@ -9,12 +9,14 @@ use flow::delivery::{DeliverySpec, Source};
 use flow::invocations::InvokeConfigChange;
 use flow::queue::{QueueAttributes, Received, queue_arn};
 use flow::scheduler::ScheduleTarget;
+use flow::topic::{Protocol, Subscribing, SubscriptionChange, topic_arn};
 use serde_json::{Value, json};
 
 use crate::delivery::destination;
 use crate::fakes::{Reply, denial};
 use crate::queue::name;
 use crate::scheduler::{spec, to};
+use crate::topic::{create, topic};
 use crate::world::{House, World, call, event, function_arn, role, scope, stream_arn, target, until};
 
 const ALL: &str = r#"{"account":["000000000000"]}"#;
@@ -232,5 +234,54 @@ async fn roles_that_a_service_cannot_assume_are_refused_in_its_words() {
     let refused = house.flow.deliveries.create(&scope(), asked).await.unwrap_err().to_string();
     assert_eq!(refused, format!("Firehose is unable to assume role {}. Please check the role provided.", role()));
     assert_eq!(house.log.all_streams(log::StreamKind::Delivery).len(), 0, "nothing of it is left");
+    house.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_role_a_bus_and_a_topic_ask_as_themselves_and_say_for_what() {
+    let world = World::new(917);
+    let house = world.open().await;
+    for made in ["work", "dead"] {
+        house.queue(made, QueueAttributes::default()).await;
+    }
+    create(&house, &topic()).await;
+    let (work, dead, out) = (queue("work"), queue("dead"), topic_arn(&scope(), &topic()));
+    let redrive = format!(r#"{{"deadLetterTargetArn":"{dead}"}}"#);
+    let change = SubscriptionChange { redrive_policy: Some(redrive), raw: Some(true), ..Default::default() };
+    let endpoint = work.to_string();
+    let asked = Subscribing { protocol: Protocol::Sqs, endpoint: &endpoint, change: &change };
+    house.flow.topics.subscribe(&scope(), &topic(), asked).await.unwrap();
+    let to_topic = RuleTarget { dead_letter: Some(dead.clone()), ..target(out.clone()) };
+    house.rule("r", ALL, RuleState::Enabled, to_topic).await;
+    let rule = "arn:aws:events:us-east-1:000000000000:rule/r";
+    let (bus, topics) =
+        (format!("events.amazonaws.com for {rule} 000000000000"), format!("sns.amazonaws.com for {out} 000000000000"));
+
+    house.put_events(&[event("e1", "my.app", "{}")]).await;
+    world.pass(Duration::from_secs(5)).await;
+    assert_eq!(house.receive("work").await.len(), 1);
+    assert_eq!(world.judge.permitted(&out), [(bus.clone(), "sns:Publish".to_owned())]);
+    assert_eq!(world.judge.permitted(&work), [(topics.clone(), "sqs:SendMessage".to_owned())]);
+
+    world.judge.take("sns:Publish", &out);
+    house.put_events(&[event("e2", "my.app", "{}")]).await;
+    world.pass(HOUR).await;
+    let letters = house.receive("dead").await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(
+        (said(&letters[0], "ERROR_CODE"), said(&letters[0], "ERROR_MESSAGE")),
+        ("NO_PERMISSIONS", denial(&bus, "sns:Publish", &out.to_string()).as_str())
+    );
+    house.delete("dead", &letters[0]).await;
+    world.judge.give_back("sns:Publish", &out);
+
+    world.judge.take("sqs:SendMessage", &work);
+    house.put_events(&[event("e3", "my.app", "{}")]).await;
+    world.pass(HOUR).await;
+    assert_eq!((house.visible("work").await, house.receive("dead").await.len()), (1, 1), "once, in its dead letters");
+    world.judge.give_back("sqs:SendMessage", &work);
+    house.put_events(&[event("e4", "my.app", "{}")]).await;
+    world.pass(Duration::from_secs(5)).await;
+    assert_eq!(house.visible("work").await, 2, "what comes next arrives");
     house.stop().await;
 }
