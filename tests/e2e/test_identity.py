@@ -2,12 +2,16 @@
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
 
 from conftest import ACCOUNT
 
+AWS = str(Path(sys.executable).parent / "aws")
 LAMBDA_TRUST = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
@@ -154,7 +158,7 @@ def test_a_secret_is_shown_once_and_is_on_no_disk(server, iam):
     assert refused(iam.delete_user, UserName="bob") == ("DeleteConflict", 409)
 
 
-def test_managed_policies_and_their_versions(iam):
+def test_managed_policies_and_their_versions(server, iam):
     policy = iam.create_policy(PolicyName="reads", Path="/team/", PolicyDocument=json.dumps(READS), Description="d", Tags=[{"Key": "k", "Value": "v"}])["Policy"]
     arn = policy["Arn"]
     assert arn == f"arn:aws:iam::{ACCOUNT}:policy/team/reads" and re.fullmatch("ANPA[A-Z2-7]{17}", policy["PolicyId"])
@@ -172,6 +176,8 @@ def test_managed_policies_and_their_versions(iam):
     for number in range(2, 6):
         iam.delete_policy_version(PolicyArn=arn, VersionId=f"v{number}")
     iam.create_user(UserName="bob", PermissionsBoundary=arn)
+    server.kill()
+    server.start()
     role(iam, "r")
     iam.attach_role_policy(RoleName="r", PolicyArn=arn)
     held = iam.get_policy(PolicyArn=arn)["Policy"]
@@ -216,3 +222,146 @@ def test_the_account_s_figures(iam):
     assert (summary["Roles"], summary["Users"], summary["VersionsPerPolicyQuota"]) == (1, 0, 5)
     assert iam.list_account_aliases()["AccountAliases"] == []
     assert refused(iam.create_login_profile, UserName="x", Password="y") == ("NotImplemented", 501)
+
+
+def decisions(answer):
+    return {(result["EvalActionName"], result["EvalResourceName"]): result["EvalDecision"] for result in answer["EvaluationResults"]}
+
+
+def test_simulations_tell_what_decides_and_where(iam):
+    iam.create_user(UserName="bob", Tags=[{"Key": "team", "Value": "blue"}])
+    iam.create_group(GroupName="devs")
+    iam.add_user_to_group(GroupName="devs", UserName="bob")
+    iam.put_group_policy(GroupName="devs", PolicyName="own", PolicyDocument=json.dumps(READS))
+    arn = f"arn:aws:iam::{ACCOUNT}:user/bob"
+    answer = iam.simulate_principal_policy(
+        PolicySourceArn=arn, ActionNames=["s3:GetObject", "s3:PutObject"], ResourceArns=["arn:aws:s3:::a/x", "arn:aws:s3:::b/y"])
+    assert decisions(answer) == {
+        ("s3:GetObject", "arn:aws:s3:::a/x"): "allowed", ("s3:GetObject", "arn:aws:s3:::b/y"): "allowed",
+        ("s3:PutObject", "arn:aws:s3:::a/x"): "implicitDeny", ("s3:PutObject", "arn:aws:s3:::b/y"): "implicitDeny"}
+    [statement] = answer["EvaluationResults"][0]["MatchedStatements"]
+    assert (statement["SourcePolicyId"], statement["SourcePolicyType"]) == ("group_devs_own", "group")
+    start = json.dumps(READS).index('{"Sid"')
+    assert statement["StartPosition"] == {"Line": 1, "Column": start + 2}
+    tagged = {"Version": "2012-10-17", "Statement": {
+        "Effect": "Deny", "Action": "*", "Resource": "*",
+        "Condition": {"StringEquals": {"aws:PrincipalTag/team": "blue"}, "IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}}
+    answer = iam.simulate_principal_policy(PolicySourceArn=arn, PolicyInputList=[json.dumps(tagged)], ActionNames=["s3:GetObject"])
+    assert decisions(answer) == {("s3:GetObject", "*"): "allowed"}
+    assert answer["EvaluationResults"][0]["MissingContextValues"] == ["aws:SourceIp"]
+    address = {"ContextKeyName": "aws:SourceIp", "ContextKeyValues": ["10.1.2.3"], "ContextKeyType": "ip"}
+    answer = iam.simulate_principal_policy(
+        PolicySourceArn=arn, PolicyInputList=[json.dumps(tagged)], ActionNames=["s3:GetObject"], ContextEntries=[address])
+    assert decisions(answer) == {("s3:GetObject", "*"): "explicitDeny"}
+    assert answer["EvaluationResults"][0]["MatchedStatements"][0]["SourcePolicyId"] == "PolicyInputList.1"
+    bounded = iam.simulate_custom_policy(
+        PolicyInputList=[json.dumps(READS)], PermissionsBoundaryPolicyInputList=[json.dumps(PUTS)], ActionNames=["s3:GetObject"])
+    [result] = bounded["EvaluationResults"]
+    assert (result["EvalDecision"], result["PermissionsBoundaryDecisionDetail"]) == (
+        "implicitDeny", {"AllowedByPermissionsBoundary": False})
+    keys = iam.get_context_keys_for_custom_policy(PolicyInputList=[json.dumps(tagged)])["ContextKeyNames"]
+    assert sorted(keys) == ["aws:PrincipalTag/team", "aws:SourceIp"]
+    assert iam.get_context_keys_for_principal_policy(PolicySourceArn=arn)["ContextKeyNames"] == []
+    assert refused(iam.simulate_custom_policy, PolicyInputList=["{}"], ActionNames=["s3:GetObject"]) == ("InvalidInput", 400)
+    assert refused(iam.simulate_principal_policy, PolicySourceArn=arn + "x", ActionNames=["s3:GetObject"]) == ("NoSuchEntity", 404)
+    pages = iam.get_paginator("simulate_custom_policy").paginate(
+        PolicyInputList=[json.dumps(READS)], ActionNames=[f"s3:Get{number}" for number in range(25)], PaginationConfig={"PageSize": 10})
+    assert [len(page["EvaluationResults"]) for page in pages] == [10, 10, 5]
+
+
+def test_the_owner_has_temporary_keys_and_no_roles(server):
+    sts = server.client("sts")
+    assert sts.get_caller_identity()["Arn"] == f"arn:aws:iam::{ACCOUNT}:root"
+    keys = sts.get_session_token(DurationSeconds=900)["Credentials"]
+    assert keys["AccessKeyId"].startswith("ASIA")
+    temporary = server.client("sts", key=keys["AccessKeyId"], secret=keys["SecretAccessKey"], token=keys["SessionToken"])
+    assert temporary.get_caller_identity()["Arn"] == f"arn:aws:iam::{ACCOUNT}:root"
+    assert refused(temporary.get_session_token) == ("AccessDenied", 403)
+    arn = f"arn:aws:iam::{ACCOUNT}:role/r"
+    role(server.client("iam"), "r")
+    assert refused(sts.assume_role, RoleArn=arn, RoleSessionName="one") == ("AccessDenied", 403)
+    without = server.client("sts", key=keys["AccessKeyId"], secret=keys["SecretAccessKey"])
+    assert refused(without.get_caller_identity)[1] == 403
+
+
+# As CloudFormation makes them of the serverless application model's own examples: an execution role of AWS's policies, and
+# one of policy templates (KinesisStreamReadPolicy, SNSPublishMessagePolicy, SQSSendMessagePolicy) with their parameters filled in.
+SAM_ROLES = {
+    "sam-app-ProcessorRole-1ABCDEFGHIJKL": {
+        "trust": {"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": ["sts:AssumeRole"], "Principal": {"Service": ["lambda.amazonaws.com"]}}]},
+        "managed": ["arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole", KINESIS_ROLE],
+        "inline": {},
+    },
+    "sam-app-AlerterRole-2ABCDEFGHIJKL": {
+        "trust": {"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}},
+            {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "events.amazonaws.com"}}]},
+        "managed": ["arn:aws:iam::aws:policy/service-role/AWSLambdaSQSQueueExecutionRole"],
+        "inline": {
+            "AlerterRolePolicy0": {"Statement": [
+                {"Effect": "Allow", "Action": ["kinesis:ListStreams", "kinesis:DescribeLimits"],
+                 "Resource": f"arn:aws:kinesis:eu-central-1:{ACCOUNT}:stream/*"},
+                {"Effect": "Allow",
+                 "Action": ["kinesis:DescribeStream", "kinesis:DescribeStreamSummary", "kinesis:GetRecords", "kinesis:GetShardIterator"],
+                 "Resource": f"arn:aws:kinesis:eu-central-1:{ACCOUNT}:stream/events"}]},
+            "AlerterRolePolicy1": {"Statement": [
+                {"Effect": "Allow", "Action": ["sns:Publish"], "Resource": f"arn:aws:sns:eu-central-1:{ACCOUNT}:alerts"}]},
+            "AlerterRolePolicy2": {"Statement": [
+                {"Effect": "Allow", "Action": ["sqs:SendMessage*"], "Resource": f"arn:aws:sqs:eu-central-1:{ACCOUNT}:dead"}]},
+        },
+    },
+}
+
+
+def test_roles_as_serverless_templates_make_them(iam):
+    for name, wanted in SAM_ROLES.items():
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(wanted["trust"]),
+                        Tags=[{"Key": "lambda:createdBy", "Value": "SAM"}, {"Key": "aws-cloudformation-stack", "Value": "sam-app"}])
+        for arn in wanted["managed"]:
+            iam.attach_role_policy(RoleName=name, PolicyArn=arn)
+        for policy, document in wanted["inline"].items():
+            iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(document))
+    for name, wanted in SAM_ROLES.items():
+        assert iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"] == wanted["trust"]
+        attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+        assert sorted(policy["PolicyArn"] for policy in attached) == sorted(wanted["managed"])
+        held = iam.list_role_policies(RoleName=name)["PolicyNames"]
+        assert {policy: iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"] for policy in held} == wanted["inline"]
+
+    def may(role_name, action, resource):
+        arn = f"arn:aws:iam::{ACCOUNT}:role/{role_name}"
+        answer = iam.simulate_principal_policy(PolicySourceArn=arn, ActionNames=[action], ResourceArns=[resource])
+        return answer["EvaluationResults"][0]["EvalDecision"] == "allowed"
+
+    processor, alerter = SAM_ROLES
+    events, other = (f"arn:aws:kinesis:eu-central-1:{ACCOUNT}:stream/{name}" for name in ("events", "other"))
+    assert may(processor, "kinesis:GetRecords", other) and not may(processor, "kinesis:PutRecord", other)
+    assert may(alerter, "kinesis:GetRecords", events) and not may(alerter, "kinesis:GetRecords", other)
+    assert may(alerter, "sns:Publish", f"arn:aws:sns:eu-central-1:{ACCOUNT}:alerts")
+    assert not may(alerter, "sns:Publish", f"arn:aws:sns:eu-central-1:{ACCOUNT}:others")
+    assert may(alerter, "sqs:SendMessage", f"arn:aws:sqs:eu-central-1:{ACCOUNT}:dead") and may(alerter, "sqs:ReceiveMessage", "*")
+
+
+def test_the_command_line_makes_roles_and_asks_what_they_may(server, tmp_path):
+    def aws(*arguments):
+        ended = subprocess.run([AWS, *arguments, "--output", "json"], env=server.client_env(), capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout) if ended.stdout.strip() else None
+
+    trust, reads = tmp_path / "trust.json", tmp_path / "reads.json"
+    trust.write_text(json.dumps(LAMBDA_TRUST, indent=4))
+    reads.write_text(json.dumps(READS, indent=4))
+    made = aws("iam", "create-role", "--role-name", "worker", "--assume-role-policy-document", f"file://{trust}", "--tags", "Key=team,Value=blue")
+    arn = made["Role"]["Arn"]
+    assert made["Role"]["AssumeRolePolicyDocument"] == LAMBDA_TRUST
+    aws("iam", "put-role-policy", "--role-name", "worker", "--policy-name", "own", "--policy-document", f"file://{reads}")
+    assert aws("iam", "list-roles", "--query", "Roles[].RoleName") == ["worker"]
+    answer = aws("iam", "simulate-principal-policy", "--policy-source-arn", arn, "--action-names", "s3:GetObject", "s3:PutObject")
+    assert [result["EvalDecision"] for result in answer["EvaluationResults"]] == ["allowed", "implicitDeny"]
+    [statement] = answer["EvaluationResults"][0]["MatchedStatements"]
+    # Of the text as it was written, with its lines.
+    assert statement["StartPosition"]["Line"] == 4 and statement["SourcePolicyId"] == "role_worker_own"
+    aws("iam", "create-user", "--user-name", "bob")
+    assert aws("iam", "create-access-key", "--user-name", "bob")["AccessKey"]["Status"] == "Active"
+    assert aws("sts", "get-caller-identity")["Account"] == ACCOUNT

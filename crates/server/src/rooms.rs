@@ -55,6 +55,7 @@ pub(crate) struct Rooms {
     pub endpoints: Endpoints,
     pub state: Arc<Store>,
     pub identities: Identities,
+    pub sessions: Arc<SessionStore>,
     pub log: Log,
     pub streams: Streams,
     pub index: Index,
@@ -126,7 +127,8 @@ impl Rooms {
         let kept = Duration::from_secs(u64::from(config.functions.log_days) * 86_400);
         let logs = FunctionLogs::start(&env, &log, kept);
         logs.retain().await.map_err(RoomsError::opening("logs"))?;
-        let ports = functions::Ports { state: Arc::clone(&store), logs: Arc::new(logs.clone()), sessions };
+        let ports =
+            functions::Ports { state: Arc::clone(&store), logs: Arc::new(logs.clone()), sessions: sessions.clone() };
         let settings = functions_config(&config, &dir, &inside_endpoint);
         let functions =
             Functions::open(&env, ports, settings, &tasks).await.map_err(RoomsError::opening("functions"))?;
@@ -161,6 +163,7 @@ impl Rooms {
             endpoints,
             state,
             identities,
+            sessions,
             log,
             streams,
             index,

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use wire::model::Operation;
 use wire::{Call, ServiceId};
 
+use crate::identity::Identities;
 use crate::rooms::Rooms;
 use events::EventBridge;
 use firehose::DeliveryService;
@@ -32,7 +33,7 @@ pub(crate) use names::ResourceNames;
 use scheduler::SchedulerService;
 use sns::Notifications;
 use sqs::QueueService;
-use sts::Identity;
+use sts::TokenService;
 
 /// Every service.
 pub(crate) struct Services {
@@ -43,6 +44,7 @@ pub(crate) struct Services {
     pub sns: Arc<dyn wire::sns::Sns>,
     pub sqs: Arc<dyn wire::sqs::Sqs>,
     pub firehose: Arc<dyn wire::firehose::Firehose>,
+    identities: Identities,
     pub iam: Arc<dyn wire::iam::Iam>,
     pub sts: Arc<dyn wire::sts::Sts>,
 }
@@ -63,8 +65,9 @@ impl Services {
             sns: Notifications::new(rooms.flow.topics.clone(), rooms.env.clone()),
             sqs: QueueService::new(rooms.flow.queues.clone(), rooms.env.clone()),
             firehose: DeliveryService::new(rooms.flow.deliveries.clone()),
+            identities: rooms.identities.clone(),
             iam: AccessManagement::new(rooms.identities.clone()),
-            sts: Arc::new(Identity),
+            sts: TokenService::new(rooms.identities.clone(), Arc::clone(&rooms.sessions)),
         }
     }
 
@@ -76,6 +79,9 @@ impl Services {
         operation: &'static Operation,
         request: &http::Request<Bytes>,
     ) -> http::Response<wire::Body> {
+        let (key, region) = (call.access_key_id.as_deref(), call.scope.region.as_str());
+        let service = operation.service.model().signing_name;
+        self.identities.note_use(&call.principal, key, call.now, service, region);
         match operation.service {
             ServiceId::Kinesis => wire::kinesis::dispatch(&*self.kinesis, guard, call, operation, request).await,
             ServiceId::Events => wire::events::dispatch(&*self.events, guard, call, operation, request).await,

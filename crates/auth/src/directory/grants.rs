@@ -51,7 +51,8 @@ impl Directory {
         inline.chain(entity.attached.iter().map(|arn| self.managed(arn))).collect()
     }
 
-    fn managed(&self, arn: &str) -> Result<Attached, DirectoryError> {
+    /// A managed policy, the account's own or AWS's.
+    pub fn managed(&self, arn: &str) -> Result<Attached, DirectoryError> {
         let document = self.document(arn).ok_or_else(|| {
             DirectoryError::NoSuchEntity(format!("Policy {arn} does not exist or is not attachable."))
         })?;

@@ -14,4 +14,5 @@ pub(crate) use guard::{Guard, Told};
 pub use policy::FixedPolicy;
 pub use root::{RootKey, RootKeyError, RootKeyOrigin};
 pub(crate) use root::{access_key_id, secret};
+pub(crate) use sessions::Made;
 pub use sessions::{Session, SessionStore};

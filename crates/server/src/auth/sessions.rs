@@ -1,9 +1,11 @@
-//! Temporary keys for functions: in memory, bounded, gone some time after they expire.
+//! Temporary keys, for functions and for whoever asks STS: in memory, bounded, gone some time after they expire, and with
+//! the process.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use auth::Attached;
 use base::{Arn, Clock, Principal, Rng, SessionKeys, Sessions, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -26,18 +28,52 @@ pub struct Session {
     pub token: Secret,
     /// Of no use from then on.
     pub expires: Timestamp,
+    /// When it was made.
+    pub issued: Timestamp,
+    /// What narrows it; none where nothing does.
+    pub policies: Option<Vec<Attached>>,
+    /// Its own tags.
+    pub tags: Vec<(String, String)>,
+    /// The keys of those that go on to a session that it makes.
+    pub transitive: Vec<String>,
+    /// Whether it was asked for, not made by the server for a function.
+    is_asked_for: bool,
+}
+
+/// What a session is made of.
+pub(crate) struct Made {
+    /// Whose it is.
+    pub principal: Principal,
+    /// How long it is good for.
+    pub lifetime: Duration,
+    /// What narrows it.
+    pub policies: Option<Vec<Attached>>,
+    /// Its own tags.
+    pub tags: Vec<(String, String)>,
+    /// The keys of those that go on.
+    pub transitive: Vec<String>,
+}
+
+impl Made {
+    /// A session that nothing narrows.
+    pub fn plain(principal: Principal, lifetime: Duration) -> Self {
+        Self { principal, lifetime, policies: None, tags: Vec::new(), transitive: Vec::new() }
+    }
 }
 
 #[derive(Default)]
 struct Held {
     by_id: HashMap<String, Arc<Session>>,
     by_expiry: BTreeSet<(Timestamp, String)>,
+    /// How many of them were asked for.
+    asked_for: usize,
 }
 
 impl Held {
     fn remove_first(&mut self) {
         if let Some((_, id)) = self.by_expiry.pop_first() {
-            self.by_id.remove(&id);
+            let gone = self.by_id.remove(&id);
+            self.asked_for -= usize::from(gone.is_some_and(|session| session.is_asked_for));
         }
     }
 }
@@ -77,37 +113,51 @@ impl SessionStore {
     }
 }
 
-impl Sessions for SessionStore {
-    fn issue(&self, function: &Arn, role: &Arn, lifetime: Duration) -> SessionKeys {
-        let mut token = [0; 48];
+impl SessionStore {
+    /// A session for whoever asked for it. None where these take half of the room: the other half is for functions, whose
+    /// sessions are not pushed out by somebody who asks again and again.
+    pub(crate) fn make(&self, made: Made) -> Option<SessionKeys> {
+        self.sweep();
+        let has_room = self.held().asked_for < self.capacity.div_ceil(2);
+        has_room.then(|| self.keep(made, true))
+    }
+
+    fn keep(&self, made: Made, is_asked_for: bool) -> SessionKeys {
+        let (issued, mut token) = (self.clock.now(), [0; 48]);
         self.rng.fill(&mut token);
         let keys = SessionKeys {
             access_key_id: access_key_id("ASIA", &*self.rng),
             secret_access_key: secret(&*self.rng),
             session_token: STANDARD.encode(token),
-            expires: self.clock.now() + lifetime,
+            expires: issued + made.lifetime,
         };
         let session = Arc::new(Session {
-            principal: Principal::Session {
-                role: role.clone(),
-                role_id: String::new(),
-                name: function
-                    .resource_of("function")
-                    .and_then(|name| name.split(':').next())
-                    .unwrap_or_default()
-                    .to_owned(),
-            },
+            principal: made.principal,
             secret: keys.secret_access_key.as_str().into(),
             token: keys.session_token.clone().into(),
             expires: keys.expires,
+            issued,
+            policies: made.policies,
+            tags: made.tags,
+            transitive: made.transitive,
+            is_asked_for,
         });
         let mut held = self.held();
         while held.by_id.len() >= self.capacity {
             held.remove_first();
         }
+        held.asked_for += usize::from(is_asked_for);
         held.by_expiry.insert((keys.expires, keys.access_key_id.clone()));
         held.by_id.insert(keys.access_key_id.clone(), session);
         keys
+    }
+}
+
+impl Sessions for SessionStore {
+    fn issue(&self, function: &Arn, role: &Arn, lifetime: Duration) -> SessionKeys {
+        let name = function.resource_of("function").and_then(|name| name.split(':').next()).unwrap_or_default();
+        let principal = Principal::Session { role: role.clone(), role_id: String::new(), name: name.to_owned() };
+        self.keep(Made::plain(principal, lifetime), false)
     }
 }
 

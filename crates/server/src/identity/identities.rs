@@ -5,20 +5,24 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use auth::Attached;
 use auth::directory::{AccessKey, Change, Class, Directory, DirectoryError, Entity, EntityName, Grants, Kind};
-use base::{AccountId, Arn, Env, MasterKey, Rng, StateStore, TaskGroup, Timestamp};
+use base::{AccountId, Arn, Env, MasterKey, Principal, Rng, StateStore, TaskGroup, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use wire::sigv4::SigningSecret;
 use zeroize::Zeroizing;
 
 use super::sealed::Sealer;
+use super::used::{LastUse, Used};
 use super::{IdentityError, rows};
 use crate::auth::{access_key_id, secret};
 
 /// Steps that may wait for the one under way; more wait outside.
 const WAITING: usize = 64;
+/// How often the last uses of keys and roles are written.
+const WRITTEN_EVERY: Duration = Duration::from_secs(300);
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 /// What follows the prefix of a unique id ("IAM identifiers", IAM User Guide: 21 characters in all).
 const ID_LETTERS: usize = 17;
@@ -49,6 +53,7 @@ struct Shared {
     account: AccountId,
     rng: Arc<dyn Rng>,
     sealer: Sealer,
+    used: Used,
     now: RwLock<Arc<Snapshot>>,
 }
 
@@ -90,19 +95,32 @@ impl Identities {
             learn(&sealer, &mut secrets, user)?;
         }
         let now = RwLock::new(Arc::new(Snapshot::new(directory, secrets)));
-        let shared = Arc::new(Shared { account: account.clone(), rng: Arc::clone(&env.rng), sealer, now });
+        let shared = Arc::new(Shared {
+            account: account.clone(),
+            rng: Arc::clone(&env.rng),
+            sealer,
+            used: Used::load(&**store, account)?,
+            now,
+        });
         let (steps, mut asked) = mpsc::channel::<Asked>(WAITING);
         let (owner, store, stopping) = (Arc::clone(&shared), Arc::clone(store), tasks.stopping());
+        let clock = Arc::clone(&env.clock);
         tasks.spawn_infallible("identities", async move {
+            let mut written = clock.instant();
             loop {
-                let Asked { step, answer } = tokio::select! {
+                let until = (written + WRITTEN_EVERY).saturating_sub(clock.instant());
+                tokio::select! {
                     biased;
-                    () = stopping.cancelled() => return,
-                    Some(asked) = asked.recv() => asked,
-                    else => return,
-                };
-                // Whoever went away may look at what became of it.
-                let _ = answer.send(owner.change(&*store, step).await);
+                    () = stopping.cancelled() => return owner.write_uses(&*store).await,
+                    Some(Asked { step, answer }) = asked.recv() => {
+                        // Whoever went away may look at what became of it.
+                        let _ = answer.send(owner.change(&*store, step).await);
+                    }
+                    () = clock.sleep(until) => {
+                        written = clock.instant();
+                        owner.write_uses(&*store).await;
+                    }
+                }
             }
         });
         Ok(Self { shared, steps })
@@ -166,6 +184,25 @@ impl Identities {
         Ok(trust)
     }
 
+    /// Notes that a caller who was proven called a service: of a user the key, of a session the role.
+    pub fn note_use(&self, caller: &Principal, key_id: Option<&str>, now: Timestamp, service: &str, region: &str) {
+        match (caller, key_id) {
+            (Principal::User { .. }, Some(key)) => self.shared.used.note(key, now, service, region),
+            (Principal::Session { role, .. }, _) => self.shared.used.note(role.resource(), now, service, region),
+            _ => {}
+        }
+    }
+
+    /// The last use of a key, by its id, or of what [`Identities::used_as`] says, to the minute.
+    pub fn last_use(&self, what: &str) -> Option<LastUse> {
+        self.shared.used.last(what)
+    }
+
+    /// As what a role's uses are noted: what its ARN ends with.
+    pub fn used_as(role: &Entity) -> String {
+        format!("role{}{}", role.path, role.name)
+    }
+
     /// A new unique id: the prefix (`AIDA`, `AGPA`, `AROA`, `ANPA`) and 85 random bits.
     pub fn unique_id(&self, prefix: &str) -> String {
         let mut bits = [0; ID_LETTERS];
@@ -183,6 +220,22 @@ impl Identities {
 }
 
 impl Shared {
+    /// Nobody waits for it: what cannot be written now is written with the next.
+    async fn write_uses(&self, store: &dyn StateStore) {
+        let directory = Arc::clone(&self.snapshot().directory);
+        let is_there = |what: &str| {
+            let role =
+                what.strip_prefix("role/").and_then(|path| EntityName::of(Class::Role, path.rsplit('/').next()?).ok());
+            match role {
+                Some(role) => directory.entity(Class::Role, &role).is_ok(),
+                None => directory.key_holder(what).is_some(),
+            }
+        };
+        if let Err(error) = self.used.write(store, &self.account, is_there).await {
+            tracing::warn!(%error, "when keys and roles were used last could not be written");
+        }
+    }
+
     fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -11,6 +11,8 @@ mod rows;
 mod sealed;
 #[cfg(test)]
 mod tests;
+mod used;
 
 pub(crate) use error::IdentityError;
 pub(crate) use identities::{Identities, UserKey};
+pub(crate) use used::LastUse;

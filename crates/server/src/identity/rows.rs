@@ -15,11 +15,17 @@ const POLICIES: Table = Table("identity.policies");
 const FORMAT: u32 = 1;
 const LOAD_ENTRIES: usize = 500;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Stored<T> {
     v: u32,
     #[serde(flatten)]
     row: T,
+}
+
+/// Read by itself: a row that is flattened beside it could not have numbers as keys.
+#[derive(Deserialize)]
+struct Format {
+    v: u32,
 }
 
 fn entity_key(account: &AccountId, class: Class, name: &EntityName) -> String {
@@ -39,11 +45,11 @@ pub(super) fn encode(key: &str, row: &impl Serialize) -> Result<Vec<u8>, Identit
 }
 
 pub(super) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, IdentityError> {
-    let stored: Stored<T> = serde_json::from_slice(value).map_err(|error| corrupt(key, error))?;
-    if stored.v != FORMAT {
-        return Err(corrupt(key, format!("its format is {}, this version reads {FORMAT}", stored.v)));
+    let Format { v } = serde_json::from_slice(value).map_err(|error| corrupt(key, error))?;
+    if v != FORMAT {
+        return Err(corrupt(key, format!("its format is {v}, this version reads {FORMAT}")));
     }
-    Ok(stored.row)
+    serde_json::from_slice(value).map_err(|error| corrupt(key, error))
 }
 
 /// The batch that makes a step's changes durable.
@@ -78,7 +84,8 @@ pub(super) fn load(store: &dyn StateStore, account: &AccountId) -> Result<Vec<Ch
     Ok(changes)
 }
 
-fn all(store: &dyn StateStore, table: Table, account: &AccountId) -> Result<Vec<Entry>, IdentityError> {
+/// The rows of a table and an account.
+pub(super) fn all(store: &dyn StateStore, table: Table, account: &AccountId) -> Result<Vec<Entry>, IdentityError> {
     let (prefix, mut found) = (format!("{account}/"), Vec::<Entry>::new());
     loop {
         let after = found.last().map(|(key, _)| key.as_slice());

@@ -224,3 +224,44 @@ async fn what_is_compiled_is_as_the_directory_is_now() {
     assert_eq!(refused.unwrap_err().kind(), base::ErrorKind::NotFound);
     bed.close().await;
 }
+
+#[tokio::test]
+async fn last_uses_outlive_a_stop_and_go_with_what_was_used() {
+    let fs = SimFs::new(1);
+    let bed = open(&fs, 7).await.unwrap();
+    for number in 0..2 {
+        act(&bed.identities, number).await.unwrap();
+    }
+    let role = entity(Class::Role, "worker", bed.identities.unique_id("AROA"));
+    let worker = role.name.clone();
+    bed.identities.change(move |directory| directory.create(role)).await.unwrap();
+    let directory = bed.identities.directory();
+    let user = directory.entity(Class::User, &name(Class::User, "user-0")).unwrap();
+    let Kind::User { keys, .. } = &user.kind else { panic!("not a user") };
+    let key = keys[0].id.clone();
+    let caller = base::Principal::User { arn: user.arn(&account()).parse().unwrap(), id: user.id.clone() };
+    let session = base::Principal::Session {
+        role: "arn:aws:iam::000000000000:role/worker".parse().unwrap(),
+        role_id: String::new(),
+        name: "one".to_owned(),
+    };
+    let note = |who: &base::Principal, seconds: u64, service: &str| {
+        bed.identities.note_use(who, Some(&key), NOW + Duration::from_secs(seconds), service, "eu-central-1");
+    };
+    let of_role = Identities::used_as(directory.entity(Class::Role, &worker).unwrap());
+    note(&caller, 0, "kinesis");
+    note(&caller, 59, "sns");
+    assert_eq!(bed.identities.last_use(&key).unwrap().service, "kinesis", "to the minute");
+    note(&caller, 60, "sqs");
+    note(&session, 5, "lambda");
+    bed.close().await;
+    let bed = open(&fs, 7).await.unwrap();
+    let used = bed.identities.last_use(&key).unwrap();
+    assert_eq!((used.at, &*used.service, &*used.region), (NOW + Duration::from_secs(60), "sqs", "eu-central-1"));
+    assert_eq!(bed.identities.last_use(&of_role).unwrap().service, "lambda");
+    bed.identities.change(move |directory| directory.delete(Class::Role, &worker)).await.unwrap();
+    bed.close().await;
+    let bed = open(&fs, 7).await.unwrap();
+    assert!(bed.identities.last_use(&of_role).is_none() && bed.identities.last_use(&key).is_some());
+    bed.close().await;
+}

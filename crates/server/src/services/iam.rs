@@ -13,6 +13,7 @@ mod inline;
 mod managed;
 mod roles;
 mod shown;
+mod simulate;
 mod tags;
 mod users;
 
@@ -190,6 +191,8 @@ operations! {
     update_access_key(UpdateAccessKeyInput) -> UpdateAccessKeyOutput: access_keys::update;
     delete_access_key(DeleteAccessKeyInput) -> DeleteAccessKeyOutput: access_keys::delete;
 
+    get_access_key_last_used(GetAccessKeyLastUsedInput) -> GetAccessKeyLastUsedOutput: access_keys::last_used;
+
     create_policy(CreatePolicyInput) -> CreatePolicyOutput: managed::create;
     get_policy(GetPolicyInput) -> GetPolicyOutput: managed::get;
     list_policies(ListPoliciesInput) -> ListPoliciesOutput: managed::list;
@@ -211,6 +214,10 @@ operations! {
     untag_policy(UntagPolicyInput) -> UntagPolicyOutput: tags::untag_policy;
     list_policy_tags(ListPolicyTagsInput) -> ListPolicyTagsOutput: tags::list_of_policy;
 
+    simulate_principal_policy(SimulatePrincipalPolicyInput) -> SimulatePrincipalPolicyOutput: simulate::principal;
+    simulate_custom_policy(SimulateCustomPolicyInput) -> SimulateCustomPolicyOutput: simulate::custom;
+    get_context_keys_for_principal_policy(GetContextKeysForPrincipalPolicyInput) -> GetContextKeysForPrincipalPolicyOutput: simulate::keys_of_principal;
+    get_context_keys_for_custom_policy(GetContextKeysForCustomPolicyInput) -> GetContextKeysForCustomPolicyOutput: simulate::keys_of_custom;
     get_account_summary(GetAccountSummaryInput) -> GetAccountSummaryOutput: account::summary;
     list_account_aliases(ListAccountAliasesInput) -> ListAccountAliasesOutput: account::aliases;
 }

@@ -77,3 +77,24 @@ pub(super) async fn delete(
     service.change(move |directory| directory.delete_key(&user, &input.access_key_id)).await?;
     Ok(Default::default())
 }
+
+pub(super) async fn last_used(
+    service: &AccessManagement,
+    _: &Call,
+    input: GetAccessKeyLastUsedInput,
+) -> Answer<GetAccessKeyLastUsedOutput> {
+    let (id, directory) = (&input.access_key_id, service.directory());
+    let holder = directory.key_holder(id).ok_or_else(|| {
+        refused(DirectoryError::NoSuchEntity(format!("The Access Key with id {id:.128} cannot be found.")))
+    })?;
+    let used = match service.identities.last_use(id) {
+        Some(used) => AccessKeyLastUsed {
+            last_used_date: Some(used.at),
+            service_name: used.service,
+            region: used.region,
+            ..Default::default()
+        },
+        None => AccessKeyLastUsed { service_name: "N/A".to_owned(), region: "N/A".to_owned(), ..Default::default() },
+    };
+    Ok(GetAccessKeyLastUsedOutput { user_name: Some(holder.name.to_string()), access_key_last_used: Some(used) })
+}

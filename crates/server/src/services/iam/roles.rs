@@ -9,7 +9,10 @@ const SESSION_SECONDS: u32 = 3_600;
 
 fn show(service: &AccessManagement, directory: &Directory, name: &EntityName) -> Answer<Role> {
     let role = directory.entity(Class::Role, name).map_err(refused)?;
-    Ok(shown::role(service.identities.account(), role, None))
+    let account = service.identities.account();
+    // Of the role that is there now, not of one that had its name.
+    let used = service.identities.last_use(&Identities::used_as(role)).filter(|used| used.at >= role.created);
+    Ok(shown::role(account, role, used))
 }
 
 fn seconds(given: Option<i32>) -> Option<u32> {

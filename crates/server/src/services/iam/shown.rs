@@ -2,9 +2,11 @@
 
 use auth::directory::{CustomerPolicy, Directory, Entity, Kind};
 use auth::{ManagedPolicy, managed_policies};
-use base::{AccountId, Timestamp};
+use base::AccountId;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use wire::iam::{AttachedPermissionsBoundary, Group, Policy, Role, RoleLastUsed, Tag, User};
+
+use crate::identity::LastUse;
 
 /// Documents are encoded as RFC 3986 has it ("PolicyVersion", IAM API Reference).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -76,10 +78,10 @@ pub(super) fn listed_role(account: &AccountId, role: &Entity) -> Role {
 }
 
 /// A role.
-pub(super) fn role(account: &AccountId, role: &Entity, used: Option<(Timestamp, String)>) -> Role {
+pub(super) fn role(account: &AccountId, role: &Entity, used: Option<LastUse>) -> Role {
     let tags = (!role.tags.is_empty()).then(|| tags(&role.tags));
     let role_last_used = match used {
-        Some((at, region)) => RoleLastUsed { last_used_date: Some(at), region: Some(region) },
+        Some(used) => RoleLastUsed { last_used_date: Some(used.at), region: Some(used.region) },
         None => RoleLastUsed::default(),
     };
     Role {
