@@ -106,12 +106,7 @@ impl Asked<'_> {
 }
 
 /// A user or role by ARN, if it is still the one of that id.
-fn held(
-    service: &TokenService,
-    class: Class,
-    arn: &Arn,
-    id: &str,
-) -> Option<(Arc<Entity>, Arc<Grants>)> {
+fn held(service: &TokenService, class: Class, arn: &Arn, id: &str) -> Option<(Arc<Entity>, Arc<Grants>)> {
     let name = EntityName::of(class, arn.resource().rsplit('/').next()?).ok()?;
     let directory = service.identities.directory();
     let entity = directory.entity(class, &name).ok()?;
