@@ -28,6 +28,18 @@ SECRET_KEY = "test-secret-test-secret-test-secret-0000"
 REGION = "eu-central-1"
 ACCOUNT = "000000000000"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/worker"
+# What the tests' functions, targets, mappings and deliveries do: they move data, and change no resource.
+ROLE_ACTIONS = [
+    "es:ESHttpGet", "es:ESHttpHead", "es:ESHttpPost", "es:ESHttpPut", "events:InvokeApiDestination", "events:PutEvents",
+    "firehose:PutRecord*", "kinesis:Describe*", "kinesis:Get*", "kinesis:List*", "kinesis:PutRecord*", "kinesis:SubscribeToShard",
+    "lambda:InvokeFunction", "s3:*Object*", "sns:Publish", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:Get*", "sqs:List*",
+    "sqs:ReceiveMessage", "sqs:SendMessage",
+]
+SERVICES = [f"{name}.amazonaws.com" for name in ("events", "firehose", "lambda", "scheduler")]
+
+
+def policy(*statements):
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
 def wait_for(condition, timeout=30.0, what="the condition"):
@@ -60,7 +72,7 @@ class Server:
         if authority:
             self.use_tls(authority)
         self.log_path = self.folder.parent / f"{self.folder.name}.log"
-        self.process, self.prefix = None, list(prefix)
+        self.process, self.prefix, self.has_role = None, list(prefix), False
 
     def use_tls(self, authority):
         certificate = authority.issue_cert("127.0.0.1", "localhost")
@@ -102,7 +114,18 @@ class Server:
             )
         if wait:
             self.wait_ready()
+            if not self.has_role:
+                self.create_role("worker", policy({"Effect": "Allow", "Action": ROLE_ACTIONS, "Resource": "*"}))
+                self.has_role = True
         return self
+
+    def create_role(self, name, allowed, services=SERVICES):
+        """A role that services may act as, with one inline policy; its ARN."""
+        iam = self.client("iam")
+        trust = policy({"Effect": "Allow", "Principal": {"Service": services}, "Action": "sts:AssumeRole"})
+        arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+        iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=allowed)
+        return arn
 
     def wait_ready(self):
         def ready():

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import ACCOUNT, BIN, REGION, create_stream, read_stream, wait_for
+from conftest import ACCOUNT, BIN, REGION, ROLE, create_stream, read_stream, wait_for
 
 
 class Endpoint:
@@ -152,7 +152,7 @@ def test_an_api_destination_gets_events_and_its_secret_is_seen_by_nobody_else(se
     failures = iter([500, 429])
     endpoint.answer = lambda path, headers, body: (next(failures, 200), b"")
     target = {
-        "Id": "api", "Arn": destination["ApiDestinationArn"], "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/r",
+        "Id": "api", "Arn": destination["ApiDestinationArn"], "RoleArn": ROLE,
         "InputTransformer": {"InputPathsMap": {"n": "$.detail.n"}, "InputTemplate": '{"number": <n>}'},
         "HttpParameters": {"PathParameterValues": ["$.detail.user"], "HeaderParameters": {"x-id": "$.id"},
                            "QueryStringParameters": {"v": "1"}},
@@ -200,7 +200,7 @@ def test_an_api_destination_by_oauth(server, unique, endpoint):
     destination = events.create_api_destination(
         Name=unique, ConnectionArn=connection["ConnectionArn"], HttpMethod="POST", InvocationEndpoint=f"{endpoint.url}/hook")
     target = {"Id": "api", "Arn": destination["ApiDestinationArn"]}
-    rule(server, unique, [target | {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/r"}])
+    rule(server, unique, [target | {"RoleArn": ROLE}])
     assert refused(events.put_targets, Rule=unique, Targets=[target]) == "ValidationException"
     event = put(server, unique, n=1)
     _, body = wait_for(lambda: endpoint.taken("/hook"), 20, "the call")[0]

@@ -46,23 +46,23 @@ def role(iam, name, **more):
 
 
 def test_a_role_is_as_it_was_made_and_survives_a_kill(server, iam):
-    made = role(iam, "Worker", Path="/service/", Description="works", MaxSessionDuration=7200, Tags=[{"Key": "team", "Value": "blue"}])
-    assert made["Arn"] == f"arn:aws:iam::{ACCOUNT}:role/service/Worker"
+    made = role(iam, "Keeper", Path="/service/", Description="works", MaxSessionDuration=7200, Tags=[{"Key": "team", "Value": "blue"}])
+    assert made["Arn"] == f"arn:aws:iam::{ACCOUNT}:role/service/Keeper"
     assert re.fullmatch("AROA[A-Z2-7]{17}", made["RoleId"])
-    iam.put_role_policy(RoleName="worker", PolicyName="own", PolicyDocument=json.dumps(READS))
-    iam.attach_role_policy(RoleName="Worker", PolicyArn=KINESIS_ROLE)
+    iam.put_role_policy(RoleName="keeper", PolicyName="own", PolicyDocument=json.dumps(READS))
+    iam.attach_role_policy(RoleName="Keeper", PolicyArn=KINESIS_ROLE)
     server.kill()
     server.start()
-    held = iam.get_role(RoleName="WORKER")["Role"]
+    held = iam.get_role(RoleName="KEEPER")["Role"]
     assert held["AssumeRolePolicyDocument"] == LAMBDA_TRUST
-    expected = {"RoleName": "Worker", "Path": "/service/", "RoleId": made["RoleId"], "Description": "works", "MaxSessionDuration": 7200,
+    expected = {"RoleName": "Keeper", "Path": "/service/", "RoleId": made["RoleId"], "Description": "works", "MaxSessionDuration": 7200,
                 "Tags": [{"Key": "team", "Value": "blue"}], "CreateDate": made["CreateDate"], "RoleLastUsed": {}}
     assert {key: held[key] for key in expected} == expected
-    assert iam.get_role_policy(RoleName="Worker", PolicyName="own")["PolicyDocument"] == READS
-    assert iam.list_role_policies(RoleName="Worker")["PolicyNames"] == ["own"]
+    assert iam.get_role_policy(RoleName="Keeper", PolicyName="own")["PolicyDocument"] == READS
+    assert iam.list_role_policies(RoleName="Keeper")["PolicyNames"] == ["own"]
     attached = [{"PolicyName": "AWSLambdaKinesisExecutionRole", "PolicyArn": KINESIS_ROLE}]
-    assert iam.list_attached_role_policies(RoleName="Worker")["AttachedPolicies"] == attached
-    assert iam.list_attached_role_policies(RoleName="Worker", PathPrefix="/other/")["AttachedPolicies"] == []
+    assert iam.list_attached_role_policies(RoleName="Keeper")["AttachedPolicies"] == attached
+    assert iam.list_attached_role_policies(RoleName="Keeper", PathPrefix="/other/")["AttachedPolicies"] == []
 
 
 def test_a_role_changes_and_goes(iam):
@@ -217,9 +217,10 @@ def test_boundaries_and_tags(iam):
 
 
 def test_the_account_s_figures(iam):
+    before = iam.get_account_summary()["SummaryMap"]["Roles"]
     role(iam, "r")
     summary = iam.get_account_summary()["SummaryMap"]
-    assert (summary["Roles"], summary["Users"], summary["VersionsPerPolicyQuota"]) == (1, 0, 5)
+    assert (summary["Roles"] - before, summary["Users"], summary["VersionsPerPolicyQuota"]) == (1, 0, 5)
     assert iam.list_account_aliases()["AccountAliases"] == []
     assert refused(iam.create_login_profile, UserName="x", Password="y") == ("NotImplemented", 501)
 

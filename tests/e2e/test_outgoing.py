@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import ACCOUNT, REGION, Server, confirmed_subscription, wait_for
+from conftest import ACCOUNT, REGION, ROLE, Server, confirmed_subscription, wait_for
 from test_bus_targets import Endpoint, put, rule
 from test_topics import make_queue, receive
 
@@ -143,7 +143,7 @@ def test_a_destination_whose_name_stands_for_this_machine_is_a_dead_letter_that_
     connection = events.create_connection(Name="n", AuthorizationType="BASIC", AuthParameters=basic)["ConnectionArn"]
     destination = events.create_api_destination(Name="n", ConnectionArn=connection, HttpMethod="POST",
                                                 InvocationEndpoint=f"https://localhost:{trap.port}/")["ApiDestinationArn"]
-    rule(closed, "names", [{"Id": "api", "Arn": destination, "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/r",
+    rule(closed, "names", [{"Id": "api", "Arn": destination, "RoleArn": ROLE,
                             "RetryPolicy": {"MaximumRetryAttempts": 0},
                             "DeadLetterConfig": {"Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:dead"}}])
     put(closed, "names", n=1)

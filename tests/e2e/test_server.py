@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import ACCESS_KEY, BIN, REGION, SECRET_KEY, create_stream, free_port, wait_for
+from conftest import ACCESS_KEY, BIN, REGION, ROLE, SECRET_KEY, create_stream, free_port, wait_for
 from pipeline import Pipeline
 
 AWS = str(Path(os.sys.executable).parent / "aws")
@@ -205,7 +205,7 @@ def test_the_aws_cli_drives_rules_schedules_topics_and_queues(server, unique):
 
     aws("scheduler", "create-schedule", "--name", unique, "--schedule-expression", "at(2099-01-01T00:00:00)",
         "--flexible-time-window", "Mode=OFF", "--target",
-        json.dumps({"Arn": queue, "RoleArn": "arn:aws:iam::000000000000:role/any", "Input": "later"}))
+        json.dumps({"Arn": queue, "RoleArn": ROLE, "Input": "later"}))
     assert aws("scheduler", "get-schedule", "--name", unique)["State"] == "ENABLED"
     aws("scheduler", "delete-schedule", "--name", unique)
 

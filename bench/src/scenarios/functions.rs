@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::STREAM;
-use super::latency::{ACCOUNT, call, json_call, package, put_event, rule};
+use super::latency::{ACCOUNT, call, json_call, package, put_event, role, rule};
 use crate::contenders::{Contender, Server};
 use crate::handler::{PYTHON, REPORT, now_ns};
 use crate::load::{Connection, REGION, Request, render};
@@ -54,7 +54,7 @@ impl Bench {
         };
         let function = json!({
             "FunctionName": "bench", "Runtime": runtime, "Handler": "main.handler", "Timeout": 60, "MemorySize": 1_769,
-            "Role": format!("arn:aws:iam::{ACCOUNT}:role/bench"), "Code": {"ZipFile": STANDARD.encode(code)},
+            "Role": role(&server).await?, "Code": {"ZipFile": STANDARD.encode(code)},
         });
         call(&server, &Request::rest("lambda", "/2015-03-31/functions", function.to_string().as_bytes())).await?;
         server.client.create(STREAM, 1).await?;

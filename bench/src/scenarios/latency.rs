@@ -102,12 +102,27 @@ pub(super) fn put_event(server: &Server, n: u64) -> anyhow::Result<Vec<u8>> {
 /// Makes the Python function `bench` of this source, with one variable in its environment.
 pub(super) async fn create_function(server: &Server, source: &str, variable: (&str, &str)) -> anyhow::Result<()> {
     let (name, value) = variable;
+    let role = role(server).await?;
     let function = json!({
         "FunctionName": "bench", "Runtime": "python3.11", "Handler": "main.handler", "Timeout": 30,
-        "Role": format!("arn:aws:iam::{ACCOUNT}:role/bench"), "Environment": {"Variables": {name: value}},
+        "Role": role, "Environment": {"Variables": {name: value}},
         "Code": {"ZipFile": base64::engine::general_purpose::STANDARD.encode(package("main.py", source.as_bytes())?)},
     });
     call(server, &Request::rest("lambda", "/2015-03-31/functions", function.to_string().as_bytes())).await
+}
+
+/// Makes the role of the benchmark's functions, which may everything; its ARN.
+pub(super) async fn role(server: &Server) -> anyhow::Result<String> {
+    let services = ["events.amazonaws.com", "lambda.amazonaws.com"];
+    let statement = json!({"Effect": "Allow", "Principal": {"Service": services}, "Action": "sts:AssumeRole"});
+    let trust = json!({"Version": "2012-10-17", "Statement": [statement]}).to_string();
+    let trust = percent_encoding::utf8_percent_encode(&trust, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let version = "Version=2010-05-08&RoleName=bench";
+    let made = format!("Action=CreateRole&{version}&AssumeRolePolicyDocument={trust}");
+    call(server, &Request::query("iam", &made)).await?;
+    let policy = "arn%3Aaws%3Aiam%3A%3Aaws%3Apolicy%2FAdministratorAccess";
+    call(server, &Request::query("iam", &format!("Action=AttachRolePolicy&{version}&PolicyArn={policy}"))).await?;
+    Ok(format!("arn:aws:iam::{ACCOUNT}:role/bench"))
 }
 
 /// A rule that sends the benchmark's events to a target.

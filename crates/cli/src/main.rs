@@ -1,5 +1,6 @@
 //! The `tidegate` binary: one table of subcommands, one file each.
 
+mod auth;
 mod client;
 mod config;
 mod demo;
@@ -42,6 +43,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: event::command, run: event::run },
     Subcommand { command: logs::command, run: logs::run },
     Subcommand { command: mapping::command, run: mapping::run },
+    Subcommand { command: auth::command, run: auth::run },
     Subcommand { command: plan::command, run: plan::run },
     Subcommand { command: demo::command, run: demo::run },
     Subcommand { command: doctor::command, run: doctor::run },

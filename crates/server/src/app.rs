@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use base::{Access, AccountId, Arn, Authorizer, Decision, Env, FunctionName, Region, Scope};
+use base::{Access, AccountId, Arn, Decision, Env, FunctionName, Region, Scope};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::header::USER_AGENT;
@@ -17,7 +17,8 @@ use log::{StreamKey, StreamKind};
 use tokio_util::sync::CancellationToken;
 use wire::{Body, Call, ServiceId, Unidentified};
 
-use crate::auth::{Caller, Gate, Guard, RootKey, SessionStore, Told};
+use crate::access;
+use crate::auth::{Caller, Gate, Guard, Narrowed, RootKey, Session, SessionStore, Told};
 use crate::config::Config;
 use crate::edge::{Answer, AnswerBody, BodyError, BodyLimits, Handler, Left, Peer};
 use crate::ingest;
@@ -50,7 +51,6 @@ pub(crate) struct App {
     bodies: BodyLimits,
     max_body: usize,
     gate: Gate,
-    authorizer: Arc<dyn Authorizer>,
     doors: OnceLock<Doors>,
     stopping: CancellationToken,
 }
@@ -124,13 +124,7 @@ fn unread(error: &BodyError) -> Refusal {
 
 impl App {
     /// The application before its rooms are open: it knows callers, and tells them to wait.
-    pub fn new(
-        config: &Config,
-        env: Env,
-        root: RootKey,
-        sessions: Arc<SessionStore>,
-        authorizer: Arc<dyn Authorizer>,
-    ) -> Self {
+    pub fn new(config: &Config, env: Env, root: RootKey, sessions: Arc<SessionStore>) -> Self {
         let server = &config.server;
         let skew = Duration::from_secs(config.auth.max_skew_seconds);
         Self {
@@ -143,7 +137,6 @@ impl App {
             ),
             max_body: server.max_body_bytes,
             gate: Gate::new(Arc::clone(&env.clock), root, sessions, skew),
-            authorizer,
             doors: OnceLock::new(),
             stopping: CancellationToken::new(),
             env,
@@ -152,6 +145,7 @@ impl App {
 
     /// From now on calls reach the rooms.
     pub fn ready(&self, rooms: &Rooms) {
+        self.gate.know(Arc::new(rooms.identities.clone()));
         // A server opens its rooms once.
         let _ = self.doors.set(rooms.doors());
     }
@@ -270,13 +264,15 @@ impl App {
             access_key_id: caller.access_key_id,
             left: request.extensions().get::<Left>().cloned().unwrap_or_default().0,
         };
+        let session = caller.session;
+        let narrowed = session.as_deref().map(Session::narrows).unwrap_or_default();
         let console = |note: &mut Note, operation: &'static str| {
             *note = Note { service: CONSOLE, operation };
             if caller.service.as_deref().is_some_and(|service| service != CONSOLE) {
                 let reason = format!("this path is signed for the service '{CONSOLE}'");
                 return Err(Refusal::WrongService(reason));
             }
-            self.permit(&call, &format!("{CONSOLE}:{operation}"), "*")
+            permit(doors, &call, narrowed, (&format!("{CONSOLE}:{operation}"), "*"))
         };
         // A request's work is moved to where it stays: what few calls need is kept from making all of them large.
         match destination {
@@ -310,6 +306,10 @@ impl App {
                     .await
                     .map(|answer| answer.map(Into::into))
             }
+            Destination::Access => {
+                console(note, access::operation(request.uri().path()))?;
+                Ok(access::answer(&doors.rooms.authority, request).map(Into::into))
+            }
             Destination::Unknown => {
                 console(note, "Unknown")?;
                 Err(Refusal::NotFound(format!("there is nothing at {}", request.uri().path())))
@@ -324,29 +324,19 @@ impl App {
                 *note = Note { service: CONSOLE, operation: "SigningCertificate" };
                 Box::pin(certificate(&doors.rooms, request.uri().path())).await
             }
-            Destination::Search => Box::pin(self.search(doors, &call, request, note)).await,
+            Destination::Search => Box::pin(self.search(doors, (&call, narrowed), request, note)).await,
             Destination::Aws => match caller.service.as_deref() {
-                Some(SEARCH) => Box::pin(self.search(doors, &call, request, note)).await,
-                Some(service) => self.aws(doors, &call, service, request, note).await,
+                Some(SEARCH) => Box::pin(self.search(doors, (&call, narrowed), request, note)).await,
+                Some(service) => self.aws(doors, (&call, narrowed), service, request, note).await,
                 None => Err(Refusal::missing_token()),
             },
-        }
-    }
-
-    /// Whether a call may, that is of no service's model.
-    fn permit(&self, call: &Call, action: &str, resource: &str) -> Result<(), Refusal> {
-        let told = Told::of_call(call);
-        let access = Access { principal: &call.principal, action, resource, context: &told.pairs() };
-        match self.authorizer.decide(&access) {
-            Decision::Allow => Ok(()),
-            Decision::Deny(reason) => Err(Refusal::Denied(reason)),
         }
     }
 
     async fn aws(
         &self,
         doors: &Doors,
-        call: &Call,
+        (call, narrowed): (&Call, Narrowed<'_>),
         service: &str,
         request: &Request<Bytes>,
         note: &mut Note,
@@ -367,14 +357,14 @@ impl App {
         };
         *note = Note { service: operation.service.model().name, operation: operation.name };
         let names = ResourceNames(&doors.rooms);
-        let guard = Guard { authorizer: &*self.authorizer, names: &names, by_link: false };
+        let guard = Guard { authority: &doors.rooms.authority, narrowed, names: &names, by_link: false };
         Ok(doors.services.call(&guard, call, operation, request).await)
     }
 
     async fn search(
         &self,
         doors: &Doors,
-        call: &Call,
+        (call, narrowed): (&Call, Narrowed<'_>),
         request: &Request<Bytes>,
         note: &mut Note,
     ) -> Result<Response<Body>, Refusal> {
@@ -392,7 +382,7 @@ impl App {
         // The embedded index is every domain of the account; a path of it is a resource of its own.
         let (Scope { account, region }, path) = (&call.scope, request.uri().path().trim_start_matches('/'));
         let resource = format!("arn:aws:es:{region}:{account}:domain/{CONSOLE}/{path}");
-        self.permit(call, &format!("{SEARCH}:{action}"), &resource)?;
+        permit(doors, call, narrowed, (&format!("{SEARCH}:{action}"), &resource))?;
         Ok(doors.rooms.index.handle(&call.scope, request.clone()).await.map(Into::into))
     }
 
@@ -413,8 +403,19 @@ impl App {
             call.scope.region = scope.region;
         }
         let names = ResourceNames(&doors.rooms);
-        let guard = Guard { authorizer: &*self.authorizer, names: &names, by_link: true };
+        let (authority, narrowed) = (&doors.rooms.authority, Narrowed::default());
+        let guard = Guard { authority, narrowed, names: &names, by_link: true };
         Ok(doors.services.call(&guard, &call, operation, request).await)
+    }
+}
+
+/// Whether a call may, that is of no service's model: an action on a resource.
+fn permit(doors: &Doors, call: &Call, narrowed: Narrowed<'_>, asked: (&str, &str)) -> Result<(), Refusal> {
+    let (told, (action, resource)) = (Told::of_call(call), asked);
+    let access = Access { principal: &call.principal, action, resource, context: &told.pairs() };
+    match doors.rooms.authority.decide_in(&access, narrowed) {
+        Decision::Allow => Ok(()),
+        Decision::Deny(reason) => Err(Refusal::Denied(reason)),
     }
 }
 

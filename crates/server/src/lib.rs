@@ -4,6 +4,7 @@
 //! everything. Promises that no route is reached but through the gate, which denies by default, and that a stop
 //! drains, commits and syncs. Must not hold any room's logic: a service module translates and calls.
 
+mod access;
 mod app;
 pub mod auth;
 pub mod config;
@@ -11,7 +12,6 @@ pub mod data_dir;
 pub mod doctor;
 mod edge;
 mod endpoints;
-#[allow(dead_code, unused_imports, reason = "the gate and the authorizer come to ask it")]
 mod identity;
 mod ingest;
 mod logs;

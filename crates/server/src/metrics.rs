@@ -122,6 +122,10 @@ pub(crate) fn refused(code: &str) {
     counter!("tidegate_refused_requests_total", "code" => code.to_owned()).increment(1);
 }
 
+pub(crate) fn denied(action: &str, refused: bool) {
+    counter!("tidegate_denied_total", "action" => action.to_owned(), "refused" => refused.to_string()).increment(1);
+}
+
 pub(crate) fn connections(change: f64) {
     gauge!("tidegate_connections").increment(change);
 }

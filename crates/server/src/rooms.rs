@@ -3,14 +3,14 @@
 //! Promises that what is opened later is closed earlier, so that no room loses what another still owes it. Must not
 //! decide anything: which room gets which port is all that is said here.
 
-mod acting;
+mod policies;
 mod search;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Authorizer, Env, ErrorKind, Kinded, MasterKey, StateStore, TaskGroup};
+use base::{Env, ErrorKind, Kinded, MasterKey, StateStore, TaskGroup};
 use bytes::Bytes;
 use flow::{Flow, FlowConfig, FlowPorts};
 use functions::Functions;
@@ -19,7 +19,7 @@ use index::{Index, IndexConfig};
 use log::{Log, LogConfig};
 use state::Store;
 
-use crate::auth::SessionStore;
+use crate::auth::{Authority, SessionStore};
 use crate::config::Config;
 use crate::edge::{Outgoing, PooledClient, Trust};
 use crate::endpoints::Endpoints;
@@ -29,7 +29,7 @@ use crate::mail::Mails;
 use crate::services::Services;
 use crate::signing::Signing;
 use crate::streams::{Scaler, Streams, prometheus};
-use acting::Unchecked;
+use policies::RoomPolicies;
 use search::EmbeddedSearch;
 
 /// What the rooms stand on.
@@ -56,6 +56,7 @@ pub(crate) struct Rooms {
     pub state: Arc<Store>,
     pub identities: Identities,
     pub sessions: Arc<SessionStore>,
+    pub authority: Authority,
     pub log: Log,
     pub streams: Streams,
     pub index: Index,
@@ -63,8 +64,6 @@ pub(crate) struct Rooms {
     pub logs: FunctionLogs,
     pub signing: Signing,
     pub flow: Flow,
-    /// Decides over what is done with owners' roles.
-    pub authorizer: Arc<dyn Authorizer>,
     tasks: TaskGroup,
 }
 
@@ -133,8 +132,9 @@ impl Rooms {
         let functions =
             Functions::open(&env, ports, settings, &tasks).await.map_err(RoomsError::opening("functions"))?;
 
+        let policies = Arc::new(RoomPolicies::new(functions.clone()));
+        let authority = Authority::new(Arc::clone(&env.clock), identities.clone(), policies, config.identity.mode);
         let mails = Mails::new(&env, &dir, &config.mail).map_err(RoomsError::opening("mail"))?;
-        let authorizer: Arc<dyn Authorizer> = Arc::new(Unchecked);
         let trust = Trust::of_this_machine().map_err(RoomsError::opening("flow"))?;
         let outgoing = Outgoing::new(&config.outgoing.networks, config.server.listen.ip().is_loopback());
         let ports = FlowPorts {
@@ -148,7 +148,7 @@ impl Rooms {
             mailer: Arc::new(mails),
             search: Arc::new(EmbeddedSearch::new(index.clone(), config.account.id.clone())),
             fanout: Arc::new(streams.fanout.clone()),
-            authorizer: Arc::clone(&authorizer),
+            authorizer: Arc::new(authority.clone()),
         };
         let settings = FlowConfig {
             queue_memory: config.queues.memory_bytes,
@@ -164,6 +164,7 @@ impl Rooms {
             state,
             identities,
             sessions,
+            authority,
             log,
             streams,
             index,
@@ -171,7 +172,6 @@ impl Rooms {
             logs,
             signing,
             flow,
-            authorizer,
             tasks,
         })
     }

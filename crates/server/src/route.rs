@@ -8,6 +8,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
+use crate::access::is_access;
 use crate::signing::is_certificate;
 
 /// How a caller proves who they are.
@@ -38,6 +39,8 @@ pub(crate) enum Destination {
     EventTrace,
     /// How event-source mappings get on, and what is done about what they are stuck on.
     Mappings,
+    /// Why somebody may or may not do something.
+    Access,
     /// Nothing, under the prefix that is reserved for Tidegate's own routes.
     Unknown,
     /// A subscription's confirmation.
@@ -94,6 +97,8 @@ routes! {
     EventTrace, Signed, false, |r| r.method == Method::GET && traced_by(r.uri.path()).is_some(),
         ("GET", "/_tidegate/events/019ab0c5-7e1f-7b3a-9c41-5f0e7d2c8a11/trace", &[]);
     Mappings, Signed, false, |r| mapping_of(r.uri.path()).is_some(), ("POST", "/_tidegate/mappings/id/skip", &[]);
+    Access, Signed, false, |r| r.method == Method::GET && is_access(r.uri.path()),
+        ("GET", "/_tidegate/access/explain", &[]);
     FunctionLog, Signed, false, |r| r.method == Method::GET && r.uri.path().starts_with(LOGS),
         ("GET", "/_tidegate/logs/alert", &[]);
     Unknown, Signed, false, |r| r.uri.path().starts_with(CONSOLE), ("DELETE", "/_tidegate/anything", &[]);

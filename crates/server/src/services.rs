@@ -59,7 +59,7 @@ impl Services {
                 rooms.functions.clone(),
                 rooms.flow.invocations.clone(),
                 rooms.flow.mappings.clone(),
-                Arc::clone(&rooms.authorizer),
+                Arc::new(rooms.authority.clone()),
             ),
             scheduler: SchedulerService::new(rooms.flow.schedules.clone()),
             sns: Notifications::new(rooms.flow.topics.clone(), rooms.env.clone()),

@@ -12,7 +12,7 @@ use base::{Env, ErrorKind, Kinded, TaskGroup};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::auth::{FixedPolicy, RootKey, RootKeyError, RootKeyOrigin, SessionStore};
+use crate::auth::{RootKey, RootKeyError, RootKeyOrigin, SessionStore};
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError, Running};
 use crate::edge::{ConnectionLimits, Listener, Tls, TlsError, certificates};
@@ -119,8 +119,7 @@ impl Server {
         };
         let sessions =
             Arc::new(SessionStore::new(Arc::clone(&env.clock), Arc::clone(&env.rng), config.auth.max_sessions));
-        let policy = Arc::new(FixedPolicy::new(config.account.id.clone()));
-        let app = Arc::new(App::new(&config, env.clone(), root_key.0.clone(), Arc::clone(&sessions), policy));
+        let app = Arc::new(App::new(&config, env.clone(), root_key.0.clone(), Arc::clone(&sessions)));
 
         let (tasks, requests) = (task_group(&env), task_group(&env));
         let accepting = CancellationToken::new();

@@ -39,14 +39,31 @@ pub async fn rest(
     body(&answer, &operation)
 }
 
-/// A call of SNS: a form in, XML out. The answer is the text of the element `wanted`.
-pub async fn sns(client: &Client, action: &str, parameters: &[(&str, &str)], wanted: &str) -> anyhow::Result<String> {
-    let mut form = format!("Action={action}&Version=2010-03-31");
+/// A service that takes forms and answers XML.
+#[derive(Clone, Copy)]
+pub enum Query {
+    Iam,
+    Sns,
+}
+
+/// A call of such a service. The answer is the text of the element `wanted`.
+pub async fn query(
+    client: &Client,
+    service: Query,
+    action: &str,
+    parameters: &[(&str, &str)],
+    wanted: &str,
+) -> anyhow::Result<String> {
+    let (service, version) = match service {
+        Query::Iam => ("iam", "2010-05-08"),
+        Query::Sns => ("sns", "2010-03-31"),
+    };
+    let mut form = format!("Action={action}&Version={version}");
     for (name, value) in parameters {
         form += &format!("&{name}={}", encoded(value));
     }
     let headers = [("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
-    let target = Target { service: "sns", method: Method::POST, path: "/", headers: &headers };
+    let target = Target { service, method: Method::POST, path: "/", headers: &headers };
     let answer = client.call(&target, Bytes::from(form)).await?;
     check(&answer, action)?;
     let text = String::from_utf8_lossy(answer.body());

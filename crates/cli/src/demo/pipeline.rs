@@ -10,13 +10,17 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::aws;
+use super::aws::{self, Query};
 use super::screen::Screen;
 use super::stage::Stage;
 use super::webhook::Webhook;
 
 const STREAM: &str = "trail";
 const FUNCTION: &str = "alert";
+
+/// What reading a stream takes.
+const READS: [&str; 4] =
+    ["kinesis:DescribeStream*", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"];
 
 const CODE: [(&str, &str); 2] =
     [("alert.py", include_str!("alert.py")), ("plain_sns.py", include_str!("plain_sns.py"))];
@@ -42,22 +46,28 @@ impl Pipeline {
         wait_for_stream(stage).await?;
         screen.step("stream", &format!("kinesis {STREAM}, 2 shards"));
 
-        let topic = aws::sns(client, "CreateTopic", &[("Name", "alerts")], "TopicArn").await?;
+        let topic = aws::query(client, Query::Sns, "CreateTopic", &[("Name", "alerts")], "TopicArn").await?;
         let endpoint = webhook.url();
         let subscription = [("TopicArn", topic.as_str()), ("Protocol", "http"), ("Endpoint", endpoint.as_str())];
-        aws::sns(client, "Subscribe", &subscription, "SubscriptionArn").await?;
+        aws::query(client, Query::Sns, "Subscribe", &subscription, "SubscriptionArn").await?;
         webhook.confirm(client).await?;
         screen.step("topic", &format!("sns alerts → {endpoint}, subscription confirmed"));
 
+        let stream = stage.arn("kinesis", &format!("stream/{STREAM}"));
+        let may = json!([
+            {"Effect": "Allow", "Action": READS, "Resource": stream},
+            {"Effect": "Allow", "Action": "sns:Publish", "Resource": topic},
+        ]);
+        let role = role(stage, FUNCTION, "lambda.amazonaws.com", &may).await?;
         let package = package()?;
         let input = json!({
-            "FunctionName": FUNCTION, "Runtime": "python3.13", "Handler": "alert.handler", "Role": stage.role(),
+            "FunctionName": FUNCTION, "Runtime": "python3.13", "Handler": "alert.handler", "Role": role,
             "Code": {"ZipFile": STANDARD.encode(&package)}, "Timeout": 30,
             "Environment": {"Variables": {"TOPIC_ARN": topic}},
         });
         aws::rest(client, "lambda", Method::POST, "/2015-03-31/functions", Some(&input)).await?;
         wait_for_function(stage).await?;
-        let this = Self { stream: stage.arn("kinesis", &format!("stream/{STREAM}")), function: FUNCTION.to_owned() };
+        let this = Self { stream, function: FUNCTION.to_owned() };
         let input = json!({
             "EventSourceArn": this.stream, "FunctionName": FUNCTION, "StartingPosition": "TRIM_HORIZON", "BatchSize": 100,
         });
@@ -73,7 +83,12 @@ impl Pipeline {
     }
 
     async fn deliver(&self, stage: &Stage) -> anyhow::Result<()> {
-        let role = stage.role();
+        let may = json!([
+            {"Effect": "Allow", "Action": READS, "Resource": self.stream},
+            {"Effect": "Allow", "Action": "es:ESHttp*", "Resource": stage.arn("es", "domain/tidegate/*")},
+            {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::backup/*"},
+        ]);
+        let role = role(stage, "delivery", "firehose.amazonaws.com", &may).await?;
         let input = json!({
             "DeliveryStreamName": STREAM,
             "DeliveryStreamType": "KinesisStreamAsSource",
@@ -93,8 +108,9 @@ impl Pipeline {
         let pattern = json!({"source": [{"prefix": "aws."}], "detail-type": [{"suffix": " via CloudTrail"}]});
         let rule = json!({"Name": "writes", "EventPattern": pattern.to_string(), "State": "ENABLED"});
         aws::json(stage.client(), "events", "AWSEvents.PutRule", "1.1", &rule).await?;
-        let targets =
-            json!({"Rule": "writes", "Targets": [{"Id": "stream", "Arn": self.stream, "RoleArn": stage.role()}]});
+        let may = json!([{"Effect": "Allow", "Action": "kinesis:PutRecord*", "Resource": self.stream}]);
+        let role = role(stage, "writes", "events.amazonaws.com", &may).await?;
+        let targets = json!({"Rule": "writes", "Targets": [{"Id": "stream", "Arn": self.stream, "RoleArn": role}]});
         let answer = aws::json(stage.client(), "events", "AWSEvents.PutTargets", "1.1", &targets).await?;
         if answer["FailedEntryCount"] != 0 {
             bail!("PutTargets failed: {answer}");
@@ -121,6 +137,18 @@ impl Pipeline {
         );
         Ok(())
     }
+}
+
+/// Makes a role that one service may act as, and that may do no more than its part of the pipeline needs; its ARN.
+async fn role(stage: &Stage, name: &str, service: &str, may: &Value) -> anyhow::Result<String> {
+    let policy = |statements: &Value| json!({"Version": "2012-10-17", "Statement": statements}).to_string();
+    let trust = policy(&json!([{"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}]));
+    let parameters = [("RoleName", name), ("AssumeRolePolicyDocument", &trust)];
+    let arn = aws::query(stage.client(), Query::Iam, "CreateRole", &parameters, "Arn").await?;
+    let may = policy(may);
+    let parameters = [("RoleName", name), ("PolicyName", "needed"), ("PolicyDocument", &may)];
+    aws::query(stage.client(), Query::Iam, "PutRolePolicy", &parameters, "RequestId").await?;
+    Ok(arn)
 }
 
 fn package() -> anyhow::Result<Vec<u8>> {

@@ -65,11 +65,6 @@ impl Stage {
         format!("arn:aws:{service}:{}:{}:{resource}", self.region, self.account)
     }
 
-    /// The role that resources name; the demo has no policies.
-    pub fn role(&self) -> String {
-        format!("arn:aws:iam::{}:role/demo", self.account)
-    }
-
     /// Stops the server.
     pub async fn strike(self) -> anyhow::Result<()> {
         Ok(self.server.stop().await?)

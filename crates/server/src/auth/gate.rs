@@ -3,7 +3,7 @@
 //! Promises that a route's requirement is met before its caller is let in, and that secrets are compared in constant
 //! time. Must not know what the caller wants.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::{Clock, Principal, Region, Timestamp};
@@ -15,12 +15,13 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use wire::sigv4::{Authorization, Claim, Credential, Head, Reason, Rejection, SigningSecret, Verifier};
 
-use super::{RootKey, SessionStore};
+use super::{RootKey, Session, SessionStore};
+use crate::identity::{Identities, UserKey};
 use crate::refusal::Refusal;
 use crate::route::{Requirement, is_basic};
 
 /// A caller who was let in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// Who it is.
     pub principal: Principal,
@@ -30,6 +31,8 @@ pub(crate) struct Caller {
     pub service: Option<String>,
     /// The key that it is signed with.
     pub access_key_id: Option<String>,
+    /// The session that it is the key of.
+    pub session: Option<Arc<Session>>,
 }
 
 /// A caller who was not, with the service that they meant to call, as far as they said.
@@ -41,12 +44,26 @@ pub(crate) struct TurnedAway {
     pub claimed_service: Option<String>,
 }
 
+/// Knows the keys of users.
+pub(crate) trait UserKeys: Send + Sync {
+    /// The key of an id, switched off or not.
+    fn key(&self, access_key_id: &str) -> Option<UserKey>;
+}
+
+impl UserKeys for Identities {
+    fn key(&self, access_key_id: &str) -> Option<UserKey> {
+        Self::key(self, access_key_id)
+    }
+}
+
 /// Knows all keys.
 pub(crate) struct Gate {
     clock: Arc<dyn Clock>,
     root: RootKey,
     root_secret: SigningSecret,
     sessions: Arc<SessionStore>,
+    /// Known once they are read.
+    users: OnceLock<Arc<dyn UserKeys>>,
     verifier: Verifier,
 }
 
@@ -60,14 +77,20 @@ enum Seen<'r> {
     /// Nothing to prove, or proven by the head.
     Proven(Caller),
     /// The body has to prove it.
-    Claimed { claim: Box<Claim<'r>>, normal_path: bool },
+    Claimed { claim: Box<Claim<'r>>, session: Option<Arc<Session>>, normal_path: bool },
 }
 
 impl Gate {
     /// A gate for the holder of `root` and for sessions; a signature's time may be `max_skew` off.
     pub fn new(clock: Arc<dyn Clock>, root: RootKey, sessions: Arc<SessionStore>, max_skew: Duration) -> Self {
         let root_secret = SigningSecret::from(root.secret.reveal());
-        Self { clock, root, root_secret, sessions, verifier: Verifier::new(max_skew) }
+        Self { clock, root, root_secret, sessions, users: OnceLock::new(), verifier: Verifier::new(max_skew) }
+    }
+
+    /// From now on users are known.
+    pub fn know(&self, users: Arc<dyn UserKeys>) {
+        // A server reads them once.
+        let _ = self.users.set(users);
     }
 
     /// Turns away the caller of a request who would be turned away whatever its body is, so that no memory is spent on
@@ -80,18 +103,29 @@ impl Gate {
                 region: None,
                 service: None,
                 access_key_id: None,
+                session: None,
             }),
             Requirement::SignedOrBasic if is_basic(head.headers) => Seen::Proven(self.basic(head.headers)?),
             Requirement::Signed | Requirement::SignedOrBasic => {
-                let claim = self.verifier.claim(head, self.clock.now(), |id| self.credential(id));
-                let claim = claim.map_err(|rejection| unproven(rejection, claimed(head)))?;
-                Seen::Claimed { claim: Box::new(claim), normal_path: is_normal(head.uri.path()) }
+                let mut session = None;
+                let claim = self.verifier.claim(head, self.clock.now(), |id| self.credential(id, &mut session));
+                let claim = claim.map_err(|rejection| self.turned_away(rejection, head))?;
+                Seen::Claimed { claim: Box::new(claim), session, normal_path: is_normal(head.uri.path()) }
             }
         };
         Ok(Looked(seen))
     }
 
-    fn credential(&self, access_key_id: &str) -> Option<Credential> {
+    /// Whether a key is one of a user's is not known before all users are.
+    fn turned_away(&self, rejection: Rejection, head: Head<'_>) -> TurnedAway {
+        let refusal = match rejection.reason {
+            Reason::UnknownKey if self.users.get().is_none() => Refusal::NotReady,
+            _ => Refusal::Unproven(rejection),
+        };
+        TurnedAway { refusal, claimed_service: claimed(head) }
+    }
+
+    fn credential(&self, access_key_id: &str, of: &mut Option<Arc<Session>>) -> Option<Credential> {
         if access_key_id == self.root.access_key_id {
             return Some(Credential {
                 secret: self.root_secret.clone(),
@@ -100,13 +134,21 @@ impl Gate {
                 principal: Principal::Root,
             });
         }
-        let session = self.sessions.find(access_key_id)?;
+        let Some(session) = self.sessions.find(access_key_id) else { return self.user(access_key_id) };
+        *of = Some(Arc::clone(&session));
         Some(Credential {
             secret: session.secret.clone(),
             session_token: Some(session.token.reveal().to_owned()),
             expires: Some(session.expires),
             principal: session.principal.clone(),
         })
+    }
+
+    /// A user's key. One that is switched off is as good as none.
+    fn user(&self, access_key_id: &str) -> Option<Credential> {
+        let key = self.users.get()?.key(access_key_id).filter(|key| key.active)?;
+        let principal = Principal::User { arn: key.arn, id: key.id };
+        Some(Credential { secret: key.secret, session_token: None, expires: None, principal })
     }
 
     /// The root key as user and password. A session's key has a token, for which HTTP Basic has no place.
@@ -117,7 +159,13 @@ impl Gate {
         // Of the digests, so that not even the length is told.
         if bool::from(Sha256::digest(given).ct_eq(&Sha256::digest(wanted))) {
             let access_key_id = Some(self.root.access_key_id.clone());
-            return Ok(Caller { principal: Principal::Root, region: None, service: None, access_key_id });
+            return Ok(Caller {
+                principal: Principal::Root,
+                region: None,
+                service: None,
+                access_key_id,
+                session: None,
+            });
         }
         Err(TurnedAway { refusal: Refusal::WrongPassword, claimed_service: None })
     }
@@ -126,9 +174,9 @@ impl Gate {
 impl Looked<'_> {
     /// Lets the caller in, whose body is whole `now`, or says why not.
     pub fn admit(self, body: &[u8], now: Timestamp) -> Result<Caller, TurnedAway> {
-        let (claim, normal_path) = match self.0 {
+        let (claim, session, normal_path) = match self.0 {
             Seen::Proven(caller) => return Ok(caller),
-            Seen::Claimed { claim, normal_path } => (claim, normal_path),
+            Seen::Claimed { claim, session, normal_path } => (claim, session, normal_path),
         };
         // Read again from the head only where it fails.
         let head = claim.head();
@@ -143,6 +191,7 @@ impl Looked<'_> {
                 region: Some(verified.region),
                 service: Some(verified.service),
                 access_key_id: Some(verified.access_key),
+                session,
             }),
             Err(rejection) => Err(unproven(rejection, claimed(head))),
         }
@@ -184,6 +233,21 @@ mod tests {
 
     const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
+    /// Bob has two keys, of which one is switched off.
+    struct Bob;
+
+    impl UserKeys for Bob {
+        fn key(&self, access_key_id: &str) -> Option<UserKey> {
+            let active = match access_key_id {
+                "AKIABOBBOBBOBBOBBOB1" => true,
+                "AKIABOBBOBBOBBOBBOB2" => false,
+                _ => return None,
+            };
+            let arn = "arn:aws:iam::000000000000:user/bob".parse().unwrap();
+            Some(UserKey { arn, id: "AIDABOB".to_owned(), secret: "bob's secret".into(), active })
+        }
+    }
+
     struct Fixture {
         clock: Arc<TestClock>,
         sessions: Arc<SessionStore>,
@@ -196,6 +260,7 @@ mod tests {
         let root =
             RootKey { access_key_id: "AKIAROOTROOTROOTROOT".to_owned(), secret: "root-secret-root".to_owned().into() };
         let gate = Gate::new(clock.clone(), root, Arc::clone(&sessions), Duration::from_secs(300));
+        gate.know(Arc::new(Bob));
         Fixture { clock, sessions, gate }
     }
 
@@ -264,6 +329,28 @@ mod tests {
         let wrong = request("GET", "/", &[("authorization", "Basic eDp5")]);
         assert_eq!(gate.look(Requirement::SignedOrBasic, &wrong).unwrap_err().refusal, Refusal::WrongPassword);
         assert!(gate.look(Requirement::Public, &bare).is_ok());
+    }
+
+    #[test]
+    fn a_user_is_known_by_a_key_that_is_not_switched_off() {
+        let Fixture { clock, gate, .. } = fixture();
+        let admit = |gate: &Gate, id: &str, secret: &str| {
+            let (access_key_id, secret_access_key) = (id.to_owned(), secret.to_owned());
+            let keys = Keys { access_key_id, secret_access_key, session_token: None };
+            let mut request = request("POST", "/", &[]);
+            sign(&mut request, &keys, "us-east-1", "sns", clock.now()).unwrap();
+            gate.admit(Requirement::Signed, &request)
+        };
+        let bob = admit(&gate, "AKIABOBBOBBOBBOBBOB1", "bob's secret").unwrap();
+        let arn = "arn:aws:iam::000000000000:user/bob".parse().unwrap();
+        assert_eq!(bob.principal, Principal::User { arn, id: "AIDABOB".to_owned() });
+        assert_eq!(bob.access_key_id.as_deref(), Some("AKIABOBBOBBOBBOBBOB1"));
+        assert_eq!(reason(admit(&gate, "AKIABOBBOBBOBBOBBOB1", "another")), Reason::Mismatch);
+        assert_eq!(reason(admit(&gate, "AKIABOBBOBBOBBOBBOB2", "bob's secret")), Reason::UnknownKey);
+        // Before users are read, nobody can say whose a key is.
+        let early = Gate::new(clock.clone(), gate.root.clone(), Arc::clone(&gate.sessions), Duration::from_secs(300));
+        let away = admit(&early, "AKIABOBBOBBOBBOBBOB1", "bob's secret").unwrap_err();
+        assert_eq!(away.refusal, Refusal::NotReady);
     }
 
     #[test]

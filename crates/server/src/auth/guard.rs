@@ -4,16 +4,20 @@
 //! policies.
 
 use async_trait::async_trait;
-use base::{Access as Wanted, Authorizer, Decision, ErrorKind, Principal};
+use base::{Access as Wanted, Decision, ErrorKind, Principal};
 use wire::access::{Access, Names, asked, context, tags};
 use wire::data::Structure;
 use wire::model::Operation;
 use wire::{Call, ServiceError};
 
+use super::{Authority, Narrowed};
+
 /// Stands between one call and its service.
 pub(crate) struct Guard<'a> {
     /// Decides.
-    pub authorizer: &'a dyn Authorizer,
+    pub authority: &'a Authority,
+    /// What the caller's session was made with.
+    pub narrowed: Narrowed<'a>,
     /// Knows what tokens name.
     pub names: &'a dyn Names,
     /// Whether the call came by a link of a message, which is its own proof.
@@ -38,7 +42,7 @@ impl wire::Guard for Guard<'_> {
             context.extend_from_slice(one.context);
             let wanted =
                 Wanted { principal: &call.principal, action: one.action, resource: &one.resource, context: &context };
-            if let Decision::Deny(reason) = self.authorizer.decide(&wanted) {
+            if let Decision::Deny(reason) = self.authority.decide_in(&wanted, self.narrowed) {
                 return Err(denied(reason));
             }
         }

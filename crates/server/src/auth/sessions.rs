@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use wire::sigv4::SigningSecret;
 
+use super::Narrowed;
 use super::root::{access_key_id, secret};
 use crate::config::Secret;
 
@@ -58,6 +59,13 @@ impl Made {
     /// A session that nothing narrows.
     pub fn plain(principal: Principal, lifetime: Duration) -> Self {
         Self { principal, lifetime, policies: None, tags: Vec::new(), transitive: Vec::new() }
+    }
+}
+
+impl Session {
+    /// How it narrows what its role may.
+    pub(crate) fn narrows(&self) -> Narrowed<'_> {
+        Narrowed { policies: self.policies.as_deref(), tags: &self.tags, issued: Some(self.issued) }
     }
 }
 

@@ -10,6 +10,7 @@ use functions::{Network, Strictness};
 use super::ConfigError;
 use super::layers::Layers;
 use super::setting::{LogFormat, MailTls, Networks, Secret, Setting};
+use crate::auth::Mode;
 
 /// One key, as `--help` and the docs show it.
 #[derive(Debug, Clone, Copy)]
@@ -153,6 +154,12 @@ settings! {
         max_skew_seconds: u64 = "300";
         /// Function sessions held at once; the one that expires first makes room.
         max_sessions: usize = "10000";
+    }
+    /// Who may do what.
+    identity: Identity {
+        /// What a denial does: enforce refuses, audit allows and notes what would have been denied (in the log and in
+        /// tidegate_denied_total), for moving an existing set-up over.
+        mode: Mode = "enforce";
     }
     /// The journal of all streams.
     log: Log {

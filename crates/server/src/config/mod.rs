@@ -13,8 +13,8 @@ mod tests;
 
 pub use error::ConfigError;
 pub use keys::{
-    Account, Auth, Bus, Config, Functions, Index, KEYS, Key, Log, Logging, Mail, Master, Outgoing, Root, Runtimes,
-    SECTIONS, Server, Streams, Tls,
+    Account, Auth, Bus, Config, Functions, Identity, Index, KEYS, Key, Log, Logging, Mail, Master, Outgoing, Root,
+    Runtimes, SECTIONS, Server, Streams, Tls,
 };
 pub use layers::Layers;
 pub use load::default_file;

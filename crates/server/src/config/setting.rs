@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use base::{AccountId, Region};
 use functions::{Network, Strictness};
+
+use crate::auth::Mode;
 use ipnet::IpNet;
 
 /// A type that a key can have.
@@ -93,6 +95,18 @@ impl Setting for Network {
             "none" => Ok(Self::None),
             "host" => Ok(Self::Host),
             _ => Err("expected none or host".to_owned()),
+        }
+    }
+}
+
+impl Setting for Mode {
+    const SHAPE: &'static str = "enforce or audit";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "enforce" => Ok(Self::Enforce),
+            "audit" => Ok(Self::Audit),
+            _ => Err("expected enforce or audit".to_owned()),
         }
     }
 }

@@ -32,8 +32,6 @@ const ID_LETTERS: usize = 17;
 pub(crate) struct UserKey {
     /// The user's ARN.
     pub arn: Arn,
-    /// The user's name.
-    pub name: EntityName,
     /// The user's unique id, which begins with `AIDA`.
     pub id: String,
     /// The secret that signs.
@@ -155,7 +153,6 @@ impl Identities {
         let Kind::User { keys, .. } = &user.kind else { return None };
         Some(UserKey {
             arn: user.arn(&self.shared.account).parse().ok()?,
-            name: user.name.clone(),
             id: user.id.clone(),
             secret: snapshot.secrets.get(access_key_id)?.clone(),
             active: keys.iter().any(|key| key.id == access_key_id && key.active),

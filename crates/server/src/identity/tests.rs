@@ -105,7 +105,7 @@ fn found(identities: &Identities) -> Result<u32, String> {
         let Kind::User { keys: held, .. } = &user.kind else { return Err("not a user".to_owned()) };
         for key in held {
             let known = identities.key(&key.id).ok_or_else(|| format!("{} has no secret", key.id))?;
-            if (known.name, known.id, known.active) != (user.name.clone(), user.id.clone(), true) {
+            if (known.id, known.active) != (user.id.clone(), true) {
                 return Err(format!("{} is somebody else's", key.id));
             }
             keys += 1;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::Request;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use server::Server;
 
@@ -92,6 +93,18 @@ async fn documents_and_gzip_are_understood_and_what_is_no_record_is_named() {
 async fn events_reach_the_rules_of_the_calls_region_as_they_were_recorded() {
     let fixture = Fixture::start(&[]).await;
     call(&fixture, "kinesis", "Kinesis_20131202.CreateStream", &json!({"StreamName": "s", "ShardCount": 1})).await;
+    let trust = r#"{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"events.amazonaws.com"}}}"#;
+    let may = r#"{"Statement":{"Effect":"Allow","Action":"kinesis:PutRecord","Resource":"*"}}"#;
+    let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    for form in [
+        format!("Action=CreateRole&AssumeRolePolicyDocument={}", encoded(trust)),
+        format!("Action=PutRolePolicy&PolicyName=own&PolicyDocument={}", encoded(may)),
+    ] {
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let form = format!("{form}&RoleName=r&Version=2010-05-08");
+        let answer = fixture.send(signed(fixture.request("POST", "/", &headers, &form), "iam")).await;
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
     let rule = json!({"Name": "r", "EventPattern": json!({"detail-type": [{"prefix": "AWS "}]}).to_string()});
     call(&fixture, "events", "AWSEvents.PutRule", &rule).await;
     let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/s";

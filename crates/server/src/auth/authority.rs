@@ -1,0 +1,252 @@
+//! The authority: decides by the policies of whoever asks, and of what is asked for.
+//!
+//! Promises that a decision is made of the policies as they are at that moment, that whatever cannot be found or read
+//! denies, and that a role is nobody's whose trust policy does not say so. Must not know operations or protocols.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use auth::directory::{Class, Entity, EntityName, Grants};
+use auth::{Attached, Context, Policies};
+use base::{Access, AccountId, Arn, Authorizer, Clock, Decision, Principal, Timestamp};
+
+use super::explained::Explained;
+use super::mode::Mode;
+use super::resources::ResourcePolicies;
+use super::used::{Use, Used};
+use crate::identity::Identities;
+
+/// Decides for one account.
+#[derive(Clone)]
+pub(crate) struct Authority {
+    account: AccountId,
+    clock: Arc<dyn Clock>,
+    identities: Identities,
+    resources: Arc<dyn ResourcePolicies>,
+    mode: Mode,
+    used: Arc<Used>,
+}
+
+/// What the session that asks was made with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Narrowed<'a> {
+    /// Its own policies, if it has any.
+    pub policies: Option<&'a [Attached]>,
+    /// Its own tags.
+    pub tags: &'a [(String, String)],
+    /// When it was made.
+    pub issued: Option<Timestamp>,
+}
+
+/// Whoever asks, as policies see them.
+struct Asking {
+    principal: auth::Principal,
+    grants: Option<Arc<Grants>>,
+    is_owner_or_service: bool,
+}
+
+impl Asking {
+    fn alone(principal: auth::Principal, is_owner_or_service: bool) -> Self {
+        Self { principal, grants: None, is_owner_or_service }
+    }
+
+    fn granted(principal: auth::Principal, grants: Arc<Grants>) -> Self {
+        Self { principal, grants: Some(grants), is_owner_or_service: false }
+    }
+}
+
+/// Everything that a decision is made of but the session's policies.
+struct Asked {
+    resource: Option<Attached>,
+    asking: Asking,
+    now: Timestamp,
+}
+
+impl Asked {
+    fn ask<T>(
+        &self,
+        access: &Access<'_>,
+        session: Option<&[Attached]>,
+        how: impl FnOnce(&Policies<'_>, &auth::Request<'_>) -> T,
+    ) -> T {
+        let Asking { principal, grants, .. } = &self.asking;
+        let context = context(principal, access, self.now);
+        let owner = access.resource.parse::<Arn>().ok().and_then(|arn| arn.account().cloned());
+        let (action, resource) = (access.action, access.resource);
+        let request = auth::Request { principal, action, resource, owner: owner.as_ref(), context: &context };
+        let on_resource = self.resource.as_ref();
+        let alone = Policies { session, resource: on_resource, ..Policies::default() };
+        let policies = grants.as_ref().map_or(alone, |grants| grants.policies(session, on_resource));
+        how(&policies, &request)
+    }
+}
+
+impl Authority {
+    /// One that decides by these.
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        identities: Identities,
+        resources: Arc<dyn ResourcePolicies>,
+        mode: Mode,
+    ) -> Self {
+        Self { account: identities.account().clone(), clock, identities, resources, mode, used: Arc::default() }
+    }
+
+    /// Decides for a session with policies of its own.
+    pub fn decide_in(&self, access: &Access<'_>, narrowed: Narrowed<'_>) -> Decision {
+        match self.reason_against(access, narrowed) {
+            None => {
+                if let Principal::Session { role, .. } = access.principal {
+                    self.used.note(role, access.action, access.resource, self.clock.now());
+                }
+                Decision::Allow
+            }
+            Some(reason) => self.mode.denied(access, reason),
+        }
+    }
+
+    /// Decides, and tells what took part. Changes nothing, and is noted nowhere.
+    pub fn explain(&self, access: &Access<'_>) -> Explained {
+        let asked = match self.prepare(access, Narrowed::default()) {
+            Ok(asked) => asked,
+            Err(reason) => return Explained::unknown(self.because(access, &reason)),
+        };
+        asked.ask(access, None, |policies, request| {
+            let told = policies.explain(request);
+            Explained::of(&told, told.decision.denial(request))
+        })
+    }
+
+    /// What a role was allowed since this process began.
+    pub fn used(&self, role: &Arn) -> Vec<Use> {
+        self.used.of(role)
+    }
+
+    /// Why an access is denied; none when it is allowed.
+    fn reason_against(&self, access: &Access<'_>, narrowed: Narrowed<'_>) -> Option<String> {
+        match self.prepare(access, narrowed) {
+            Err(reason) => Some(self.because(access, &reason)),
+            // The owner may everything that no policy of a resource denies. Not every kind of resource can have a policy
+            // yet: what has none is open to the services of its account.
+            Ok(Asked { resource: None, asking, .. }) if asking.is_owner_or_service => None,
+            Ok(asked) => {
+                asked.ask(access, narrowed.policies, |policies, request| policies.decide(request).denial(request))
+            }
+        }
+    }
+
+    fn prepare(&self, access: &Access<'_>, narrowed: Narrowed<'_>) -> Result<Asked, String> {
+        let resource = self.resources.policy_of(access.resource)?;
+        let mut asking = self.asking(access.principal, narrowed.tags)?;
+        if let Some(issued) = narrowed.issued {
+            asking.principal = asking.principal.issued(issued);
+        }
+        Ok(Asked { resource, asking, now: self.clock.now() })
+    }
+
+    fn because(&self, access: &Access<'_>, reason: &str) -> String {
+        let (who, action, resource) = (access.principal.arn(&self.account), access.action, access.resource);
+        format!("User: {who} is not authorized to perform: {action} on resource: {resource} because {reason}")
+    }
+
+    fn asking(&self, principal: &Principal, tags: &[(String, String)]) -> Result<Asking, String> {
+        let of = |class, arn: &Arn, id: &str| self.find(class, arn, id);
+        match principal {
+            Principal::Root => Ok(Asking::alone(auth::Principal::root(&self.account), true)),
+            Principal::Anonymous => Ok(Asking::alone(auth::Principal::anonymous(), false)),
+            Principal::Service { name } => Ok(Asking::alone(auth::Principal::service(name), true)),
+            Principal::User { arn, id } => {
+                let (user, grants) = of(Class::User, arn, id)?;
+                let principal = auth::Principal::user(&self.account, user.path.as_str(), user.name.as_str(), &user.id);
+                Ok(Asking::granted(principal.with_tags(user.tags.clone()), grants))
+            }
+            Principal::Session { role, role_id, name } => {
+                let (role, grants) = of(Class::Role, role, role_id)?;
+                let (path, title) = (role.path.as_str(), role.name.as_str());
+                let principal = auth::Principal::session(&self.account, path, title, &role.id, name);
+                // A session's own tags win over its role's.
+                let mut all: BTreeMap<String, String> = role.tags.clone();
+                all.extend(tags.iter().cloned());
+                Ok(Asking::granted(principal.with_tags(all), grants))
+            }
+        }
+    }
+
+    /// A user or role by ARN, if it is still the one of that id.
+    fn find(&self, class: Class, arn: &Arn, id: &str) -> Result<(Arc<Entity>, Arc<Grants>), String> {
+        let gone = || format!("the {class} {arn} does not exist any more");
+        let name = arn.resource().rsplit('/').next().unwrap_or_default();
+        let name = EntityName::of(class, name).map_err(|_| gone())?;
+        let directory = self.identities.directory();
+        let entity = directory.entity(class, &name).map_err(|_| gone())?;
+        if entity.arn(&self.account) != arn.to_string() || !(id.is_empty() || id == entity.id) {
+            return Err(gone());
+        }
+        let grants = self.identities.grants(class, &name);
+        Ok((Arc::clone(entity), grants.map_err(|error| format!("its policies cannot be used: {error}"))?))
+    }
+
+    /// Whether a role's trust policy lets somebody do `action`, such as `sts:AssumeRole`.
+    fn trusts(&self, service: &str, role: &Arn, context: &[(&str, &str)]) -> Result<Arc<Entity>, String> {
+        let (entity, _) = self.find(Class::Role, role, "")?;
+        let trust = self.identities.trust(&entity.name).map_err(|error| error.to_string())?;
+        let principal = Principal::Service { name: service.to_owned() };
+        let text = role.to_string();
+        let access = Access { principal: &principal, action: "sts:AssumeRole", resource: &text, context };
+        let who = auth::Principal::service(service);
+        let context = self::context(&who, &access, self.clock.now());
+        let request = auth::Request {
+            principal: &who,
+            action: access.action,
+            resource: access.resource,
+            owner: Some(&self.account),
+            context: &context,
+        };
+        let policies = Policies { resource: Some(&trust), ..Policies::default() };
+        match policies.decide(&request).denial(&request) {
+            None => Ok(entity),
+            Some(reason) => Err(reason),
+        }
+    }
+}
+
+impl Authorizer for Authority {
+    fn decide(&self, access: &Access<'_>) -> Decision {
+        self.decide_in(access, Narrowed::default())
+    }
+
+    fn assume(&self, service: &str, role: &Arn, session: &str, context: &[(&str, &str)]) -> Result<Principal, String> {
+        let made = |role_id: &str| Principal::Session {
+            role: role.clone(),
+            role_id: role_id.to_owned(),
+            name: session.to_owned(),
+        };
+        match self.trusts(service, role, context) {
+            Ok(entity) => Ok(made(&entity.id)),
+            Err(reason) => {
+                let (principal, resource) = (Principal::Service { name: service.to_owned() }, role.to_string());
+                let access = Access { principal: &principal, action: "sts:AssumeRole", resource: &resource, context };
+                match self.mode.denied(&access, reason) {
+                    Decision::Allow => Ok(made("")),
+                    Decision::Deny(reason) => Err(reason),
+                }
+            }
+        }
+    }
+}
+
+/// What conditions see: who asks, when, and what the call tells. A key that is told several times has several values.
+fn context(principal: &auth::Principal, access: &Access<'_>, now: Timestamp) -> Context {
+    let mut context = Context::of(principal).at(now);
+    let mut told: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (key, value) in access.context {
+        told.entry(key).or_default().push((*value).to_owned());
+    }
+    for (key, values) in told {
+        context.set_all(key, values);
+    }
+    context
+}
+
+#[cfg(test)]
+mod tests;
