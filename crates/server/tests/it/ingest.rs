@@ -93,7 +93,8 @@ async fn documents_and_gzip_are_understood_and_what_is_no_record_is_named() {
 async fn events_reach_the_rules_of_the_calls_region_as_they_were_recorded() {
     let fixture = Fixture::start(&[]).await;
     call(&fixture, "kinesis", "Kinesis_20131202.CreateStream", &json!({"StreamName": "s", "ShardCount": 1})).await;
-    let trust = r#"{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"events.amazonaws.com"}}}"#;
+    let trust =
+        r#"{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"events.amazonaws.com"}}}"#;
     let may = r#"{"Statement":{"Effect":"Allow","Action":"kinesis:PutRecord","Resource":"*"}}"#;
     let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     for form in [
