@@ -35,7 +35,7 @@ ROLE_ACTIONS = [
     "lambda:InvokeFunction", "s3:*Object*", "sns:Publish", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:Get*", "sqs:List*",
     "sqs:ReceiveMessage", "sqs:SendMessage",
 ]
-SERVICES = [f"{name}.amazonaws.com" for name in ("events", "firehose", "lambda", "scheduler")]
+SERVICES = [f"{name}.amazonaws.com" for name in ("events", "firehose", "lambda", "scheduler", "sns")]
 
 
 def policy(*statements):
@@ -114,10 +114,14 @@ class Server:
             )
         if wait:
             self.wait_ready()
-            if not self.has_role:
-                self.create_role("worker", policy({"Effect": "Allow", "Action": ROLE_ACTIONS, "Resource": "*"}))
-                self.has_role = True
+            self.give_role()
         return self
+
+    def give_role(self):
+        """Makes the role of the tests' functions, targets and deliveries, once."""
+        if not self.has_role:
+            self.create_role("worker", policy({"Effect": "Allow", "Action": ROLE_ACTIONS, "Resource": "*"}))
+            self.has_role = True
 
     def create_role(self, name, allowed, services=SERVICES):
         """A role that services may act as, with one inline policy; its ARN."""

@@ -353,16 +353,16 @@ def test_the_command_line_makes_roles_and_asks_what_they_may(server, tmp_path):
     trust, reads = tmp_path / "trust.json", tmp_path / "reads.json"
     trust.write_text(json.dumps(LAMBDA_TRUST, indent=4))
     reads.write_text(json.dumps(READS, indent=4))
-    made = aws("iam", "create-role", "--role-name", "worker", "--assume-role-policy-document", f"file://{trust}", "--tags", "Key=team,Value=blue")
+    made = aws("iam", "create-role", "--role-name", "asked", "--assume-role-policy-document", f"file://{trust}", "--tags", "Key=team,Value=blue")
     arn = made["Role"]["Arn"]
     assert made["Role"]["AssumeRolePolicyDocument"] == LAMBDA_TRUST
-    aws("iam", "put-role-policy", "--role-name", "worker", "--policy-name", "own", "--policy-document", f"file://{reads}")
-    assert aws("iam", "list-roles", "--query", "Roles[].RoleName") == ["worker"]
+    aws("iam", "put-role-policy", "--role-name", "asked", "--policy-name", "own", "--policy-document", f"file://{reads}")
+    assert aws("iam", "list-roles", "--query", "Roles[].RoleName") == ["asked", "worker"]
     answer = aws("iam", "simulate-principal-policy", "--policy-source-arn", arn, "--action-names", "s3:GetObject", "s3:PutObject")
     assert [result["EvalDecision"] for result in answer["EvaluationResults"]] == ["allowed", "implicitDeny"]
     [statement] = answer["EvaluationResults"][0]["MatchedStatements"]
     # Of the text as it was written, with its lines.
-    assert statement["StartPosition"]["Line"] == 4 and statement["SourcePolicyId"] == "role_worker_own"
+    assert statement["StartPosition"]["Line"] == 4 and statement["SourcePolicyId"] == "role_asked_own"
     aws("iam", "create-user", "--user-name", "bob")
     assert aws("iam", "create-access-key", "--user-name", "bob")["AccessKey"]["Status"] == "Active"
     assert aws("sts", "get-caller-identity")["Account"] == ACCOUNT

@@ -68,6 +68,7 @@ class TlsServer(Server):
 
         if wait:
             wait_for(ready, 60, "the server's health")
+            self.give_role()
         return self
 
     def context(self):
