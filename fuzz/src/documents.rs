@@ -109,6 +109,10 @@ fn call() -> Call {
         trace: None,
         now: Timestamp::from_millis(0),
         endpoint: "http://localhost:4566".into(),
+        source_ip: None,
+        secure: false,
+        user_agent: None,
+        access_key_id: None,
         left: Default::default(),
     }
 }
