@@ -55,7 +55,8 @@ class Pipeline:
         target = {"Id": "stream", "Arn": self.stream_arn, "RoleArn": ROLE}
         if partition_key_path:
             target["KinesisParameters"] = {"PartitionKeyPath": partition_key_path}
-        pattern = pattern or {"detail-type": [{"prefix": "AWS "}]}
+        # Calls to this server are on the bus as well: its own account is left out.
+        pattern = pattern or {"detail-type": [{"prefix": "AWS "}], "account": [{"anything-but": ACCOUNT}]}
         events.put_rule(Name=name, EventPattern=json.dumps(pattern), State=state)
         answer = events.put_targets(Rule=name, Targets=[target])
         assert answer["FailedEntryCount"] == 0, answer

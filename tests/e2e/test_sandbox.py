@@ -126,4 +126,4 @@ def test_where_the_walls_cannot_be_built(new_server, sandbox):
     else:
         assert "master.key" in looks(server, "reduced")["data"], "this is what the word reduced means"
     # Everything else works.
-    assert server.client("kinesis").list_streams()["StreamNames"] == []
+    assert server.client("kinesis").list_streams()["StreamNames"] == ["tidegate-audit"]

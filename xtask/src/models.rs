@@ -85,7 +85,9 @@ pub fn refresh(botocore: &Path, models: &Path) -> anyhow::Result<()> {
         }
         for shape in &listed.open {
             let facts = model["shapes"][shape].as_object_mut().with_context(|| format!("no shape {shape}"))?;
-            facts.remove("enum");
+            for fact in ["enum", "min", "max"] {
+                facts.remove(fact);
+            }
         }
         speak_query(&mut model, &listed).with_context(|| format!("query protocol of {service}"))?;
         let path = models.join(format!("{service}.json"));

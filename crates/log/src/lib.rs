@@ -36,4 +36,4 @@ pub use record::{
     Tail,
 };
 pub use reshard::{MAX_LINEAGE, Reshard};
-pub use stream::{MAX_SHARDS, Shard, ShardRef, Stream, StreamId, StreamKey, StreamKind, StreamSpec};
+pub use stream::{AUDIT_STREAM, MAX_SHARDS, Shard, ShardRef, Stream, StreamId, StreamKey, StreamKind, StreamSpec};

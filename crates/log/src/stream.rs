@@ -71,6 +71,17 @@ pub struct StreamKey {
     pub name: String,
 }
 
+/// The data stream in which a server keeps the records of calls to it.
+pub const AUDIT_STREAM: &str = "tidegate-audit";
+
+impl StreamKey {
+    /// Whether it is a server's audit trail: nobody but the server itself writes it. The name is kept free in all regions,
+    /// because the one that the server is at home in may be set to another.
+    pub fn is_audit_trail(&self) -> bool {
+        self.kind == StreamKind::Kinesis && self.name == AUDIT_STREAM
+    }
+}
+
 impl fmt::Display for StreamKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.kind, self.scope, self.name)

@@ -357,7 +357,8 @@ impl App {
         };
         *note = Note { service: operation.service.model().name, operation: operation.name };
         let names = ResourceNames(&doors.rooms);
-        let guard = Guard { authority: &doors.rooms.authority, narrowed, names: &names, by_link: false };
+        let (authority, audit) = (&doors.rooms.authority, &doors.rooms.audit);
+        let guard = Guard { authority, narrowed, names: &names, audit, by_link: false };
         Ok(doors.services.call(&guard, call, operation, request).await)
     }
 
@@ -403,8 +404,8 @@ impl App {
             call.scope.region = scope.region;
         }
         let names = ResourceNames(&doors.rooms);
-        let (authority, narrowed) = (&doors.rooms.authority, Narrowed::default());
-        let guard = Guard { authority, narrowed, names: &names, by_link: true };
+        let (authority, narrowed, audit) = (&doors.rooms.authority, Narrowed::default(), &doors.rooms.audit);
+        let guard = Guard { authority, narrowed, names: &names, audit, by_link: true };
         Ok(doors.services.call(&guard, &call, operation, request).await)
     }
 }

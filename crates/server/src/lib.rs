@@ -6,6 +6,7 @@
 
 mod access;
 mod app;
+mod audit;
 pub mod auth;
 pub mod config;
 pub mod data_dir;

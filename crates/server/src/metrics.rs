@@ -134,6 +134,16 @@ pub(crate) fn sessions(held: usize) {
     gauge!("tidegate_sessions").set(held as f64);
 }
 
+/// A call's record is in the audit trail.
+pub(crate) fn audited() {
+    counter!("tidegate_audit_records_total").increment(1);
+}
+
+/// A call's record could not be written.
+pub(crate) fn audit_failed() {
+    counter!("tidegate_audit_failures_total").increment(1);
+}
+
 /// A reconciler ran.
 pub(crate) fn reconciled(name: &'static str, at: base::Timestamp) {
     gauge!("tidegate_reconciler_last_run_timestamp_seconds", "reconciler" => name).set(at.secs_f64());

@@ -19,6 +19,7 @@ use index::{Index, IndexConfig};
 use log::{Log, LogConfig};
 use state::Store;
 
+use crate::audit::Audit;
 use crate::auth::{Authority, SessionStore};
 use crate::config::Config;
 use crate::edge::{Outgoing, PooledClient, Trust};
@@ -64,6 +65,7 @@ pub(crate) struct Rooms {
     pub logs: FunctionLogs,
     pub signing: Signing,
     pub flow: Flow,
+    pub audit: Audit,
     tasks: TaskGroup,
 }
 
@@ -157,6 +159,9 @@ impl Rooms {
             base_url: endpoint.clone(),
         };
         let flow = Flow::start(ports, settings).await.map_err(RoomsError::opening("flow"))?;
+        let home = (&config.account.id, &config.account.region);
+        let audit = Audit::open(&env, &log, &flow.buses, home, config.audit.data.clone()).await;
+        let audit = audit.map_err(RoomsError::opening("audit"))?;
         let endpoints = Endpoints::new(&endpoint, &inside_endpoint);
         Ok(Self {
             env,
@@ -172,6 +177,7 @@ impl Rooms {
             logs,
             signing,
             flow,
+            audit,
             tasks,
         })
     }

@@ -2,6 +2,7 @@
 //!
 //! Must not know what an operation does: a service module translates between the wire and a room.
 
+mod cloudtrail;
 mod events;
 mod firehose;
 mod iam;
@@ -14,7 +15,7 @@ mod sns;
 mod sqs;
 mod sts;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use wire::{Call, ServiceId};
 
 use crate::identity::Identities;
 use crate::rooms::Rooms;
+use cloudtrail::Trail;
 use events::EventBridge;
 use firehose::DeliveryService;
 use iam::AccessManagement;
@@ -37,6 +39,7 @@ use sts::TokenService;
 
 /// Every service.
 pub(crate) struct Services {
+    pub cloudtrail: Arc<dyn wire::cloudtrail::Cloudtrail>,
     pub kinesis: Arc<dyn wire::kinesis::Kinesis>,
     pub events: Arc<dyn wire::events::Events>,
     pub lambda: Arc<dyn wire::lambda::Lambda>,
@@ -53,6 +56,7 @@ impl Services {
     /// The services over their rooms.
     pub fn new(rooms: &Rooms) -> Self {
         Self {
+            cloudtrail: Arc::new(Trail::new(rooms.audit.clone())),
             kinesis: DataStreams::new(rooms.log.clone(), rooms.streams.clone(), rooms.state.clone(), rooms.env.clone()),
             events: EventBridge::new(&rooms.flow, rooms.env.clone()),
             lambda: LambdaService::new(
@@ -84,6 +88,9 @@ impl Services {
         self.identities.note_use(&call.principal, key, call.now, service, region);
         match operation.service {
             ServiceId::Kinesis => wire::kinesis::dispatch(&*self.kinesis, guard, call, operation, request).await,
+            ServiceId::Cloudtrail => {
+                wire::cloudtrail::dispatch(&*self.cloudtrail, guard, call, operation, request).await
+            }
             ServiceId::Events => wire::events::dispatch(&*self.events, guard, call, operation, request).await,
             ServiceId::Lambda => wire::lambda::dispatch(&*self.lambda, guard, call, operation, request).await,
             ServiceId::Scheduler => wire::scheduler::dispatch(&*self.scheduler, guard, call, operation, request).await,

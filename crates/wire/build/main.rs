@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use model::Model;
 
 /// Every generated service, in the order of `ServiceId`.
-const SERVICES: &[&str] = &["events", "firehose", "iam", "kinesis", "lambda", "scheduler", "sns", "sqs", "sts"];
+const SERVICES: &[&str] =
+    &["cloudtrail", "events", "firehose", "iam", "kinesis", "lambda", "scheduler", "sns", "sqs", "sts"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=models");

@@ -186,6 +186,15 @@ fn code(service: ServiceId, kind: ErrorKind) -> (&'static str, u16) {
             Unavailable => ("ServiceUnavailable", 503),
             Corrupt | Internal => ("ServiceFailure", 500),
         },
+        ServiceId::Cloudtrail => match kind {
+            Invalid => ("InvalidParameterCombinationException", 400),
+            NotFound => ("ResourceNotFoundException", 400),
+            Conflict => ("ConflictException", 400),
+            Throttled => ("ThrottlingException", 400),
+            Denied => ("AccessDeniedException", 400),
+            Unavailable => ("ServiceUnavailable", 503),
+            Corrupt | Internal => ("InternalFailure", 500),
+        },
         ServiceId::Sts => match kind {
             Invalid | NotFound | Conflict => ("ValidationError", 400),
             Throttled => ("Throttling", 400),

@@ -38,4 +38,4 @@ pub use event::{Event, EventStream};
 pub use guard::Guard;
 pub use identify::{Unidentified, identify};
 pub use options::only;
-pub use services::{ServiceId, events, firehose, iam, kinesis, lambda, scheduler, sns, sqs, sts};
+pub use services::{ServiceId, cloudtrail, events, firehose, iam, kinesis, lambda, scheduler, sns, sqs, sts};

@@ -14,6 +14,10 @@ macro_rules! service {
 }
 
 service!(
+    /// AWS CloudTrail.
+    cloudtrail, "cloudtrail.rs"
+);
+service!(
     /// Amazon EventBridge.
     events, "events.rs"
 );

@@ -9,9 +9,9 @@ use base::{BusName, Event, HashKey, Scope, Timestamp};
 use log::{Append, LogError, NewRecord, ReadLimit, Shard, Stream};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::Buses;
 use super::dispatch::{event_data, event_key};
 use super::seen::{Recent, id_number};
+use super::{Buses, stream_key};
 use crate::{FlowError, metrics};
 
 impl Buses {
@@ -21,6 +21,17 @@ impl Buses {
         let stream = self.stream(scope, bus).await?;
         let records = records(only_shard(&stream)?, events.iter().map(|event| (event, None)))?;
         self.append(bus, records).await
+    }
+
+    /// An event as it is appended to a bus's log, for whoever writes it together with other records. None while nobody has
+    /// used the bus: then nobody sees what is put on it.
+    pub fn beside(&self, scope: &Scope, bus: &BusName, event: &Event) -> Result<Option<NewRecord>, FlowError> {
+        let stream = match self.log().stream(&stream_key(scope, bus)) {
+            Err(LogError::StreamNotFound(_)) => return Ok(None),
+            stream => stream?,
+        };
+        metrics::bus_events(bus.as_str(), 1);
+        Ok(records(only_shard(&stream)?, std::iter::once((event, None)))?.pop())
     }
 
     /// Puts those events on a bus whose ids are not in its log yet, and says for each whether it was new. An event that

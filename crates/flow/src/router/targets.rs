@@ -40,7 +40,12 @@ impl StreamTarget {
 
     fn key(to: &Arn) -> Result<StreamKey, TargetError> {
         let name = to.resource_of("stream").ok_or_else(|| invalid(to, "a stream"))?;
-        Ok(StreamKey { kind: StreamKind::Kinesis, scope: scope_of(to, "a stream")?, name: name.to_owned() })
+        let key = StreamKey { kind: StreamKind::Kinesis, scope: scope_of(to, "a stream")?, name: name.to_owned() };
+        if key.is_audit_trail() {
+            let message = format!("{to} is written by this server alone: it is the audit trail");
+            return Err(TargetError { kind: ErrorKind::Invalid, message });
+        }
+        Ok(key)
     }
 }
 

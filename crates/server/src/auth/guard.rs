@@ -1,7 +1,7 @@
 //! The guard: everything that a call asks is allowed before its service sees it.
 //!
 //! Promises that no call reaches a service whose caller may not do all that it asks, on all that it names. Must not know
-//! policies.
+//! policies, nor how calls are recorded.
 
 use async_trait::async_trait;
 use base::{Access as Wanted, Decision, ErrorKind, Principal};
@@ -11,6 +11,7 @@ use wire::model::Operation;
 use wire::{Call, ServiceError};
 
 use super::{Authority, Narrowed};
+use crate::audit::Audit;
 
 /// Stands between one call and its service.
 pub(crate) struct Guard<'a> {
@@ -20,6 +21,8 @@ pub(crate) struct Guard<'a> {
     pub narrowed: Narrowed<'a>,
     /// Knows what tokens name.
     pub names: &'a dyn Names,
+    /// Records calls.
+    pub audit: &'a Audit,
     /// Whether the call came by a link of a message, which is its own proof.
     pub by_link: bool,
 }
@@ -49,18 +52,19 @@ impl wire::Guard for Guard<'_> {
         Ok(())
     }
 
-    fn follows(&self, _: &'static Operation) -> bool {
-        false
+    fn follows(&self, operation: &'static Operation) -> bool {
+        self.audit.follows(operation)
     }
 
     async fn ended(
         &self,
-        _: &Call,
-        _: &'static Operation,
-        _: Option<&dyn Structure>,
-        _: Result<&dyn Structure, &ServiceError>,
+        call: &Call,
+        operation: &'static Operation,
+        input: Option<&dyn Structure>,
+        outcome: Result<&dyn Structure, &ServiceError>,
     ) -> Result<(), ServiceError> {
-        Ok(())
+        let recorded = self.audit.record(call, operation, input, outcome, self.names).await;
+        recorded.map_err(|error| ServiceError::from_kinded(operation.service, &error))
     }
 }
 

@@ -10,6 +10,7 @@ use functions::{Network, Strictness};
 use super::ConfigError;
 use super::layers::Layers;
 use super::setting::{LogFormat, MailTls, Networks, Secret, Setting};
+use crate::audit::Selectors;
 use crate::auth::Mode;
 
 /// One key, as `--help` and the docs show it.
@@ -160,6 +161,12 @@ settings! {
         /// What a denial does: enforce refuses, audit allows and notes what would have been denied (in the log and in
         /// tidegate_denied_total), for moving an existing set-up over.
         mode: Mode = "enforce";
+    }
+    /// The audit trail: calls as CloudTrail records, in the stream tidegate-audit and on the default buses.
+    audit: Audit {
+        /// Services whose data events (puts, reads, publishing, invocations) are recorded, too: some of events, firehose,
+        /// kinesis, lambda, sns, sqs. Management events are recorded always. Each such call then waits for its record.
+        data: Selectors = "";
     }
     /// The journal of all streams.
     log: Log {

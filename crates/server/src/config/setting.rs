@@ -12,6 +12,8 @@ use functions::{Network, Strictness};
 use crate::auth::Mode;
 use ipnet::IpNet;
 
+use crate::audit::Selectors;
+
 /// A type that a key can have.
 pub trait Setting: Sized {
     /// What a value looks like, in words, for `--help` and refusals.
@@ -72,6 +74,14 @@ impl Setting for Vec<PathBuf> {
 
     fn parse(text: &str) -> Result<Self, String> {
         Ok(text.split(',').map(str::trim).filter(|path| !path.is_empty()).map(PathBuf::from).collect())
+    }
+}
+
+impl Setting for Selectors {
+    const SHAPE: &'static str = Self::SHAPE;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text)
     }
 }
 

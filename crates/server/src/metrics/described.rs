@@ -22,6 +22,12 @@ const MEASURES: &[(Kind, &str, &str)] = &[
     (Counter, "tidegate_request_body_bytes_total", "Bytes of request bodies, by service."),
     (Counter, "tidegate_response_body_bytes_total", "Bytes of response bodies, by service."),
     (Counter, "tidegate_refused_requests_total", "Requests refused before they reached a service, by error code."),
+    (Counter, "tidegate_audit_records_total", "Calls whose record is in the audit trail."),
+    (
+        Counter,
+        "tidegate_audit_failures_total",
+        "Calls whose record could not be written; they were answered with an error.",
+    ),
     (Gauge, "tidegate_connections", "Open client connections."),
     (Counter, "tidegate_tls_handshake_failures_total", "Connections whose TLS handshake failed or took too long."),
     (Gauge, "tidegate_sessions", "Function sessions held."),

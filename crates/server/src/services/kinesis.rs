@@ -76,6 +76,19 @@ impl DataStreams {
         self.log.stream(&key(&call.scope, name.as_str())).map_err(|error| failed(&call.scope, name.as_str(), &error))
     }
 
+    /// The same for a call that writes the stream, takes it or records of it away, or divides it, which nobody does with
+    /// the audit trail.
+    fn stream_to_change(
+        &self,
+        call: &Call,
+        name: Option<&str>,
+        arn: Option<&str>,
+    ) -> Result<Arc<Stream>, ServiceError> {
+        let stream = self.stream(call, name, arn)?;
+        not_the_trail(&stream.key)?;
+        Ok(stream)
+    }
+
     /// The stream of a consumer that is registered.
     fn stream_of(&self, call: &Call, consumer: &ConsumerAddress) -> Result<Arc<Stream>, ServiceError> {
         let stream = self.stream(call, Some(&consumer.stream), None)?;
@@ -145,6 +158,15 @@ impl DataStreams {
             _ => Err(no_stream(&stream.key.scope, &stream.key.name)),
         }
     }
+}
+
+/// Refuses what only the server itself does with its audit trail.
+fn not_the_trail(key: &StreamKey) -> Result<(), ServiceError> {
+    if !key.is_audit_trail() {
+        return Ok(());
+    }
+    let message = format!("Stream {} is the audit trail of Tidegate, which it alone writes and keeps.", key.name);
+    Err(ServiceError::of_kind(SERVICE, ErrorKind::Denied, message))
 }
 
 fn take_daily(settings: &mut Settings, call: &Call, stream: &Stream, what: Daily) -> Result<(), ServiceError> {

@@ -16,24 +16,25 @@ use flow::{Flow, FlowConfig, FlowPorts, SearchDomains};
 use log::{Log, LogConfig, ReadLimit, StreamKey, StreamKind, StreamSpec};
 use wire::Call;
 
-pub(super) const ACCOUNT: &str = "000000000000";
+pub(crate) const ACCOUNT: &str = "000000000000";
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A house with the rooms that services translate to.
-pub(super) struct House {
+pub(crate) struct House {
     pub env: Env,
+    pub clock: Arc<TestClock>,
     pub log: Log,
     pub flow: Flow,
 }
 
-pub(super) fn scope(region: &str) -> Scope {
+pub(crate) fn scope(region: &str) -> Scope {
     Scope { account: ACCOUNT.parse().unwrap(), region: region.parse().unwrap() }
 }
 
 impl House {
     pub async fn new() -> Self {
         let clock = Arc::new(TestClock::at(Timestamp::from_millis(1_700_000_000_000)));
-        let env = Env { clock, rng: Arc::new(SeededRng::new(1)), fs: Arc::new(SimFs::new(1)) };
+        let env = Env { clock: clock.clone(), rng: Arc::new(SeededRng::new(1)), fs: Arc::new(SimFs::new(1)) };
         let log = Log::open(&env, "/journal".as_ref(), LogConfig::default()).await.unwrap();
         let state = Arc::new(state::Store::open(&env, "/state.redb".as_ref()).await.unwrap());
         let nobody = Arc::new(Nobody);
@@ -56,7 +57,7 @@ impl House {
             queue_memory: 1 << 20,
             base_url: "http://[::1]:1".into(),
         };
-        Self { env, log, flow: Flow::start(ports, config).await.unwrap() }
+        Self { env, clock, log, flow: Flow::start(ports, config).await.unwrap() }
     }
 
     pub fn call(&self) -> Call {

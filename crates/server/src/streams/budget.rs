@@ -46,9 +46,11 @@ impl ShardBudget {
         self.limit
     }
 
-    /// The open shards of all streams.
+    /// The open shards of all streams, but for the audit trail, which is the server's.
     pub fn open(&self, scope: &Scope) -> usize {
-        self.log.streams(StreamKind::Kinesis, scope).iter().map(|stream| stream.open_shards().len()).sum()
+        let streams = self.log.streams(StreamKind::Kinesis, scope);
+        let own = streams.iter().filter(|stream| !stream.key.is_audit_trail());
+        own.map(|stream| stream.open_shards().len()).sum()
     }
 
     /// Sets `additional` shards aside.

@@ -11,7 +11,7 @@ use wire::{Call, ServiceError, only};
 
 use super::address::{key, stream_arn};
 use super::mode::{check_commitment, check_strategy, mode_of, shards_for};
-use super::{DataStreams, SERVICE, failed, failed_state, in_use, invalid, tags, too_many_shards};
+use super::{DataStreams, SERVICE, failed, failed_state, in_use, invalid, not_the_trail, tags, too_many_shards};
 use crate::streams::{Mode, Settings};
 
 /// A new stream's retention.
@@ -95,6 +95,7 @@ pub(super) async fn stream(
     let name: StreamName = input.stream_name.parse().map_err(|e: base::InvalidId| invalid(e.to_string()))?;
     let (shards, settings) = wanted(service, call, &input)?;
     let key = key(&call.scope, name.as_str());
+    not_the_trail(&key)?;
     let exists = || in_use(format!("Stream {name} under account {} already exists.", call.scope.account));
     let _creating = Creating::begin(&service.creating, &key).ok_or_else(exists)?;
     if service.log.stream(&key).is_ok() {
@@ -131,7 +132,7 @@ pub(super) async fn delete(
     input: DeleteStreamInput,
 ) -> Result<DeleteStreamOutput, ServiceError> {
     only(SERVICE, &input, &["StreamName", "StreamARN", "EnforceConsumerDeletion"])?;
-    let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
+    let stream = service.stream_to_change(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
     let name = &stream.key.name;
     let enforced = input.enforce_consumer_deletion.unwrap_or(false);
     let deleting = service.endings.delete(&stream, enforced);

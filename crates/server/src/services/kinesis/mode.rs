@@ -62,7 +62,7 @@ pub(super) async fn stream_mode(
     input: UpdateStreamModeInput,
 ) -> Result<UpdateStreamModeOutput, ServiceError> {
     only(SERVICE, &input, &["StreamARN", "StreamModeDetails", "WarmThroughputMiBps"])?;
-    let stream = service.stream(call, None, Some(&input.stream_arn))?;
+    let stream = service.stream_to_change(call, None, Some(&input.stream_arn))?;
     let mode = mode_of(&input.stream_mode_details.stream_mode)?;
     let warm = match input.warm_throughput_mibps {
         Some(warm) => {

@@ -27,7 +27,7 @@ pub(super) async fn one(
     let known =
         ["StreamName", "StreamARN", "Data", "PartitionKey", "ExplicitHashKey", "SequenceNumberForOrdering", "DryRun"];
     only(SERVICE, &input, &known)?;
-    let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
+    let stream = service.stream_to_change(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
     let record = Entry { data: input.data, key: input.partition_key, hash: input.explicit_hash_key, number: None };
     let (record, mut place) = record.read(&stream, max_record(service, &stream))?;
     if let Some(text) = input.sequence_number_for_ordering {
@@ -66,7 +66,7 @@ pub(super) async fn many(
     input: PutRecordsInput,
 ) -> Result<PutRecordsOutput, ServiceError> {
     only(SERVICE, &input, &["StreamName", "StreamARN", "Records", "DryRun"])?;
-    let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
+    let stream = service.stream_to_change(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
     let max_record = max_record(service, &stream);
     let count = input.records.len();
     let (mut records, mut places, mut bytes) = (Vec::with_capacity(count), Vec::with_capacity(count), 0);

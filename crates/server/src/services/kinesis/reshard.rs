@@ -101,7 +101,7 @@ pub(super) async fn split(
     input: SplitShardInput,
 ) -> Result<SplitShardOutput, ServiceError> {
     only(SERVICE, &input, &["StreamName", "StreamARN", "ShardToSplit", "NewStartingHashKey"])?;
-    let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
+    let stream = service.stream_to_change(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
     check_provisioned(service, call, &stream, "SplitShard")?;
     let shard = shard_to_change(&call.scope, &stream, &input.shard_to_split)?;
     check_open(call, &stream, shard)?;
@@ -125,7 +125,7 @@ pub(super) async fn merge(
     input: MergeShardsInput,
 ) -> Result<MergeShardsOutput, ServiceError> {
     only(SERVICE, &input, &["StreamName", "StreamARN", "ShardToMerge", "AdjacentShardToMerge"])?;
-    let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
+    let stream = service.stream_to_change(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
     check_provisioned(service, call, &stream, "MergeShards")?;
     let shard = shard_to_change(&call.scope, &stream, &input.shard_to_merge)?;
     let adjacent = shard_to_change(&call.scope, &stream, &input.adjacent_shard_to_merge)?;
@@ -142,7 +142,7 @@ pub(super) async fn count(
     input: UpdateShardCountInput,
 ) -> Result<UpdateShardCountOutput, ServiceError> {
     only(SERVICE, &input, &["StreamName", "StreamARN", "TargetShardCount", "ScalingType"])?;
-    let stream = service.stream(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
+    let stream = service.stream_to_change(call, input.stream_name.as_deref(), input.stream_arn.as_deref())?;
     check_provisioned(service, call, &stream, "UpdateShardCount")?;
     let target = u32::try_from(input.target_shard_count).map_err(|_| invalid("TargetShardCount is negative"))?;
     let now = stream.open_shards().len();

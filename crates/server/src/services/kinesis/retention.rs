@@ -49,7 +49,10 @@ async fn set(
     wanted: i32,
     way: &Way,
 ) -> Result<(), ServiceError> {
-    let stream = service.stream(call, name, arn)?;
+    let stream = match way {
+        Way::Up => service.stream(call, name, arn)?,
+        Way::Down => service.stream_to_change(call, name, arn)?,
+    };
     let (name, now) = (&stream.key.name, hours(stream.retention));
     if wanted < MIN {
         return Err(invalid(format!(
