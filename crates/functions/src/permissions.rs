@@ -1,7 +1,7 @@
 //! Who a function's owner lets call it: kept as a policy document, statement by statement.
 //!
 //! Promises that a statement is stored as it is shown. Must not decide about a call: that is for whoever knows
-//! principals, and until somebody does, a statement grants nothing that its caller does not have.
+//! principals.
 
 use base::{Batch, FunctionName, Scope};
 use serde::{Deserialize, Serialize};

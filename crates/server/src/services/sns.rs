@@ -133,7 +133,7 @@ fn tagging(error: FlowError) -> ServiceError {
 
 /// What comes with identity.
 fn no_policies(what: &str) -> ServiceError {
-    invalid(what, "policies of topics come with identity, which is not available in this version of Tidegate")
+    invalid(what, "policies of topics are not available in this version of Tidegate")
 }
 
 fn shown(scope: &Scope, topic: &TopicName, subscription: flow::topic::Subscription) -> Subscription {

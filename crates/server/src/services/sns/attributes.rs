@@ -15,7 +15,7 @@ use super::invalid;
 /// Attributes of the service that Tidegate does not execute, and why.
 const REFUSED: [(&str, &str); 6] = [
     ("KmsMasterKeyId", "there is no KMS; a stream's records can be sealed under the server's master key"),
-    ("Policy", "policies of topics come with identity"),
+    ("Policy", "policies of topics are not available in this version of Tidegate"),
     ("ArchivePolicy", "archives of FIFO topics are not available in this version of Tidegate"),
     ("ReplayPolicy", "archives of FIFO topics are not available in this version of Tidegate"),
     ("TracingConfig", "there is no tracing, and the trace of a publisher is not passed on"),
