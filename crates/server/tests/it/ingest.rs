@@ -106,7 +106,9 @@ async fn events_reach_the_rules_of_the_calls_region_as_they_were_recorded() {
         let answer = fixture.send(signed(fixture.request("POST", "/", &headers, &form), "iam")).await;
         assert!(answer.status().is_success(), "{answer:?}");
     }
-    let rule = json!({"Name": "r", "EventPattern": json!({"detail-type": [{"prefix": "AWS "}]}).to_string()});
+    // Of the account that is told of: our own calls are events, too.
+    let pattern = json!({"detail-type": [{"prefix": "AWS "}], "account": ["111111111111"]});
+    let rule = json!({"Name": "r", "EventPattern": pattern.to_string()});
     call(&fixture, "events", "AWSEvents.PutRule", &rule).await;
     let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
     let targets =
