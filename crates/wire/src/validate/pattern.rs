@@ -8,6 +8,7 @@ use regex::Regex;
 /// Patterns with look-around: the text, what the whole value must match, what it must not match.
 const SPLIT: &[(&str, &str, Option<&str>)] = &[
     (r"^(?!\s*$).+", r".+", Some(r"\s*")),
+    (r"^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$", r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", Some(r".*--.*")),
     (r"(?!^[0-9]+$)([a-zA-Z0-9-_]+)", r"[a-zA-Z0-9-_]+", Some(r"[0-9]+")),
     (r"[0-9A-Za-z\.\-_]*(?<!\.)", r"[0-9A-Za-z\.\-_]*", Some(r".*\.")),
     (r"^(?!aws:)[\p{L}\p{Z}\p{N}_.:\/=+\-@%]*$", r"[\p{L}\p{Z}\p{N}_.:\/=+\-@%]*", Some(r"(?s)aws:.*")),
