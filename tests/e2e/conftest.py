@@ -157,7 +157,7 @@ class Server:
     def client(self, service, region=REGION, retries=0, key=ACCESS_KEY, secret=SECRET_KEY, token=None, **config):
         return boto3.session.Session().client(
             service, endpoint_url=self.url, region_name=region, aws_access_key_id=key, aws_secret_access_key=secret,
-            aws_session_token=token,
+            aws_session_token=token, verify=self.ca_file,
             config=Config(retries={"max_attempts": retries}, read_timeout=90, connect_timeout=5, **config),
         )
 
