@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use auth::directory::{Class, Entity, EntityName, Grants};
+use auth::directory::{Class, Entity};
 use auth::{Attached, Context, Policies};
 use base::{Access, AccountId, Arn, Authorizer, Clock, Decision, Principal, Timestamp};
 
+use super::asking::{Asking, Narrowed, entity_of};
 use super::explained::Explained;
 use super::mode::Mode;
 use super::resources::ResourcePolicies;
@@ -27,34 +28,6 @@ pub(crate) struct Authority {
     used: Arc<Used>,
 }
 
-/// What the session that asks was made with.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Narrowed<'a> {
-    /// Its own policies, if it has any.
-    pub policies: Option<&'a [Attached]>,
-    /// Its own tags.
-    pub tags: &'a [(String, String)],
-    /// When it was made.
-    pub issued: Option<Timestamp>,
-}
-
-/// Whoever asks, as policies see them.
-struct Asking {
-    principal: auth::Principal,
-    grants: Option<Arc<Grants>>,
-    is_owner_or_service: bool,
-}
-
-impl Asking {
-    fn alone(principal: auth::Principal, is_owner_or_service: bool) -> Self {
-        Self { principal, grants: None, is_owner_or_service }
-    }
-
-    fn granted(principal: auth::Principal, grants: Arc<Grants>) -> Self {
-        Self { principal, grants: Some(grants), is_owner_or_service: false }
-    }
-}
-
 /// Everything that a decision is made of but the session's policies.
 struct Asked {
     resource: Option<Attached>,
@@ -69,15 +42,12 @@ impl Asked {
         session: Option<&[Attached]>,
         how: impl FnOnce(&Policies<'_>, &auth::Request<'_>) -> T,
     ) -> T {
-        let Asking { principal, grants, .. } = &self.asking;
+        let principal = &self.asking.principal;
         let context = context(principal, access, self.now);
         let owner = access.resource.parse::<Arn>().ok().and_then(|arn| arn.account().cloned());
         let (action, resource) = (access.action, access.resource);
         let request = auth::Request { principal, action, resource, owner: owner.as_ref(), context: &context };
-        let on_resource = self.resource.as_ref();
-        let alone = Policies { session, resource: on_resource, ..Policies::default() };
-        let policies = grants.as_ref().map_or(alone, |grants| grants.policies(session, on_resource));
-        how(&policies, &request)
+        how(&self.asking.policies(session, self.resource.as_ref()), &request)
     }
 }
 
@@ -128,7 +98,11 @@ impl Authority {
             Err(reason) => Some(self.because(access, &reason)),
             // The owner may everything that no policy of a resource denies. Not every kind of resource can have a policy
             // yet: what has none is open to the services of its account.
-            Ok(Asked { resource: None, asking, .. }) if asking.is_owner_or_service => None,
+            Ok(Asked { resource: None, .. })
+                if matches!(access.principal, Principal::Root | Principal::Service { .. }) =>
+            {
+                None
+            }
             Ok(asked) => {
                 asked.ask(access, narrowed.policies, |policies, request| policies.decide(request).denial(request))
             }
@@ -137,10 +111,7 @@ impl Authority {
 
     fn prepare(&self, access: &Access<'_>, narrowed: Narrowed<'_>) -> Result<Asked, String> {
         let resource = self.resources.policy_of(access.resource)?;
-        let mut asking = self.asking(access.principal, narrowed.tags)?;
-        if let Some(issued) = narrowed.issued {
-            asking.principal = asking.principal.issued(issued);
-        }
+        let asking = Asking::of(&self.identities, access.principal, narrowed)?;
         Ok(Asked { resource, asking, now: self.clock.now() })
     }
 
@@ -149,46 +120,9 @@ impl Authority {
         format!("User: {who} is not authorized to perform: {action} on resource: {resource} because {reason}")
     }
 
-    fn asking(&self, principal: &Principal, tags: &[(String, String)]) -> Result<Asking, String> {
-        let of = |class, arn: &Arn, id: &str| self.find(class, arn, id);
-        match principal {
-            Principal::Root => Ok(Asking::alone(auth::Principal::root(&self.account), true)),
-            Principal::Anonymous => Ok(Asking::alone(auth::Principal::anonymous(), false)),
-            Principal::Service { name } => Ok(Asking::alone(auth::Principal::service(name), true)),
-            Principal::User { arn, id } => {
-                let (user, grants) = of(Class::User, arn, id)?;
-                let principal = auth::Principal::user(&self.account, user.path.as_str(), user.name.as_str(), &user.id);
-                Ok(Asking::granted(principal.with_tags(user.tags.clone()), grants))
-            }
-            Principal::Session { role, role_id, name } => {
-                let (role, grants) = of(Class::Role, role, role_id)?;
-                let (path, title) = (role.path.as_str(), role.name.as_str());
-                let principal = auth::Principal::session(&self.account, path, title, &role.id, name);
-                // A session's own tags win over its role's.
-                let mut all: BTreeMap<String, String> = role.tags.clone();
-                all.extend(tags.iter().cloned());
-                Ok(Asking::granted(principal.with_tags(all), grants))
-            }
-        }
-    }
-
-    /// A user or role by ARN, if it is still the one of that id.
-    fn find(&self, class: Class, arn: &Arn, id: &str) -> Result<(Arc<Entity>, Arc<Grants>), String> {
-        let gone = || format!("the {class} {arn} does not exist any more");
-        let name = arn.resource().rsplit('/').next().unwrap_or_default();
-        let name = EntityName::of(class, name).map_err(|_| gone())?;
-        let directory = self.identities.directory();
-        let entity = directory.entity(class, &name).map_err(|_| gone())?;
-        if entity.arn(&self.account) != arn.to_string() || !(id.is_empty() || id == entity.id) {
-            return Err(gone());
-        }
-        let grants = self.identities.grants(class, &name);
-        Ok((Arc::clone(entity), grants.map_err(|error| format!("its policies cannot be used: {error}"))?))
-    }
-
-    /// Whether a role's trust policy lets somebody do `action`, such as `sts:AssumeRole`.
+    /// The role, if its trust policy lets a service assume it.
     fn trusts(&self, service: &str, role: &Arn, context: &[(&str, &str)]) -> Result<Arc<Entity>, String> {
-        let (entity, _) = self.find(Class::Role, role, "")?;
+        let entity = entity_of(&self.identities, Class::Role, role, "")?;
         let trust = self.identities.trust(&entity.name).map_err(|error| error.to_string())?;
         let principal = Principal::Service { name: service.to_owned() };
         let text = role.to_string();

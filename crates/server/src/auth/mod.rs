@@ -4,6 +4,7 @@
 //! Promises that a secret or token is compared in constant time and never logged, and that whatever is not expressly
 //! allowed is denied. Must not know what an operation does.
 
+mod asking;
 mod authority;
 mod explained;
 mod gate;
@@ -15,7 +16,8 @@ mod sessions;
 mod used;
 
 pub(crate) use ::auth::Attached;
-pub(crate) use authority::{Authority, Narrowed};
+pub(crate) use asking::{Asking, Narrowed};
+pub(crate) use authority::Authority;
 pub(crate) use gate::{Caller, Gate};
 pub(crate) use guard::{Guard, Told};
 pub use mode::Mode;

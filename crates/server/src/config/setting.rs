@@ -8,11 +8,10 @@ use std::path::PathBuf;
 
 use base::{AccountId, Region};
 use functions::{Network, Strictness};
-
-use crate::auth::Mode;
 use ipnet::IpNet;
 
 use crate::audit::Selectors;
+use crate::auth::Mode;
 
 /// A type that a key can have.
 pub trait Setting: Sized {

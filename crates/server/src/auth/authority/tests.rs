@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use auth::directory::{EntityPath, Kind};
+use auth::directory::{EntityName, EntityPath, Kind};
 use auth::{Policy, PolicyKind};
 use base::fs::sim::SimFs;
 use base::{Env, MasterKey, SeededRng, StateStore, SystemClock, TaskGroup, TestClock, Timestamp};

@@ -1,16 +1,14 @@
 //! Who may be whom: the trust policy of the role and the policies of whoever asks, together.
 
-use std::sync::Arc;
-
-use auth::directory::{Class, Entity, EntityName, Grants};
-use auth::{Attached, Context, Policies, Request};
-use base::{Arn, Principal};
+use auth::directory::Entity;
+use auth::{Attached, Context, Request};
+use base::Principal;
 use wire::sts::AssumeRoleInput;
 use wire::{Call, ServiceError};
 
 use super::assume::Tags;
 use super::{TokenService, denied};
-use crate::auth::{Session, Told};
+use crate::auth::{Asking, Narrowed, Session, Told};
 
 /// An AssumeRole on its way.
 pub(super) struct Asked<'a> {
@@ -27,12 +25,6 @@ pub(super) fn denial(call: &Call, role_arn: &str) -> ServiceError {
     denied(format!("User: {who} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"))
 }
 
-/// The caller as policies see them, with what is attached to them.
-struct Caller {
-    principal: auth::Principal,
-    grants: Option<Arc<Grants>>,
-}
-
 impl Asked<'_> {
     /// Whether the caller may have the session, with its tags.
     pub fn is_allowed(&self, service: &TokenService, role: &Entity) -> bool {
@@ -44,7 +36,7 @@ impl Asked<'_> {
             && (!sets_tags || self.decide(service, &caller, &trust, role, "sts:TagSession"))
     }
 
-    fn decide(&self, service: &TokenService, caller: &Caller, trust: &Attached, role: &Entity, action: &str) -> bool {
+    fn decide(&self, service: &TokenService, caller: &Asking, trust: &Attached, role: &Entity, action: &str) -> bool {
         let account = service.identities.account();
         let (context, resource) = (self.context(&caller.principal, role), role.arn(account));
         let request = Request {
@@ -54,10 +46,7 @@ impl Asked<'_> {
             owner: Some(account),
             context: &context,
         };
-        let session = self.session.and_then(|session| session.policies.as_deref());
-        let alone = Policies { session, resource: Some(trust), ..Policies::default() };
-        let policies = caller.grants.as_ref().map_or(alone, |grants| grants.policies(session, Some(trust)));
-        policies.decide(&request).is_allowed()
+        caller.policies(self.narrowed().policies, Some(trust)).decide(&request).is_allowed()
     }
 
     fn context(&self, principal: &auth::Principal, role: &Entity) -> Context {
@@ -83,35 +72,17 @@ impl Asked<'_> {
         context
     }
 
-    fn caller(&self, service: &TokenService) -> Option<Caller> {
-        let account = service.identities.account();
-        let (class, arn, id) = match &self.call.principal {
-            Principal::User { arn, id } => (Class::User, arn, id),
-            Principal::Session { role, role_id, .. } => (Class::Role, role, role_id),
-            Principal::Root | Principal::Anonymous | Principal::Service { .. } => return None,
-        };
-        let (entity, grants) = held(service, class, arn, id)?;
-        let (path, title) = (entity.path.as_str(), entity.name.as_str());
-        let mut principal = match &self.call.principal {
-            Principal::Session { name, .. } => auth::Principal::session(account, path, title, &entity.id, name),
-            _ => auth::Principal::user(account, path, title, &entity.id),
-        };
-        let mut tags = entity.tags.clone();
-        if let Some(session) = self.session {
-            tags.extend(session.tags.iter().cloned());
-            principal = principal.issued(session.issued);
+    /// Users and sessions of roles may have sessions; nobody else has policies that could say so.
+    fn caller(&self, service: &TokenService) -> Option<Asking> {
+        match &self.call.principal {
+            known @ (Principal::User { .. } | Principal::Session { .. }) => {
+                Asking::of(&service.identities, known, self.narrowed()).ok()
+            }
+            Principal::Root | Principal::Anonymous | Principal::Service { .. } => None,
         }
-        Some(Caller { principal: principal.with_tags(tags), grants: Some(grants) })
     }
-}
 
-/// A user or role by ARN, if it is still the one of that id.
-fn held(service: &TokenService, class: Class, arn: &Arn, id: &str) -> Option<(Arc<Entity>, Arc<Grants>)> {
-    let name = EntityName::of(class, arn.resource().rsplit('/').next()?).ok()?;
-    let directory = service.identities.directory();
-    let entity = directory.entity(class, &name).ok()?;
-    if entity.arn(service.identities.account()) != arn.to_string() || !(id.is_empty() || id == entity.id) {
-        return None;
+    fn narrowed(&self) -> Narrowed<'_> {
+        self.session.map(Session::narrows).unwrap_or_default()
     }
-    Some((entity.clone(), service.identities.grants(class, &name).ok()?))
 }
