@@ -297,6 +297,29 @@ def create_function(server, name, code, handler="main.handler", runtime="python3
     return answer["FunctionArn"]
 
 
+def let_in(server, service, arn, source=None):
+    """Gives a queue, topic, bus or function the policy by which a service may use it by itself, for one source if that is named."""
+    kind, name = arn.split(":")[2], arn.split(":", 5)[5]
+    action = {"sqs": "sqs:SendMessage", "sns": "sns:Publish", "events": "events:PutEvents", "lambda": "lambda:InvokeFunction"}[kind]
+    principal = f"{service}.amazonaws.com"
+    if kind == "lambda":
+        more = {"SourceArn": source} if source else {}
+        return server.client("lambda").add_permission(
+            FunctionName=arn, StatementId=f"{service}-{zlib.crc32((source or '').encode()):08x}", Action=action, Principal=principal, **more)
+    statement = {"Sid": service, "Effect": "Allow", "Principal": {"Service": principal}, "Action": action, "Resource": arn}
+    text = policy(statement | ({"Condition": {"ArnEquals": {"aws:SourceArn": source}}} if source else {}))
+    client = server.client(kind)
+    if kind == "sqs":
+        return client.set_queue_attributes(QueueUrl=client.get_queue_url(QueueName=name)["QueueUrl"], Attributes={"Policy": text})
+    if kind == "sns":
+        return client.set_topic_attributes(TopicArn=arn, AttributeName="Policy", AttributeValue=text)
+    return client.put_permission(EventBusName=name.removeprefix("event-bus/"), Policy=text)
+
+
+def rule_arn(name, bus="default"):
+    return f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{name if bus == 'default' else f'{bus}/{name}'}"
+
+
 def create_stream(server, name, shards=1):
     kinesis = server.client("kinesis")
     kinesis.create_stream(StreamName=name, ShardCount=shards)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 from botocore.exceptions import ClientError
-from conftest import free_port, wait_for
+from conftest import free_port, let_in, wait_for
 from smtp_server import MailServer
 from test_topics import make_queue, receive, verify
 
@@ -132,6 +132,7 @@ def test_an_address_that_is_none_is_a_dead_letter(new_server, mail_server):
     url, arn = make_queue(server, "dead")
     subscribe(sns, mail.to, topic, "gone@example.com")
     subscription = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"][0]["SubscriptionArn"]
+    let_in(server, "sns", arn, topic)
     policy = json.dumps({"deadLetterTargetArn": arn})
     sns.set_subscription_attributes(SubscriptionArn=subscription, AttributeName="RedrivePolicy", AttributeValue=policy)
     mail.refuse = lambda to: "550 5.1.1 no such mailbox"

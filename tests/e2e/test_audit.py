@@ -5,7 +5,7 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
-from conftest import ACCESS_KEY, ACCOUNT, REGION, create_stream, read_stream, wait_for
+from conftest import ACCESS_KEY, ACCOUNT, REGION, create_stream, let_in, read_stream, rule_arn, wait_for
 
 TRAIL = "tidegate-audit"
 
@@ -33,7 +33,9 @@ def test_a_call_is_looked_up_in_the_stream_and_given_to_a_rule(server, unique):
     events.put_rule(Name=unique, EventPattern=json.dumps({
         "source": ["aws.kinesis"], "detail-type": ["AWS API Call via CloudTrail"],
         "detail": {"eventName": ["CreateStream"], "requestParameters": {"streamName": [stream]}}}))
-    events.put_targets(Rule=unique, Targets=[{"Id": "q", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{unique}"}])
+    arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{unique}"
+    let_in(server, "events", arn, rule_arn(unique))
+    events.put_targets(Rule=unique, Targets=[{"Id": "q", "Arn": arn}])
     answer = server.client("kinesis").create_stream(StreamName=stream, ShardCount=3)
 
     [found] = lookup(server, "ResourceName", stream)

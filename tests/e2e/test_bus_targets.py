@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import ACCOUNT, BIN, REGION, ROLE, create_stream, read_stream, wait_for
+from conftest import ACCOUNT, BIN, REGION, ROLE, create_stream, let_in, read_stream, rule_arn, wait_for
 
 
 class Endpoint:
@@ -85,8 +85,9 @@ def test_what_a_target_refuses_is_a_dead_letter_and_its_way_is_told(server, uniq
     queue = sqs.create_queue(QueueName=unique)["QueueUrl"]
     dead = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{unique}"
     gone, here = create_stream(server, f"{unique}-gone"), create_stream(server, f"{unique}-here")
-    letters = {"Id": "gone", "Arn": gone, "DeadLetterConfig": {"Arn": dead}, "RetryPolicy": {"MaximumRetryAttempts": 5, "MaximumEventAgeInSeconds": 3600}}
-    rule(server, unique, [letters, {"Id": "here", "Arn": here}])
+    let_in(server, "events", dead, rule_arn(unique))
+    letters = {"Id": "gone", "Arn": gone, "RoleArn": ROLE, "DeadLetterConfig": {"Arn": dead}, "RetryPolicy": {"MaximumRetryAttempts": 5, "MaximumEventAgeInSeconds": 3600}}
+    rule(server, unique, [letters, {"Id": "here", "Arn": here, "RoleArn": ROLE}])
     assert events.list_targets_by_rule(Rule=unique)["Targets"][0] == letters
     kinesis.delete_stream(StreamName=f"{unique}-gone")
     event = put(server, unique, n=1)
@@ -101,10 +102,11 @@ def test_what_a_target_refuses_is_a_dead_letter_and_its_way_is_told(server, uniq
     assert told[("default", unique, "gone")]["outcome"] == "dead-lettered"
     assert told[("default", unique, "gone")]["failures"][0]["error"].startswith("NO_RESOURCE")
     fifo = sqs.create_queue(QueueName=f"{unique}.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
-    as_letters = {"Id": "x", "Arn": here, "DeadLetterConfig": {"Arn": f"{dead}.fifo"}}
+    as_letters = {"Id": "x", "Arn": here, "RoleArn": ROLE, "DeadLetterConfig": {"Arn": f"{dead}.fifo"}}
     assert refused(events.put_targets, Rule=unique, Targets=[as_letters]) == "ValidationException"
     to_fifo = {"Id": "x", "Arn": f"{dead}.fifo"}
     assert refused(events.put_targets, Rule=unique, Targets=[to_fifo]) == "ValidationException"
+    let_in(server, "events", f"{dead}.fifo", rule_arn(unique))
     events.put_targets(Rule=unique, Targets=[to_fifo | {"SqsParameters": {"MessageGroupId": "g"}}])
     event = put(server, unique, n=2)
     message = sqs.receive_message(QueueUrl=fifo, WaitTimeSeconds=20, AttributeNames=["All"])["Messages"][0]
@@ -116,8 +118,9 @@ def test_an_event_goes_on_to_another_bus(server, unique):
     events = server.client("events")
     other = events.create_event_bus(Name=unique)["EventBusArn"]
     stream = create_stream(server, unique)
+    let_in(server, "events", other, rule_arn(unique))
     rule(server, unique, [{"Id": "bus", "Arn": other}])
-    rule(server, unique, [{"Id": "stream", "Arn": stream}], bus=unique)
+    rule(server, unique, [{"Id": "stream", "Arn": stream, "RoleArn": ROLE}], bus=unique)
     event = put(server, unique, n=1)
     wait_for(lambda: sum(map(len, read_stream(server, unique).values())) == 1, what="the event on the other bus")
     record = next(r for shard in read_stream(server, unique).values() for r in shard)
@@ -221,4 +224,4 @@ def test_what_cannot_be_a_destination_is_refused(server, unique):
     assert refused(events.create_api_destination, InvocationEndpoint="https://example.com/", **missing) == "ResourceNotFoundException"
     entry = {"Source": "a", "DetailType": "b", "Detail": json.dumps({"x": "y" * (1 << 20)})}
     assert refused(events.put_events, Entries=[entry]) == "ValidationException"
-    assert refused(events.put_permission, StatementId="s", Action="events:PutEvents", Principal="*") == "NotImplemented"
+    assert refused(events.create_partner_event_source, Name="a", Account=ACCOUNT) == "NotImplemented"

@@ -4,7 +4,9 @@ import json
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import ACCOUNT, REGION, confirmed_subscription, create_function, create_stream, read_stream, wait_for
+from conftest import (
+    ACCOUNT, REGION, ROLE, confirmed_subscription, create_function, create_stream, let_in, read_stream, rule_arn, wait_for,
+)
 
 
 def refused(call, **arguments):
@@ -25,7 +27,7 @@ def test_a_rule_selects_and_its_life(server, unique):
     arn = create_stream(server, unique)
     events = server.client("events")
     events.put_rule(Name=unique, EventPattern=json.dumps({"source": [unique], "detail": {"amount": [{"numeric": [">", 10]}]}}))
-    events.put_targets(Rule=unique, Targets=[{"Id": "1", "Arn": arn}])
+    events.put_targets(Rule=unique, Targets=[{"Id": "1", "Arn": arn, "RoleArn": ROLE}])
     assert [t["Arn"] for t in events.list_targets_by_rule(Rule=unique)["Targets"]] == [arn]
     answer = events.put_events(Entries=[event(unique, amount=n) for n in (5, 15, 25)])
     assert answer["FailedEntryCount"] == 0 and all(e["EventId"] for e in answer["Entries"])
@@ -64,7 +66,7 @@ def test_bad_patterns_and_targets(server, unique):
         assert refused(events.put_rule, Name=unique, EventPattern=pattern) == "InvalidEventPatternException", pattern
     events.put_rule(Name=unique, EventPattern='{"source": ["x"]}')
     stream = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/absent-{unique}"
-    with_dead_letter = {"Id": "1", "Arn": stream, "DeadLetterConfig": {"Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:dead"}}
+    with_dead_letter = {"Id": "1", "Arn": stream, "RoleArn": ROLE, "DeadLetterConfig": {"Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:dead"}}
     assert refused(events.put_targets, Rule=unique, Targets=[with_dead_letter]) == "ResourceNotFoundException"
 
 
@@ -77,7 +79,7 @@ def test_a_rule_on_a_schedule(server, unique):
         assert error.value.response["Error"] == {"Code": "ValidationException", "Message": "Parameter ScheduleExpression is not valid."}
     rule = events.put_rule(Name=unique, ScheduleExpression="cron(* * * * ? *)")["RuleArn"]
     assert events.describe_rule(Name=unique)["ScheduleExpression"] == "cron(* * * * ? *)"
-    events.put_targets(Rule=unique, Targets=[{"Id": "1", "Arn": arn}])
+    events.put_targets(Rule=unique, Targets=[{"Id": "1", "Arn": arn, "RoleArn": ROLE}])
     wait_for(lambda: records_of(server, unique), 75, "the next whole minute")
     got = records_of(server, unique)[0]
     assert (got["source"], got["detail-type"], got["resources"], got["detail"]) == ("aws.events", "Scheduled Event", [rule], {})
@@ -108,6 +110,7 @@ def test_a_topic_as_target_and_its_subscriber(server, unique, webhook):
     assert sns.create_topic(Name=unique)["TopicArn"] == topic
     confirmed_subscription(server, topic, webhook)
     events.put_rule(Name=unique, EventPattern=json.dumps({"source": [unique]}))
+    let_in(server, "events", topic, rule_arn(unique))
     events.put_targets(Rule=unique, Targets=[{"Id": "1", "Arn": topic}])
     events.put_events(Entries=[event(unique, n=1)])
     wait_for(lambda: webhook.messages, 20, "the notification")
@@ -129,6 +132,7 @@ def handler(event, context):
 """, Timeout=20)
     events = server.client("events")
     events.put_rule(Name=unique, EventPattern=json.dumps({"source": [unique]}))
+    let_in(server, "events", function, rule_arn(unique))
     events.put_targets(Rule=unique, Targets=[{"Id": "1", "Arn": function}])
     events.put_events(Entries=[event(unique, word="this")])
     wait_for(lambda: webhook.texts() == ["got this"], 30, "the function's message")

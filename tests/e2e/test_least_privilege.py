@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from conftest import ACCOUNT, ACCESS_KEY, BIN, REGION, SECRET_KEY, confirmed_subscription, create_stream, policy, wait_for, zipped
+from conftest import ACCOUNT, ACCESS_KEY, BIN, REGION, SECRET_KEY, confirmed_subscription, create_stream, let_in, policy, rule_arn, wait_for, zipped
 
 READS = ["kinesis:DescribeStream", "kinesis:DescribeStreamSummary", "kinesis:GetRecords", "kinesis:GetShardIterator",
          "kinesis:ListShards"]
@@ -63,6 +63,7 @@ class Guarded:
         events = server.client("events")
         events.put_rule(Name="words", EventPattern=json.dumps({"source": ["words"]}))
         dead = sqs.get_queue_attributes(QueueUrl=self.undelivered, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        let_in(server, "events", dead, rule_arn("words"))
         answer = events.put_targets(Rule="words", Targets=[
             {"Id": "1", "Arn": self.stream, "RoleArn": roles["route"], "DeadLetterConfig": {"Arn": dead}}])
         assert answer["FailedEntryCount"] == 0, answer

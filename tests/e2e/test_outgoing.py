@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import ACCOUNT, REGION, ROLE, Server, confirmed_subscription, wait_for
+from conftest import ACCOUNT, REGION, ROLE, Server, confirmed_subscription, let_in, rule_arn, wait_for
 from test_bus_targets import Endpoint, put, rule
 from test_topics import make_queue, receive
 
@@ -143,6 +143,7 @@ def test_a_destination_whose_name_stands_for_this_machine_is_a_dead_letter_that_
     connection = events.create_connection(Name="n", AuthorizationType="BASIC", AuthParameters=basic)["ConnectionArn"]
     destination = events.create_api_destination(Name="n", ConnectionArn=connection, HttpMethod="POST",
                                                 InvocationEndpoint=f"https://localhost:{trap.port}/")["ApiDestinationArn"]
+    let_in(closed, "events", f"arn:aws:sqs:{REGION}:{ACCOUNT}:dead", rule_arn("names"))
     rule(closed, "names", [{"Id": "api", "Arn": destination, "RoleArn": ROLE,
                             "RetryPolicy": {"MaximumRetryAttempts": 0},
                             "DeadLetterConfig": {"Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:dead"}}])
@@ -156,6 +157,7 @@ def test_a_redirect_is_not_followed(server, unique, webhook, trap, status):
     sns = server.client("sns")
     topic = sns.create_topic(Name=unique)["TopicArn"]
     url, arn = make_queue(server, unique)
+    let_in(server, "sns", arn, topic)
     subscription = confirmed_subscription(server, topic, webhook)
     for name, value in {"RedrivePolicy": {"deadLetterTargetArn": arn}, "DeliveryPolicy": {"healthyRetryPolicy": {"numRetries": 0}}}.items():
         sns.set_subscription_attributes(SubscriptionArn=subscription, AttributeName=name, AttributeValue=json.dumps(value))

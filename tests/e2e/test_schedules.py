@@ -135,7 +135,7 @@ def test_archive_and_replay(server, unique):
     rules = {}
     for name, arn in streams.items():
         rules[name] = events.put_rule(Name=name, EventBusName=unique, EventPattern='{"source": ["mine"]}')["RuleArn"]
-        events.put_targets(Rule=name, EventBusName=unique, Targets=[{"Id": "1", "Arn": arn}])
+        events.put_targets(Rule=name, EventBusName=unique, Targets=[{"Id": "1", "Arn": arn, "RoleArn": ROLE}])
     made = events.create_archive(ArchiveName=unique, EventSourceArn=bus, EventPattern='{"source": ["mine"]}', RetentionDays=7)
     assert made["State"] == "ENABLED"
     assert refused(events.create_archive, ArchiveName=unique, EventSourceArn=bus)[0] == "ResourceAlreadyExistsException"

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from conftest import confirmed_subscription, create_function, wait_for
+from conftest import confirmed_subscription, create_function, let_in, wait_for
 
 
 def make_queue(server, name, **attributes):
@@ -57,6 +57,8 @@ def test_a_queue_and_a_function_are_told(server, unique):
         f"    boto3.client('sqs').send_message(QueueUrl={log!r}, MessageBody=json.dumps(event))\n"
     )
     function = create_function(server, unique, code)
+    for subscriber in (whole[1], raw[1], function):
+        let_in(server, "sns", subscriber, topic)
     arn = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=whole[1])["SubscriptionArn"]
     assert arn.startswith(topic + ":")
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=raw[1], Attributes={"RawMessageDelivery": "true"})
@@ -106,6 +108,7 @@ def test_fifo_topics(server, unique):
     sns = server.client("sns")
     topic = sns.create_topic(Name=f"{unique}.fifo", Attributes={"FifoTopic": "true"})["TopicArn"]
     queue = make_queue(server, f"{unique}.fifo", FifoQueue="true")
+    let_in(server, "sns", queue[1], topic)
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue[1], Attributes={"RawMessageDelivery": "true"})
     entries = [{"Id": str(n), "Message": f"m{n}", "MessageGroupId": "g", "MessageDeduplicationId": str(n % 8)} for n in range(10)]
     answer = sns.publish_batch(TopicArn=topic, PublishBatchRequestEntries=entries)
@@ -123,6 +126,7 @@ def test_what_a_webhook_refuses_is_in_the_dead_letter_queue(server, unique, webh
     sns = server.client("sns")
     topic = sns.create_topic(Name=unique)["TopicArn"]
     dead = make_queue(server, unique)
+    let_in(server, "sns", dead[1], topic)
     arn = confirmed_subscription(server, topic, webhook)
     policy = json.dumps({"deadLetterTargetArn": dead[1]})
     sns.set_subscription_attributes(SubscriptionArn=arn, AttributeName="RedrivePolicy", AttributeValue=policy)

@@ -32,6 +32,7 @@ use log::{Log, LogError, Stream, StreamKey, StreamKind, StreamSpec};
 use serde::{Deserialize, Serialize};
 
 pub use config::FailedTarget;
+pub(crate) use config::stored_bus;
 pub use input::InputSpec;
 pub use rule::{Rule, RuleSchedule, RuleSpec, RuleState, RuleTarget, TargetRetry, rule_arn};
 pub use target::BusTarget;
@@ -61,6 +62,9 @@ pub struct BusInfo {
     pub description: Option<String>,
     /// When it was created; the default bus was always there.
     pub created: Timestamp,
+    /// Who may use it, as its owner wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 /// The ARN of a bus.

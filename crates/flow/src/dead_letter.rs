@@ -4,7 +4,7 @@
 //! when it is answered, and that none is lost for its length: what a queue takes of senders at most
 //! (`MaximumMessageSize`) is no bound for what is put away in it. Letters of a producer are there
 //! once; another one that is written again after a crash is there twice, with the same message id.
-//! Must not know who gave up, nor why.
+//! Must not know who gave up, nor why; a service that puts letters away by itself asks first.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use base::{Arn, Position, ProducerId, Scope, TargetError};
 use bytes::Bytes;
 
 use crate::queue::{Attribute, Head, Message, Queues, queue_of};
+use crate::roles::{Denial, Roles};
 use crate::{FlowError, metrics};
 
 /// A message for a dead-letter queue.
@@ -31,12 +32,18 @@ pub(crate) struct Letter {
 #[derive(Clone)]
 pub(crate) struct DeadLetters {
     queues: Queues,
+    roles: Roles,
 }
 
 impl DeadLetters {
     /// Over the room of queues.
-    pub fn new(queues: Queues) -> Self {
-        Self { queues }
+    pub fn new(queues: Queues, roles: Roles) -> Self {
+        Self { queues, roles }
+    }
+
+    /// Whether the queue's policy lets a service put letters there on behalf of a rule or a topic.
+    pub fn permit(&self, service: &str, source: &Arn, queue: &Arn) -> Result<(), Denial> {
+        self.roles.permit_service(service, source, queue)
     }
 
     /// Whether `queue` is a queue of this account and region, of the wanted kind.

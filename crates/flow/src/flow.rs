@@ -149,7 +149,7 @@ impl Flow {
                 .with("firehose", "deliverystream", Arc::new(DeliveryTarget::new(deliveries.clone())))
                 .with("events", "event-bus", Arc::new(bus_target)),
         );
-        let dead_letters = DeadLetters::new(queues.clone());
+        let dead_letters = DeadLetters::new(queues.clone(), roles.clone());
         let bus_ports = BusPorts {
             consumers: context.clone(),
             state: Arc::clone(&state),

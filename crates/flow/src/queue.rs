@@ -46,6 +46,7 @@ mod shelf;
 mod shelf_tests;
 mod target;
 
+pub(crate) use config::stored_queue;
 pub use config::{
     Attributes as QueueAttributes, Fifo, MAX_MESSAGE_BYTES, QueueInfo, Redrive, RedriveAllow, queue_arn, queue_of,
 };

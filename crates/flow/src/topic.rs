@@ -44,6 +44,7 @@ use tokio::sync::Semaphore;
 pub use crate::sealed::Secret;
 pub use attributes::{FifoTopic, TopicChange, TopicInfo};
 pub use chat::WebhookFormat;
+pub(crate) use config::stored_topic;
 pub use config::{is_fifo, topic_arn};
 pub use endpoint::Protocol;
 pub use envelope::sequence_number;
@@ -285,7 +286,7 @@ impl Topics {
         let letters = Letters {
             envelope: self.envelope(scope, &topic.name),
             queues: ports.queues.clone(),
-            graves: DeadLetters::new(ports.queues.clone()),
+            graves: DeadLetters::new(ports.queues.clone(), ports.roles.clone()),
             clock: Arc::clone(&ports.consumers.env.clock),
         };
         let group = self.inner.group.child();

@@ -134,7 +134,8 @@ impl Rooms {
         let functions =
             Functions::open(&env, ports, settings, &tasks).await.map_err(RoomsError::opening("functions"))?;
 
-        let policies = Arc::new(RoomPolicies::new(functions.clone()));
+        let settings = streams.settings.clone();
+        let policies = Arc::new(RoomPolicies::new(functions.clone(), log.clone(), settings, Arc::clone(&store)));
         let authority = Authority::new(Arc::clone(&env.clock), identities.clone(), policies, config.identity.mode);
         let mails = Mails::new(&env, &dir, &config.mail).map_err(RoomsError::opening("mail"))?;
         let trust = Trust::of_this_machine().map_err(RoomsError::opening("flow"))?;

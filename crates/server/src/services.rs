@@ -10,6 +10,7 @@ mod kinesis;
 mod lambda;
 mod names;
 mod page;
+mod policies;
 mod scheduler;
 mod sns;
 mod sqs;

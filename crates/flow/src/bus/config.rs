@@ -16,6 +16,8 @@ use crate::stored::{self, Change};
 const BUSES: Table = Table("flow.buses");
 const RULES: Table = Table("flow.rules");
 
+const DEFAULT: &str = "default";
+
 const MAX_BUSES: usize = 100;
 const MAX_RULES: usize = 300;
 const MAX_TARGETS: usize = 5;
@@ -38,11 +40,23 @@ pub(super) fn all_rules(state: &dyn StateStore) -> Result<Vec<(Scope, Rule)>, Fl
 
 /// A bus.
 pub(super) fn bus_of(state: &dyn StateStore, scope: &Scope, bus: &BusName) -> Result<BusInfo, FlowError> {
-    if bus.as_str() == "default" {
-        return Ok(default_bus(bus));
+    let found = stored::get(state, BUSES, &stored::key(scope, &[bus.as_str()]))?;
+    found.or_else(|| default_bus(bus)).ok_or_else(|| no_bus(bus))
+}
+
+fn no_bus(bus: &BusName) -> FlowError {
+    FlowError::NotFound(format!("Event bus {bus} does not exist."))
+}
+
+/// The bus of an ARN: of the bus itself, or of one of its rules.
+pub(crate) fn stored_bus(state: &dyn StateStore, arn: &Arn) -> Result<Option<BusInfo>, FlowError> {
+    let rule = || arn.resource_of("rule").map(|rule| rule.rsplit_once('/').map_or("default", |(bus, _)| bus));
+    let name = arn.resource_of("event-bus").or_else(rule).and_then(|name| name.parse().ok());
+    let Some((scope, name)) = arn.scope().zip(name) else { return Ok(None) };
+    match bus_of(state, &scope, &name) {
+        Err(FlowError::NotFound(_)) => Ok(None),
+        found => found.map(Some),
     }
-    stored::get(state, BUSES, &stored::key(scope, &[bus.as_str()]))?
-        .ok_or_else(|| FlowError::NotFound(format!("Event bus {bus} does not exist.")))
 }
 
 /// The rules of a bus, by name.
@@ -77,14 +91,14 @@ impl Buses {
         bus: &BusName,
         description: Option<String>,
     ) -> Result<Arn, FlowError> {
-        if bus.as_str() == "default" {
+        if bus.as_str() == DEFAULT {
             return Err(FlowError::Conflict("Event bus default already exists.".to_owned()));
         }
         if self.buses(scope)?.len() > MAX_BUSES {
             return Err(FlowError::LimitExceeded(format!("an account has at most {MAX_BUSES} event buses")));
         }
         let created = self.inner.ports.consumers.env.clock.now();
-        let info = BusInfo { name: bus.clone(), description, created };
+        let info = BusInfo { name: bus.clone(), description, created, policy: None };
         let key = (BUSES, stored::key(scope, &[bus.as_str()]));
         stored::update(self.state(), key, "event bus", |old: Option<BusInfo>| match old {
             Some(_) => Err(FlowError::Conflict(format!("Event bus {bus} already exists."))),
@@ -97,7 +111,7 @@ impl Buses {
 
     /// Deletes a bus that has no rules, with its log; one that does not exist is fine.
     pub async fn delete_bus(&self, scope: &Scope, bus: &BusName) -> Result<(), FlowError> {
-        if bus.as_str() == "default" {
+        if bus.as_str() == DEFAULT {
             return Err(FlowError::Invalid("Cannot delete event bus default.".to_owned()));
         }
         // The service's archives are rules of the bus, which it does not show.
@@ -123,11 +137,27 @@ impl Buses {
     /// All buses of a scope, by name.
     pub fn buses(&self, scope: &Scope) -> Result<Vec<BusInfo>, FlowError> {
         let mut buses: Vec<BusInfo> = stored::list(self.state(), BUSES, &stored::scope_prefix(scope))?;
-        if let Ok(name) = "default".parse() {
-            buses.push(default_bus(&name));
+        if !buses.iter().any(|bus| bus.name.as_str() == DEFAULT) {
+            buses.extend(DEFAULT.parse().ok().as_ref().and_then(default_bus));
         }
         buses.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(buses)
+    }
+
+    /// Changes a bus's policy by looking at it.
+    pub async fn change_bus_policy(
+        &self,
+        scope: &Scope,
+        bus: &BusName,
+        mut change: impl FnMut(Option<&str>) -> Result<Option<String>, FlowError>,
+    ) -> Result<(), FlowError> {
+        let key = (BUSES, stored::key(scope, &[bus.as_str()]));
+        stored::update(self.state(), key, "event bus", |old: Option<BusInfo>| {
+            let mut info = old.or_else(|| default_bus(bus)).ok_or_else(|| no_bus(bus))?;
+            info.policy = change(info.policy.as_deref())?;
+            Ok((Change::Put(info, Vec::new()), ()))
+        })
+        .await
     }
 
     /// Creates a rule, or changes one and keeps its targets.
@@ -141,7 +171,7 @@ impl Buses {
             rules::Pattern::parse(pattern).map_err(|e| FlowError::Invalid(e.to_string()))?;
         }
         super::rule::matching(scope, bus, &spec.name, spec.pattern.as_deref(), spec.schedule.is_some())?;
-        if spec.schedule.is_some() && bus.as_str() != "default" {
+        if spec.schedule.is_some() && bus.as_str() != DEFAULT {
             let message = "ScheduleExpression is supported only on the default event bus.";
             return Err(FlowError::Invalid(message.to_owned()));
         }
@@ -352,6 +382,8 @@ fn failure(id: String, code: &'static str, message: String) -> FailedTarget {
     FailedTarget { id, code, message }
 }
 
-fn default_bus(name: &BusName) -> BusInfo {
-    BusInfo { name: name.clone(), description: None, created: base::Timestamp::default() }
+/// The bus that every scope has: it is stored once it has a policy.
+fn default_bus(name: &BusName) -> Option<BusInfo> {
+    let created = base::Timestamp::default();
+    (name.as_str() == DEFAULT).then(|| BusInfo { name: name.clone(), description: None, created, policy: None })
 }

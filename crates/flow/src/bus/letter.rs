@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use base::{ErrorKind, Kinded, Position, ProducerId};
 use bytes::Bytes;
 
-use super::rule::ActiveTarget;
+use super::rule::{ActiveTarget, SERVICE};
 use super::trace::Fate;
 use crate::dead_letter::{DeadLetters, Letter, text};
 use crate::producer::{producer_id, stable_uuid};
@@ -88,7 +88,7 @@ fn id(target: &ActiveTarget, position: Position) -> String {
 
 /// Writes events to the target's dead-letter queue, if it has one, all in one append, and says what came of them: each
 /// is there once, however often its producer tries. A queue that does not take all of them now is an error; one that
-/// never will is logged, and they are given up.
+/// never will, or whose policy does not let the bus in, is logged, and they are given up.
 pub(super) async fn put_away(
     letters: &DeadLetters,
     target: &ActiveTarget,
@@ -97,6 +97,10 @@ pub(super) async fn put_away(
     end: &End,
 ) -> Result<Fate, String> {
     let Some(queue) = &target.dead_letter else { return Ok(Fate::GivenUp) };
+    if let Err(error) = letters.permit(SERVICE, &target.rule_arn, queue) {
+        tracing::error!(rule = %target.rule_arn, target = target.id, %queue, %error, "a dead letter is lost");
+        return Ok(Fate::GivenUp);
+    }
     let said = attributes(target, end);
     let letter = |lost: Lost| {
         let (id, attributes) = (id(target, lost.position), said.clone());

@@ -276,7 +276,7 @@ impl RuleTarget {
 }
 
 /// Who assumes the roles of rules and their targets.
-const SERVICE: &str = "events.amazonaws.com";
+pub(super) const SERVICE: &str = "events.amazonaws.com";
 
 /// Refuses a role that the bus could not use.
 pub(super) fn check_role(roles: &Roles, role: &Arn, rule: &RuleName, rule_arn: &Arn) -> Result<(), FlowError> {

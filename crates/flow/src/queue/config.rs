@@ -40,6 +40,9 @@ pub struct Attributes {
     /// Whether messages are sealed on disk.
     #[serde(default)]
     pub encrypted: bool,
+    /// Who may use it, as its owner wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 /// What only FIFO queues have.
@@ -86,6 +89,7 @@ impl Default for Attributes {
             redrive: None,
             redrive_allow: None,
             encrypted: false,
+            policy: None,
         }
     }
 }
@@ -137,6 +141,12 @@ pub fn queue_arn(scope: &Scope, name: &QueueName) -> Arn {
 pub fn queue_of(arn: &Arn) -> Option<(Scope, QueueName)> {
     let name = Some(arn.resource()).filter(|_| arn.service() == "sqs")?;
     Some((arn.scope()?, name.parse().ok()?))
+}
+
+/// A queue as it is stored.
+pub(crate) fn stored_queue(state: &dyn StateStore, arn: &Arn) -> Result<Option<QueueInfo>, FlowError> {
+    let Some((scope, name)) = queue_of(arn) else { return Ok(None) };
+    stored::get(state, TABLE, &key(&scope, &name))
 }
 
 /// All queues of all scopes.

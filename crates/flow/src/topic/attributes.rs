@@ -46,6 +46,9 @@ pub struct TopicInfo {
     /// Whether it is FIFO, and how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fifo: Option<FifoTopic>,
+    /// Who may use it, as its owner wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// Its tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
@@ -66,6 +69,8 @@ pub struct TopicChange {
     pub content_based_deduplication: Option<bool>,
     /// `FifoThroughputScope` is `MessageGroup`.
     pub deduplicate_by_group: Option<bool>,
+    /// `Policy`, which whoever asks has read; an empty text removes it.
+    pub policy: Option<String>,
 }
 
 fn invalid(what: &str) -> FlowError {
@@ -82,6 +87,7 @@ impl TopicInfo {
             signature_version: SignatureVersion::default(),
             max_message_bytes: None,
             fifo: fifo.then(FifoTopic::default),
+            policy: None,
             tags: BTreeMap::new(),
         }
     }
@@ -107,6 +113,9 @@ impl TopicInfo {
         if let Some(policy) = &change.delivery_policy {
             let text = Some(policy).filter(|p| !p.trim().is_empty());
             self.delivery_policy = text.map(|p| TopicPolicy::parse(p)).transpose()?;
+        }
+        if let Some(policy) = &change.policy {
+            self.policy = Some(policy.clone()).filter(|policy| !policy.is_empty());
         }
         if let Some(version) = change.signature_version {
             self.signature_version = version;

@@ -65,6 +65,13 @@ pub(super) fn stored(
     stored::get(state, table, &key)
 }
 
+/// A topic as it is stored.
+pub(crate) fn stored_topic(state: &dyn StateStore, arn: &Arn) -> Result<Option<TopicInfo>, FlowError> {
+    let Ok((scope, name)) = parse_topic_arn(arn) else { return Ok(None) };
+    let (table, key) = topic_key(&scope, &name);
+    stored::get(state, table, &key)
+}
+
 pub(super) fn no_topic() -> FlowError {
     FlowError::NotFound("Topic does not exist".to_owned())
 }
@@ -204,11 +211,25 @@ impl Topics {
         .await
     }
 
+    /// Changes a topic's policy by looking at it.
+    pub async fn change_topic_policy(
+        &self,
+        scope: &Scope,
+        topic: &TopicName,
+        mut change: impl FnMut(Option<&str>) -> Result<Option<String>, FlowError>,
+    ) -> Result<(), FlowError> {
+        self.update_topic(scope, topic, |info| {
+            info.policy = change(info.policy.as_deref())?;
+            Ok(())
+        })
+        .await
+    }
+
     async fn update_topic(
         &self,
         scope: &Scope,
         topic: &TopicName,
-        change: impl Fn(&mut TopicInfo) -> Result<(), FlowError>,
+        mut change: impl FnMut(&mut TopicInfo) -> Result<(), FlowError>,
     ) -> Result<(), FlowError> {
         stored::update(self.state(), topic_key(scope, topic), "topic", |old: Option<TopicInfo>| {
             let mut info = old.ok_or_else(no_topic)?;

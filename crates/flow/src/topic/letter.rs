@@ -9,6 +9,7 @@ use std::sync::Arc;
 use base::{Arn, Clock, ErrorKind, Kinded, ProducerId, TargetError};
 
 use super::envelope::{Envelope, Published};
+use super::local::SERVICE;
 use super::sign::SignatureVersion;
 use super::subscription::Subscription;
 use crate::dead_letter::{DeadLetters, Letter};
@@ -76,6 +77,10 @@ impl Letters {
             given_up.iter().for_each(|_| metrics::notified(topic.resource(), "failed"));
             return Ok(());
         };
+        if self.is_closed(grave) {
+            given_up.iter().for_each(|_| metrics::notified(topic.resource(), "failed"));
+            return Ok(());
+        }
         for published in given_up {
             letters.push((published.position, self.letter(grave, published, subscription, version).await?));
         }
@@ -103,6 +108,10 @@ impl Letters {
             metrics::notified(topic.resource(), "failed");
             return Ok(());
         };
+        if self.is_closed(grave) {
+            metrics::notified(topic.resource(), "failed");
+            return Ok(());
+        }
         match self.put(grave, published, subscription, version).await {
             Ok(()) => metrics::notified(topic.resource(), "dead_lettered"),
             Err(error) if error.kind().is_transient() => return Err(error),
@@ -112,6 +121,16 @@ impl Letters {
             }
         }
         Ok(())
+    }
+
+    /// Whether the queue's policy keeps the topic out, so that letters for it are lost.
+    fn is_closed(&self, grave: &Arn) -> bool {
+        let topic = &self.envelope.topic;
+        let denied = self.graves.permit(SERVICE, topic, grave).err();
+        if let Some(error) = &denied {
+            tracing::error!(%topic, queue = %grave, %error, "a dead letter is lost");
+        }
+        denied.is_some()
     }
 
     async fn put(

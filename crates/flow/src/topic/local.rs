@@ -65,7 +65,7 @@ pub(super) struct Local {
 }
 
 /// Who hands messages on.
-const SERVICE: &str = "sns.amazonaws.com";
+pub(super) const SERVICE: &str = "sns.amazonaws.com";
 
 /// Messages on their way, by their positions.
 enum Ready {

@@ -96,10 +96,10 @@ impl Authority {
     fn reason_against(&self, access: &Access<'_>, narrowed: Narrowed<'_>) -> Option<String> {
         match self.prepare(access, narrowed) {
             Err(reason) => Some(self.because(access, &reason)),
-            // The owner may everything that no policy of a resource denies. Not every kind of resource can have a policy
-            // yet: what has none is open to the services of its account.
-            Ok(Asked { resource: None, .. })
-                if matches!(access.principal, Principal::Root | Principal::Service { .. }) =>
+            // The owner may everything that no policy of a resource denies, and may always change that policy: nobody
+            // else could, once it denies everybody.
+            Ok(Asked { resource, .. })
+                if *access.principal == Principal::Root && (resource.is_none() || changes_policy(access.action)) =>
             {
                 None
             }
@@ -167,6 +167,22 @@ impl Authorizer for Authority {
             }
         }
     }
+}
+
+/// Whether an action changes the policy of the resource that it is asked on.
+fn changes_policy(action: &str) -> bool {
+    const ACTIONS: [&str; 9] = [
+        "events:PutPermission",
+        "events:RemovePermission",
+        "kinesis:DeleteResourcePolicy",
+        "kinesis:PutResourcePolicy",
+        "lambda:AddPermission",
+        "lambda:RemovePermission",
+        "sns:RemovePermission",
+        "sns:SetTopicAttributes",
+        "sqs:SetQueueAttributes",
+    ];
+    ACTIONS.contains(&action)
 }
 
 /// What conditions see: who asks, when, and what the call tells. A key that is told several times has several values.

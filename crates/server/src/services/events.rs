@@ -7,6 +7,7 @@ mod api_destinations;
 mod archives;
 mod connections;
 mod entries;
+mod permissions;
 mod replays;
 mod targets;
 #[cfg(test)]
@@ -169,8 +170,25 @@ impl Events for EventBridge {
             description: info.description,
             creation_time: created,
             last_modified_time: created,
+            policy: info.policy,
             ..Default::default()
         })
+    }
+
+    async fn put_permission(
+        &self,
+        call: &Call,
+        input: PutPermissionInput,
+    ) -> Result<PutPermissionOutput, ServiceError> {
+        permissions::put(self, call, input).await
+    }
+
+    async fn remove_permission(
+        &self,
+        call: &Call,
+        input: RemovePermissionInput,
+    ) -> Result<RemovePermissionOutput, ServiceError> {
+        permissions::remove(self, call, input).await
     }
 
     async fn list_event_buses(
@@ -189,6 +207,7 @@ impl Events for EventBridge {
             creation_time: changed(&bus),
             last_modified_time: changed(&bus),
             description: bus.description,
+            policy: bus.policy,
             ..Default::default()
         });
         Ok(ListEventBusesOutput { event_buses: Some(shown.collect()), next_token })

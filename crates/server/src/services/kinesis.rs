@@ -16,6 +16,7 @@ mod endings;
 mod mode;
 mod monitoring;
 mod named;
+mod policies;
 mod position;
 mod put;
 mod read;
@@ -255,6 +256,7 @@ macro_rules! operations {
 operations! {
     add_tags_to_stream: AddTagsToStreamInput -> AddTagsToStreamOutput = tags::add_to_stream.await;
     create_stream: CreateStreamInput -> CreateStreamOutput = create::stream.await;
+    delete_resource_policy: DeleteResourcePolicyInput -> DeleteResourcePolicyOutput = policies::delete.await;
     decrease_stream_retention_period: DecreaseStreamRetentionPeriodInput -> DecreaseStreamRetentionPeriodOutput
         = retention::decrease.await;
     delete_stream: DeleteStreamInput -> DeleteStreamOutput = create::delete.await;
@@ -276,11 +278,13 @@ operations! {
     list_shards: ListShardsInput -> ListShardsOutput = shards::list.await;
     list_stream_consumers: ListStreamConsumersInput -> ListStreamConsumersOutput = consumers::list.await;
     list_streams: ListStreamsInput -> ListStreamsOutput = describe::list.await;
+    get_resource_policy: GetResourcePolicyInput -> GetResourcePolicyOutput = policies::get;
     list_tags_for_resource: ListTagsForResourceInput -> ListTagsForResourceOutput = tags::of_resource;
     list_tags_for_stream: ListTagsForStreamInput -> ListTagsForStreamOutput = tags::of_stream;
     merge_shards: MergeShardsInput -> MergeShardsOutput = reshard::merge.await;
     put_record: PutRecordInput -> PutRecordOutput = put::one.await;
     put_records: PutRecordsInput -> PutRecordsOutput = put::many.await;
+    put_resource_policy: PutResourcePolicyInput -> PutResourcePolicyOutput = policies::put.await;
     register_stream_consumer: RegisterStreamConsumerInput -> RegisterStreamConsumerOutput = consumers::register.await;
     remove_tags_from_stream: RemoveTagsFromStreamInput -> RemoveTagsFromStreamOutput = tags::remove_from_stream.await;
     split_shard: SplitShardInput -> SplitShardOutput = reshard::split.await;

@@ -3,6 +3,7 @@
 //! Owns the translation between the wire and `flow::topic`. Must not know how messages are stored or sent.
 
 mod attributes;
+mod permissions;
 mod publish;
 #[cfg(test)]
 mod tests;
@@ -129,11 +130,6 @@ fn tagging(error: FlowError) -> ServiceError {
         FlowError::NotFound(_) => no_resource(),
         error => failed(error),
     }
-}
-
-/// What comes with identity.
-fn no_policies(what: &str) -> ServiceError {
-    invalid(what, "policies of topics are not available in this version of Tidegate")
 }
 
 fn shown(scope: &Scope, topic: &TopicName, subscription: flow::topic::Subscription) -> Subscription {
@@ -329,16 +325,20 @@ impl Sns for Notifications {
         Ok(ListTagsForResourceOutput { tags: Some(tags) })
     }
 
-    async fn add_permission(&self, _: &Call, _: AddPermissionInput) -> Result<AddPermissionOutput, ServiceError> {
-        Err(no_policies("Policy"))
+    async fn add_permission(
+        &self,
+        call: &Call,
+        input: AddPermissionInput,
+    ) -> Result<AddPermissionOutput, ServiceError> {
+        permissions::add(self, call, input).await
     }
 
     async fn remove_permission(
         &self,
-        _: &Call,
-        _: RemovePermissionInput,
+        call: &Call,
+        input: RemovePermissionInput,
     ) -> Result<RemovePermissionOutput, ServiceError> {
-        Err(no_policies("Policy"))
+        permissions::remove(self, call, input).await
     }
 
     async fn put_data_protection_policy(

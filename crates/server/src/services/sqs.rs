@@ -4,13 +4,14 @@
 //! words. Must not know how messages are stored or handed out.
 //!
 //! Limits and messages are those of the SQS API Reference and "Amazon SQS quotas" (Developer Guide). What needs
-//! identities (policies, permissions) or KMS is refused by name. A change is done when it is answered, so a deleted
+//! KMS is refused by name. A change is done when it is answered, so a deleted
 //! queue's name is free at once.
 
 mod address;
 mod admin;
 mod attributes;
 mod batch;
+mod permissions;
 mod receive;
 mod redrive;
 mod send;
@@ -86,6 +87,7 @@ macro_rules! operations {
 }
 
 operations! {
+    add_permission: AddPermissionInput -> AddPermissionOutput = permissions::add.await;
     cancel_message_move_task: CancelMessageMoveTaskInput -> CancelMessageMoveTaskOutput = redrive::cancel.await;
     change_message_visibility: ChangeMessageVisibilityInput -> ChangeMessageVisibilityOutput = settle::defer.await;
     change_message_visibility_batch: ChangeMessageVisibilityBatchInput -> ChangeMessageVisibilityBatchOutput
@@ -103,6 +105,7 @@ operations! {
     list_queues: ListQueuesInput -> ListQueuesOutput = admin::list;
     purge_queue: PurgeQueueInput -> PurgeQueueOutput = admin::purge.await;
     receive_message: ReceiveMessageInput -> ReceiveMessageOutput = receive::messages.await;
+    remove_permission: RemovePermissionInput -> RemovePermissionOutput = permissions::remove.await;
     send_message: SendMessageInput -> SendMessageOutput = send::one.await;
     send_message_batch: SendMessageBatchInput -> SendMessageBatchOutput = send::batch.await;
     set_queue_attributes: SetQueueAttributesInput -> SetQueueAttributesOutput = attributes::set.await;

@@ -77,6 +77,9 @@ pub(crate) struct Consumer {
     /// Its tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// Who may use it, as its owner wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 impl Consumer {
@@ -98,6 +101,9 @@ pub(crate) struct Settings {
     pub warm_mibps: Option<u32>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// Who may use it, as its owner wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// What is measured shard by shard.
     pub monitored: BTreeSet<ShardMetric>,
     /// Its registered consumers, by name.
@@ -138,6 +144,7 @@ impl Default for Settings {
             max_record_kib: Self::DEFAULT_RECORD_KIB,
             warm_mibps: None,
             tags: BTreeMap::new(),
+            policy: None,
             monitored: BTreeSet::new(),
             consumers: BTreeMap::new(),
             last_epoch: 0,

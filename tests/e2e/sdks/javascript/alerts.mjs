@@ -10,7 +10,8 @@ import {
   SetTopicAttributesCommand, SubscribeCommand,
 } from "@aws-sdk/client-sns";
 import {
-  CreateQueueCommand, DeleteMessageCommand, DeleteQueueCommand, GetQueueAttributesCommand, ReceiveMessageCommand, SQSClient,
+  CreateQueueCommand, DeleteMessageCommand, DeleteQueueCommand, GetQueueAttributesCommand, ReceiveMessageCommand, SetQueueAttributesCommand,
+  SQSClient,
 } from "@aws-sdk/client-sqs";
 import MessageValidator from "sns-validator";
 
@@ -29,6 +30,12 @@ const { Attributes: { QueueArn } } =
   await sqs.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ["QueueArn"] }));
 const { SubscriptionArn } =
   await sns.send(new SubscribeCommand({ TopicArn, Protocol: "sqs", Endpoint: QueueArn, ReturnSubscriptionArn: true }));
+// Whoever delivers by itself is let in by the policy of what it delivers to.
+const letIn = (service, action, resource, source) => JSON.stringify({ Version: "2012-10-17", Statement: [{
+  Effect: "Allow", Principal: { Service: `${service}.amazonaws.com` }, Action: action, Resource: resource,
+  Condition: { ArnEquals: { "aws:SourceArn": source } } }] });
+await sqs.send(new SetQueueAttributesCommand({
+  QueueUrl, Attributes: { Policy: letIn("sns", "sqs:SendMessage", QueueArn, TopicArn) } }));
 say("made", { topic: TopicArn, subscription: SubscriptionArn });
 
 /** The next notification, verified; then a forged one, which must not be. */
@@ -53,7 +60,10 @@ const batch = await sns.send(new PublishBatchCommand({ TopicArn, PublishBatchReq
 say("batch", { good: batch.Successful.map(({ Id }) => Id), bad: batch.Failed.map(({ Id, Code }) => [Id, Code]) });
 await next("batched");
 
-await events.send(new PutRuleCommand({ Name: name, EventPattern: JSON.stringify({ source: [name] }) }));
+const { RuleArn } =
+  await events.send(new PutRuleCommand({ Name: name, EventPattern: JSON.stringify({ source: [name] }) }));
+await sns.send(new SetTopicAttributesCommand({
+  TopicArn, AttributeName: "Policy", AttributeValue: letIn("events", "sns:Publish", TopicArn, RuleArn) }));
 await events.send(new PutTargetsCommand({ Rule: name, Targets: [{ Id: "t", Arn: TopicArn, InputPath: "$.detail" }] }));
 await events.send(new PutEventsCommand({ Entries: [{ Source: name, DetailType: "d", Detail: JSON.stringify({ n: 1 }) }] }));
 await next("ruled");

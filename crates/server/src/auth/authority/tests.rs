@@ -158,6 +158,14 @@ async fn the_owner_may_what_no_resource_denies_and_nobody_may_nothing() {
     bed.policed.0.lock().unwrap().insert(STREAM.to_owned(), Ok(keeps.to_owned()));
     assert!(bed.ask(&Principal::Root, "kinesis:DeleteStream", &[]).unwrap_err().contains("with an explicit deny"));
     assert_eq!(bed.ask(&Principal::Root, "kinesis:PutRecord", &[]), Ok(()));
+    let closed = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*"}}"#;
+    bed.policed.0.lock().unwrap().insert(STREAM.to_owned(), Ok(closed.to_owned()));
+    assert!(bed.ask(&Principal::Root, "kinesis:PutRecord", &[]).is_err());
+    assert_eq!(
+        bed.ask(&Principal::Root, "kinesis:DeleteResourcePolicy", &[]),
+        Ok(()),
+        "nobody else could open it again"
+    );
     bed.policed.0.lock().unwrap().insert(STREAM.to_owned(), Err("it is unreadable".to_owned()));
     assert!(bed.ask(&Principal::Root, "kinesis:PutRecord", &[]).unwrap_err().ends_with("because it is unreadable"));
 }
@@ -166,6 +174,9 @@ async fn the_owner_may_what_no_resource_denies_and_nobody_may_nothing() {
 async fn a_service_needs_the_resource_s_policy_and_the_source_that_it_names() {
     let bed = bed(Mode::Enforce).await;
     let topic = "arn:aws:sns:eu-central-1:000000000000:t";
+    let sns = Principal::Service { name: "sns.amazonaws.com".to_owned() };
+    let reason = bed.ask(&sns, "kinesis:PutRecord", &[("aws:SourceArn", topic)]).unwrap_err();
+    assert!(reason.ends_with("because no resource-based policy allows the kinesis:PutRecord action"), "{reason}");
     let lets = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"},
         "Action": "kinesis:PutRecord", "Resource": "*", "Condition": {"ArnLike": {"aws:SourceArn": "arn:aws:sns:*:*:t"}}}}"#;
     bed.policed.0.lock().unwrap().insert(STREAM.to_owned(), Ok(lets.to_owned()));

@@ -96,7 +96,7 @@ fn read(target: Target) -> Result<RuleTarget, ServiceError> {
         max_age_secs: number(policy.maximum_event_age_in_seconds).map_err(out_of_range)?,
     };
     let address = arn(&target.arn)?;
-    if target.role_arn.is_none() && address.service() == "events" && address.resource_of("api-destination").is_some() {
+    if target.role_arn.is_none() && needs_role(&address) {
         return Err(invalid(format!("RoleArn is required for target {address}.")));
     }
     let message_group = target.sqs_parameters.map(|parameters| group(&target.id, parameters)).transpose()?;
@@ -112,6 +112,16 @@ fn read(target: Target) -> Result<RuleTarget, ServiceError> {
         role: role(target.role_arn.as_deref())?,
         since: base::Position::default(),
     })
+}
+
+/// Whether a target has no policy by which it could let the service in ("Amazon EventBridge permissions", EventBridge User
+/// Guide; streams are reached by a role though they can have one).
+fn needs_role(target: &base::Arn) -> bool {
+    match target.service() {
+        "kinesis" | "firehose" => true,
+        "events" => target.resource_of("api-destination").is_some(),
+        _ => false,
+    }
 }
 
 fn http(given: HttpParameters) -> flow::destinations::HttpParameters {

@@ -43,7 +43,8 @@ impl World {
 }
 
 fn target(id: &str, arn: &str) -> Target {
-    Target { id: id.into(), arn: arn.into(), ..Default::default() }
+    let role_arn = Some(format!("arn:aws:iam::{ACCOUNT}:role/r"));
+    Target { id: id.into(), arn: arn.into(), role_arn, ..Default::default() }
 }
 
 fn entry(source: &str, detail: &str) -> PutEventsRequestEntry {
@@ -145,7 +146,8 @@ async fn targets_are_shown_as_they_were_put_and_those_that_cannot_be_are_named()
     let elsewhere = target("x", &stream.replace("eu-central-1", "us-east-1"));
     assert_eq!(world.targets("r", vec![unknown]).await.unwrap_err().code, "NotImplemented");
     assert_eq!(world.targets("r", vec![no_queue]).await.unwrap_err().code, "ResourceNotFoundException");
-    for bad in [two_inputs, elsewhere, misfit, target("x", "no arn")] {
+    let roleless = Target { role_arn: None, ..target("x", &stream) };
+    for bad in [two_inputs, elsewhere, misfit, roleless, target("x", "no arn")] {
         let error = world.targets("r", vec![bad]).await.unwrap_err();
         assert_eq!(error.code, "ValidationException", "{}", error.message);
     }
@@ -305,7 +307,8 @@ async fn a_connection_and_its_destination_are_refused_when_no_call_could_be_made
     };
     let arn = service.create_api_destination(&call, input).await.unwrap().api_destination_arn.unwrap();
     world.rule("r").await;
-    let error = world.targets("r", vec![target("1", &arn)]).await.unwrap_err();
+    let roleless = Target { role_arn: None, ..target("1", &arn) };
+    let error = world.targets("r", vec![roleless]).await.unwrap_err();
     assert_eq!(
         (&*error.code, &*error.message),
         ("ValidationException", &*format!("RoleArn is required for target {arn}."))

@@ -66,7 +66,7 @@ pub(super) async fn register(
                 )));
             }
             let epoch = call.now.millis().div_euclid(1_000).max(settings.last_epoch + 1);
-            let consumer = streams::Consumer { epoch, tags: tags.clone() };
+            let consumer = streams::Consumer { epoch, tags: tags.clone(), policy: None };
             settings.consumers.insert(name.clone(), consumer.clone());
             Ok(consumer)
         })

@@ -155,7 +155,7 @@ fn tag(key: &str, value: &str) -> Tag {
 }
 
 /// The stream of a resource, and the consumer when it is one.
-fn tagged(
+pub(super) fn addressed(
     service: &DataStreams,
     call: &Call,
     arn: &str,
@@ -175,7 +175,7 @@ pub(super) async fn tag_resource(
     input: TagResourceInput,
 ) -> Result<TagResourceOutput, ServiceError> {
     only(SERVICE, &input, &["ResourceARN", "Tags"])?;
-    let (stream, consumer) = tagged(service, call, &input.resource_arn)?;
+    let (stream, consumer) = addressed(service, call, &input.resource_arn)?;
     add(service, call, (&stream, consumer.as_ref()), &input.tags).await?;
     Ok(TagResourceOutput::default())
 }
@@ -186,7 +186,7 @@ pub(super) async fn untag_resource(
     input: UntagResourceInput,
 ) -> Result<UntagResourceOutput, ServiceError> {
     only(SERVICE, &input, &["ResourceARN", "TagKeys"])?;
-    let (stream, consumer) = tagged(service, call, &input.resource_arn)?;
+    let (stream, consumer) = addressed(service, call, &input.resource_arn)?;
     remove(service, call, (&stream, consumer.as_ref()), &input.tag_keys).await?;
     Ok(UntagResourceOutput::default())
 }
@@ -197,7 +197,7 @@ pub(super) fn of_resource(
     input: ListTagsForResourceInput,
 ) -> Result<ListTagsForResourceOutput, ServiceError> {
     only(SERVICE, &input, &["ResourceARN"])?;
-    let (stream, consumer) = tagged(service, call, &input.resource_arn)?;
+    let (stream, consumer) = addressed(service, call, &input.resource_arn)?;
     let mut settings = Settings::clone(&service.streams.settings.of(stream.id));
     let tags = tags_of(&mut settings, consumer.as_ref());
     let tags = match (tags, &consumer) {

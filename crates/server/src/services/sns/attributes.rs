@@ -10,12 +10,11 @@ use flow::topic::{
 use serde::Serialize;
 use wire::ServiceError;
 
-use super::invalid;
+use super::{invalid, permissions};
 
 /// Attributes of the service that Tidegate does not execute, and why.
-const REFUSED: [(&str, &str); 6] = [
+const REFUSED: [(&str, &str); 5] = [
     ("KmsMasterKeyId", "there is no KMS; a stream's records can be sealed under the server's master key"),
-    ("Policy", "policies of topics are not available in this version of Tidegate"),
     ("ArchivePolicy", "archives of FIFO topics are not available in this version of Tidegate"),
     ("ReplayPolicy", "archives of FIFO topics are not available in this version of Tidegate"),
     ("TracingConfig", "there is no tracing, and the trace of a publisher is not passed on"),
@@ -86,6 +85,7 @@ fn set(change: &mut TopicChange, name: &str, value: String) -> Result<(), Servic
     match name {
         "DisplayName" => change.display_name = Some(value),
         "DeliveryPolicy" => change.delivery_policy = Some(value),
+        "Policy" => change.policy = Some(permissions::checked(value)?),
         "SignatureVersion" => {
             change.signature_version = Some(match value.as_str() {
                 "1" => SignatureVersion::V1,
@@ -130,6 +130,7 @@ pub(super) fn of_topic(scope: &Scope, topic: &TopicInfo, subscriptions: &[Subscr
         ("SubscriptionsPending", (subscriptions.len() - confirmed - left).to_string()),
         ("SubscriptionsDeleted", left.to_string()),
         ("EffectiveDeliveryPolicy", json(&effective)),
+        ("Policy", permissions::of(scope, topic)),
     ]);
     if let Some(policy) = &topic.delivery_policy {
         shown.insert("DeliveryPolicy", json(policy));

@@ -253,6 +253,7 @@ async fn attributes_are_executed_and_shown_or_refused_by_name() {
     for (name, value) in [
         ("KmsMasterKeyId", "k"),
         ("Policy", "{}"),
+        ("Policy", r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"sns:*","Resource":"*"}}"#),
         ("TracingConfig", "Active"),
         ("TracingConfig", "PassThrough"),
         ("DataProtectionPolicy", "{}"),

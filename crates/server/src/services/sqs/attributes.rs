@@ -12,7 +12,7 @@ use wire::sqs::*;
 use wire::{Call, ServiceError};
 
 use super::address::queue;
-use super::{QueueService, failed, invalid_value, unsupported};
+use super::{QueueService, failed, invalid_value, permissions, unsupported};
 
 type Texts = BTreeMap<String, String>;
 
@@ -41,8 +41,7 @@ fn set_one(attributes: &mut QueueAttributes, name: &str, value: &str) -> Result<
         "RedrivePolicy" => attributes.redrive = redrive(value)?,
         "RedriveAllowPolicy" => attributes.redrive_allow = redrive_allow(value)?,
         "SqsManagedSseEnabled" => attributes.encrypted = switch(name, value)?,
-        "Policy" if value.is_empty() => {}
-        "Policy" => return Err(unsupported("Policies of queues are not available in this version of Tidegate.")),
+        "Policy" => attributes.policy = permissions::checked(value)?,
         "KmsMasterKeyId" if value.is_empty() => {}
         "KmsMasterKeyId" | "KmsDataKeyReusePeriodSeconds" => {
             return Err(unsupported(
@@ -219,6 +218,9 @@ fn shown(call: &Call, info: &QueueInfo, counts: Counts) -> Texts {
     if let Some(Redrive { target, max_receives }) = &attributes.redrive {
         let policy = serde_json::json!({"deadLetterTargetArn": target, "maxReceiveCount": max_receives});
         shown.push(("RedrivePolicy", policy.to_string()));
+    }
+    if let Some(policy) = &attributes.policy {
+        shown.push(("Policy", policy.clone()));
     }
     if let Some(allow) = &attributes.redrive_allow {
         let policy = match allow {

@@ -88,7 +88,13 @@ fn attributes_are_bounded_and_unknown_ones_refused() {
         set("RedriveAllowPolicy", r#"{"redrivePermission":"byQueue"}"#, false).unwrap_err(),
         "InvalidParameterValue"
     );
-    assert_eq!(set("Policy", "{}", false).unwrap_err(), "UnsupportedOperation");
+    let policy = |action: &str| {
+        format!(r#"{{"Statement":{{"Effect":"Allow","Principal":"*","Action":"{action}","Resource":"*"}}}}"#)
+    };
+    assert_eq!(set("Policy", &policy("sqs:SendMessage"), false).unwrap().policy, Some(policy("sqs:SendMessage")));
+    for wrong in ["{}", &policy("sns:Publish"), &policy("sqs:*").repeat(2)] {
+        assert_eq!(set("Policy", wrong, false).unwrap_err(), "InvalidAttributeValue", "{wrong}");
+    }
     assert_eq!(set("Policy", "", false).unwrap(), QueueAttributes::default());
 }
 
@@ -194,13 +200,63 @@ async fn an_attempt_s_name_is_bounded_and_no_receipt_of_a_visible_message_holds_
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_listed_operation_but_permissions_is_done() {
+async fn permissions_are_statements_of_the_policy() {
     let world = World::new().await;
-    let input = AddPermissionInput { queue_url: "x".into(), label: "l".into(), ..Default::default() };
-    let error = world.service.add_permission(&world.house.call(), input).await.unwrap_err();
-    assert_eq!((&*error.code, error.status), ("NotImplemented", Some(501)));
-    let done = SERVICE.model().operations.iter().filter(|operation| operation.done).count();
-    assert_eq!(done, SERVICE.model().operations.len());
+    let url = world.create("q", &[]).await.unwrap();
+    let call = world.house.call();
+    let add = async |label: &str, accounts: &[&str], actions: &[&str]| {
+        let texts = |given: &[&str]| given.iter().map(|text| (*text).to_owned()).collect();
+        let input = AddPermissionInput {
+            queue_url: url.clone(),
+            label: label.into(),
+            aws_account_ids: texts(accounts),
+            actions: texts(actions),
+            ..Default::default()
+        };
+        world.service.add_permission(&call, input).await.map_err(|error| (error.code.into_owned(), error.message))
+    };
+    let policy = async || {
+        let names = Some(vec!["Policy".to_owned()]);
+        let input = GetQueueAttributesInput { queue_url: url.clone(), attribute_names: names, ..Default::default() };
+        world.service.get_queue_attributes(&call, input).await.unwrap().attributes
+    };
+    let remove = async |label: &str| {
+        let input = RemovePermissionInput { queue_url: url.clone(), label: label.into(), ..Default::default() };
+        world.service.remove_permission(&call, input).await.map_err(|error| error.message)
+    };
+    assert_eq!(policy().await, None);
+    add("a", &[ACCOUNT], &["SendMessage"]).await.unwrap();
+    add("b", &[ACCOUNT, "111111111111"], &["*", "PurgeQueue"]).await.unwrap();
+    let shown = policy().await.unwrap().remove("Policy").unwrap();
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let arn = format!("arn:aws:sqs:eu-central-1:{ACCOUNT}:q");
+    assert_eq!(
+        shown["Statement"][0],
+        serde_json::json!({"Sid": "a", "Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{ACCOUNT}:root")},
+            "Action": "SQS:SendMessage", "Resource": arn})
+    );
+    assert_eq!(shown["Statement"][1]["Action"], serde_json::json!(["SQS:*", "SQS:PurgeQueue"]));
+    for (label, accounts, actions, code) in [
+        ("a", &[ACCOUNT][..], &["SendMessage"][..], "InvalidParameterValue"),
+        ("c", &[ACCOUNT], &["DeleteQueue"], "InvalidParameterValue"),
+        ("c", &["12"], &["SendMessage"], "InvalidParameterValue"),
+        ("c d", &[ACCOUNT], &["SendMessage"], "InvalidParameterValue"),
+        ("", &[ACCOUNT], &["SendMessage"], "MissingParameter"),
+        ("c", &[ACCOUNT], &[], "MissingParameter"),
+        ("c", &[ACCOUNT], &["*"; 8], "OverLimit"),
+    ] {
+        assert_eq!(add(label, accounts, actions).await.unwrap_err().0, code, "{label} {accounts:?} {actions:?}");
+    }
+    let missing = "Value c for parameter Label is invalid. Reason: can't find label on existing policy.";
+    assert_eq!(remove("c").await.unwrap_err(), missing);
+    remove("a").await.unwrap();
+    remove("b").await.unwrap();
+    assert_eq!(policy().await, None);
+}
+
+#[test]
+fn every_listed_operation_is_done() {
+    assert!(SERVICE.model().operations.iter().all(|operation| operation.done));
 }
 
 #[tokio::test(start_paused = true)]
