@@ -10,7 +10,7 @@ use base64::Engine;
 use serde_json::json;
 
 use super::CALLS;
-use super::latency::{ACCOUNT, json_call};
+use super::latency::{ACCOUNT, json_call, role};
 use crate::contenders::{Contender, Server};
 use crate::load::{Connection, REGION, Request, render};
 use crate::options::Options;
@@ -87,13 +87,15 @@ async fn prepare(server: &Server) -> anyhow::Result<()> {
         let made = json!({"StreamName": stream, "ShardCount": 4});
         json_call(server, "kinesis", "Kinesis_20131202.CreateStream", made).await?;
     }
+    let role = role(server).await?;
     for rule in 0..RULES {
         let name = format!("rule-{rule}");
         let pattern = json!({"source": ["bench"], "detail": {"kind": [name], "level": [{"numeric": [">", 3]}]}});
         let rule = json!({"Name": name, "EventPattern": pattern.to_string()});
         json_call(server, "events", "AWSEvents.PutRule", rule).await?;
         let arn = |stream: &str| format!("arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{stream}");
-        let targets = json!([{"Id": "a", "Arn": arn("bus-a")}, {"Id": "b", "Arn": arn("bus-b")}]);
+        let targets = json!([
+            {"Id": "a", "Arn": arn("bus-a"), "RoleArn": role}, {"Id": "b", "Arn": arn("bus-b"), "RoleArn": role}]);
         json_call(server, "events", "AWSEvents.PutTargets", json!({"Rule": name, "Targets": targets})).await?;
     }
     Ok(())

@@ -122,14 +122,18 @@ pub(super) async fn role(server: &Server) -> anyhow::Result<String> {
     call(server, &Request::query("iam", &made)).await?;
     let policy = "arn%3Aaws%3Aiam%3A%3Aaws%3Apolicy%2FAdministratorAccess";
     call(server, &Request::query("iam", &format!("Action=AttachRolePolicy&{version}&PolicyArn={policy}"))).await?;
-    Ok(format!("arn:aws:iam::{ACCOUNT}:role/bench"))
+    Ok(role_arn())
 }
 
-/// A rule that sends the benchmark's events to a target.
+fn role_arn() -> String {
+    format!("arn:aws:iam::{ACCOUNT}:role/bench")
+}
+
+/// A rule that sends the benchmark's events to a target, by the benchmark's role, which has to be there.
 pub(super) async fn rule(server: &Server, target: &str) -> anyhow::Result<()> {
     let pattern = json!({"Name": "bench", "EventPattern": r#"{"source":["bench"]}"#});
     json_call(server, "events", "AWSEvents.PutRule", pattern).await?;
-    let targets = json!({"Rule": "bench", "Targets": [{"Id": "1", "Arn": target}]});
+    let targets = json!({"Rule": "bench", "Targets": [{"Id": "1", "Arn": target, "RoleArn": role_arn()}]});
     json_call(server, "events", "AWSEvents.PutTargets", targets).await
 }
 
