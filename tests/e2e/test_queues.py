@@ -112,7 +112,8 @@ def test_attributes_are_executed_or_refused(server, sqs):
     assert change(VisibilityTimeout="43201") == ("InvalidAttributeValue", "Invalid value for the parameter VisibilityTimeout.")
     assert change(Colour="blue") == ("InvalidAttributeName", "Unknown Attribute Colour.")
     assert change(FifoQueue="true")[0] == change(ContentBasedDeduplication="true")[0] == "InvalidAttributeName"
-    for name in ("Policy", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds"):
+    assert change(Policy="{}")[0] == "InvalidAttributeValue"
+    for name in ("KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds"):
         assert change(**{name: "{}"})[0] in ("UnsupportedOperation", "AWS.SimpleQueueService.UnsupportedOperation")
     assert change(RedrivePolicy="nonsense")[0] == "InvalidParameterValue"
     sqs.send_message(QueueUrl=url, MessageBody="sealed", DelaySeconds=0)

@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import ACCESS_KEY, BIN, REGION, ROLE, SECRET_KEY, create_stream, free_port, wait_for
+from conftest import ACCESS_KEY, BIN, REGION, ROLE, SECRET_KEY, create_stream, free_port, let_in, rule_arn, wait_for
 from pipeline import Pipeline
 
 AWS = str(Path(os.sys.executable).parent / "aws")
@@ -191,6 +191,7 @@ def test_the_aws_cli_drives_rules_schedules_topics_and_queues(server, unique):
     assert received() == "by hand"
 
     aws("events", "put-rule", "--name", unique, "--event-pattern", json.dumps({"source": [unique]}))
+    let_in(server, "events", queue, rule_arn(unique))
     target = {"Id": "1", "Arn": queue, "InputTransformer": {"InputPathsMap": {"n": "$.detail.n"}, "InputTemplate": '"n is <n>"'}}
     assert aws("events", "put-targets", "--rule", unique, "--targets", json.dumps([target]))["FailedEntryCount"] == 0
     event = {"Source": unique, "DetailType": "t", "Detail": json.dumps({"n": 7})}
@@ -210,6 +211,7 @@ def test_the_aws_cli_drives_rules_schedules_topics_and_queues(server, unique):
     aws("scheduler", "delete-schedule", "--name", unique)
 
     topic = aws("sns", "create-topic", "--name", unique)["TopicArn"]
+    let_in(server, "sns", queue, topic)
     aws("sns", "subscribe", "--topic-arn", topic, "--protocol", "sqs", "--notification-endpoint", queue,
         "--attributes", "RawMessageDelivery=true")
     aws("sns", "publish", "--topic-arn", topic, "--message", "an alert")
